@@ -1,0 +1,84 @@
+"""The layer, and the swap of a model's depth-wise layers for it."""
+
+from torch import Tensor, nn
+
+from .dispatch import check_backend
+from .functional import depthwise_conv2d
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """An ``nn.Conv2d`` whose depth-wise form is fast at large kernels.
+
+    What the operator does not do (strides, dilation, other groups, padding
+    that is not 'same') is left to ``nn.Conv2d``. Weights, state dict and
+    arguments are those of ``nn.Conv2d``. Input (N, C, H, W), output
+    (N, C, H, W) in the same layout.
+
+    Args:
+        *args: Arguments of ``nn.Conv2d``.
+        backend: 'auto', 'native' or 'fft'. Defaults to 'auto'.
+        **kwargs: Arguments of ``nn.Conv2d``.
+    """
+
+    backend = 'auto'
+
+    def __init__(self, *args, backend: str = 'auto', **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        check_backend(backend)
+        self.backend = backend
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, C, H, W) to (N, C, H', W')."""
+        if x.dim() == 4 and is_eligible(self):
+            return depthwise_conv2d(x, self.weight, self.bias, self.backend)
+        return super().forward(x)
+
+    def extra_repr(self) -> str:
+        """Arguments of ``nn.Conv2d``, and the backend if one is forced."""
+        text = super().extra_repr()
+        if self.backend != 'auto':
+            text += f', backend={self.backend}'
+        return text
+
+
+def is_eligible(conv: nn.Conv2d) -> bool:
+    """Whether the operator computes what a convolution layer computes."""
+    same = tuple(k // 2 for k in conv.kernel_size)
+    return (
+        conv.groups == conv.in_channels == conv.out_channels
+        and all(k % 2 for k in conv.kernel_size)
+        and tuple(conv.stride) == (1, 1)
+        and (conv.padding == 'same' or tuple(conv.padding) == same)
+        and (tuple(conv.dilation) == (1, 1) or conv.kernel_size == (1, 1))
+        and conv.padding_mode == 'zeros'
+    )
+
+
+def convert_depthwise(
+    model: nn.Module, min_kernel: int = 7, backend: str = 'auto'
+) -> int:
+    """Let the eligible ``nn.Conv2d`` layers of a model use the operator.
+
+    Layers change class in place: parameters, hooks and references to them
+    stay what they were. Subclasses of ``nn.Conv2d`` are left alone.
+
+    Args:
+        model: Any model; it may itself be a layer.
+        min_kernel: Smallest longer side of the kernel. Defaults to 7.
+        backend: 'auto', 'native' or 'fft'. Defaults to 'auto'.
+
+    Returns:
+        int: Number of layers changed.
+    """
+    check_backend(backend)
+    count = 0
+    for layer in model.modules():
+        if (
+            type(layer) is nn.Conv2d
+            and is_eligible(layer)
+            and max(layer.kernel_size) >= min_kernel
+        ):
+            layer.__class__ = DepthwiseConv2d
+            layer.backend = backend
+            count += 1
+    return count

@@ -1,0 +1,120 @@
+"""The operator under PyTorch's own machinery."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmrep.ops import DepthwiseConv2d, depthwise_conv2d, use_backend
+
+from .conftest import assert_close, reference
+
+
+def make(channels=3, size=20, kernel=13, **kwargs):
+    x = torch.randn(2, channels, size, size + 1, **kwargs)
+    weight = torch.randn(channels, 1, kernel, kernel, **kwargs)
+    return x.requires_grad_(), weight.requires_grad_()
+
+
+@pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
+@pytest.mark.parametrize('with_bias', (False, True))
+def test_opcheck_forward(backend, with_bias):
+    x, weight = make(2, 8, 5)
+    bias = torch.randn(2, requires_grad=True) if with_bias else None
+    torch.library.opcheck(
+        torch.ops.mmrep.depthwise_conv2d.default,
+        (x, weight, bias, backend, False),
+    )
+
+
+def test_opcheck_forward_that_keeps_spectra():
+    x, weight = make(2, 8, 5)
+    torch.library.opcheck(
+        torch.ops.mmrep.depthwise_conv2d.default,
+        (x, weight, None, 'fft', True),
+        test_utils=(
+            'test_schema',
+            'test_autograd_registration',
+            'test_faketensor',
+        ),
+    )
+
+
+@pytest.mark.parametrize('need', ((True, True), (True, False), (False, True)))
+def test_opcheck_backward(need):
+    x, weight = make(2, 8, 5)
+    empty = torch.empty(0)
+    torch.library.opcheck(
+        torch.ops.mmrep.depthwise_conv2d_backward.default,
+        (torch.randn_like(x), x, weight, empty, empty, 'auto', *need),
+    )
+
+
+@pytest.mark.parametrize('channels_last', (False, True))
+def test_compile_is_one_node(channels_last):
+    layer = DepthwiseConv2d(3, 3, 13, padding=6, groups=3)
+    x, _ = make()
+    if channels_last:
+        x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+    compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
+    out = compiled(x)
+    assert out.stride() == layer(x).stride()
+    grad = torch.randn_like(out)
+    got = (out, *torch.autograd.grad(out, (x, layer.weight, layer.bias), grad))
+    for a, b in zip(
+        got, reference(x, layer.weight, layer.bias, grad), strict=False
+    ):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize('dtype', (torch.bfloat16, torch.float16))
+@pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
+def test_autocast(dtype, backend):
+    x, weight = make()
+    with torch.autocast('cpu', dtype):
+        out = depthwise_conv2d(x, weight, backend=backend)
+    assert out.dtype == dtype
+    grad = torch.randn_like(out)
+    got = torch.autograd.grad(out, (x, weight), grad)
+    assert got[0].dtype == got[1].dtype == torch.float32
+    want = reference(x.to(dtype), weight.to(dtype), None, grad)
+    for a, b in zip((out, *got), want, strict=False):
+        assert_close(a, b, dtype)
+
+
+def test_checkpointing_gives_the_same_gradients():
+    from torch.utils.checkpoint import checkpoint
+
+    x, weight = make()
+    with use_backend('fft'):
+        plain = depthwise_conv2d(x, weight).square().sum()
+        again = (
+            checkpoint(depthwise_conv2d, x, weight, use_reentrant=False)
+            .square()
+            .sum()
+        )
+        for a, b in zip(
+            torch.autograd.grad(plain, (x, weight)),
+            torch.autograd.grad(again, (x, weight)),
+            strict=False,
+        ):
+            assert torch.equal(a, b)
+
+
+def test_export_gives_a_plain_convolution():
+    layer = DepthwiseConv2d(3, 3, 31, padding=15, groups=3).eval()
+    program = torch.export.export(layer, (torch.randn(1, 3, 40, 40),))
+    targets = [
+        str(n.target) for n in program.graph.nodes if n.op == 'call_function'
+    ]
+    assert targets == ['aten.conv2d.default'], targets
+
+
+def test_trace_gives_a_plain_convolution():
+    layer = DepthwiseConv2d(3, 3, 31, padding=15, groups=3).eval()
+    traced = torch.jit.trace(layer, torch.randn(1, 3, 40, 40))
+    assert 'aten::_convolution' in str(traced.inlined_graph)
+
+
+def test_data_parallel_sees_an_ordinary_parameter():
+    model = nn.Sequential(DepthwiseConv2d(3, 3, 13, padding=6, groups=3))
+    assert [n for n, _ in model.named_parameters()] == ['0.weight', '0.bias']
