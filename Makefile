@@ -1,0 +1,42 @@
+# make quickstart   set up, train and test a small model on generated data
+# make test         set up, run the test suite
+# make lint         formatting, lint, import contract
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONFIG := configs/upernet_replknet-tiny_shapes.py
+WORK_DIR := work_dirs/quickstart
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/.installed data/shapes
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
+	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR)/iter_600.pth \
+	    --aug-test --work-dir $(WORK_DIR) --show-dir $(WORK_DIR)/pictures
+	@echo 'Chance, all ground, is a mIoU of 10.5.'
+	@echo 'Ground truth beside prediction: $(WORK_DIR)/pictures'
+
+test: $(VENV)/.tests-installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.tests-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+data/shapes: | $(VENV)/.installed
+	$(BIN)/python tools/dataset_converters/make_shapes.py $@
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.tests-installed: $(VENV)/.installed requirements/tests.txt
+	$(BIN)/python -m pip install --quiet -r requirements/tests.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) data/shapes $(WORK_DIR)
