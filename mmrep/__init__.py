@@ -1,0 +1,14 @@
+"""Re-parameterized large-kernel ConvNets for dense prediction.
+
+Importing the package registers its models and hooks with MMEngine. Where only
+torch is installed, :mod:`mmrep.ops` still works and nothing is registered.
+"""
+
+from importlib.util import find_spec
+
+from mmrep.version import __version__
+
+if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
+    from mmrep import engine, models  # noqa: F401
+
+__all__ = ['__version__']

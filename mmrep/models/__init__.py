@@ -1,0 +1,3 @@
+from mmrep.models.backbones import RepLKNet
+
+__all__ = ['RepLKNet']

@@ -1,0 +1,3 @@
+from mmrep.models.backbones.replknet import RepLKNet
+
+__all__ = ['RepLKNet']

@@ -1,0 +1,52 @@
+"""Activation checkpointing that leaves batch-norm statistics alone."""
+
+from contextlib import contextmanager, nullcontext
+from typing import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+@contextmanager
+def _frozen_bn_statistics(module: nn.Module) -> Iterator[None]:
+    """Let batch norms use batch statistics without recording them."""
+    norms = [
+        (m, m.momentum, m.num_batches_tracked.clone())
+        for m in module.modules()
+        if isinstance(m, _BatchNorm) and m.track_running_stats
+    ]
+    for norm, _, _ in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, num_batches in norms:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(num_batches)
+
+
+def checkpoint_forward(module: nn.Module, x: Tensor, with_cp: bool) -> Tensor:
+    """Run ``module(x)``, recomputing it in the backward pass if asked to.
+
+    Checkpointing takes place only in training and when gradients are
+    recorded. The recomputation does not update running statistics, so the
+    buffers after a step are the same with and without it.
+
+    Args:
+        module (nn.Module): A block that maps one tensor to one tensor.
+        x (Tensor): Its input.
+        with_cp (bool): Whether to trade computation for memory.
+
+    Returns:
+        Tensor: The block's output.
+    """
+    if with_cp and module.training and torch.is_grad_enabled():
+        return checkpoint(
+            module,
+            x,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _frozen_bn_statistics(module)),
+        )
+    return module(x)

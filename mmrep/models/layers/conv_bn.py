@@ -1,0 +1,72 @@
+"""Convolution and batch norm: building the pair, folding it into one."""
+
+from collections import OrderedDict
+from typing import Optional, Tuple
+
+import torch
+from mmcv.cnn import build_activation_layer, build_norm_layer
+from torch import Tensor, nn
+
+
+def build_conv_bn(
+    conv: nn.Conv2d, norm_cfg: dict, act_cfg: Optional[dict] = None
+) -> nn.Sequential:
+    """Put a norm, and an activation if given, behind a convolution.
+
+    The children are named ``conv``, ``bn`` and ``nonlinear`` as in the
+    released checkpoints.
+
+    Args:
+        conv (nn.Conv2d): The convolution, usually without bias.
+        norm_cfg (dict): Config of the norm layer.
+        act_cfg (dict, optional): Config of the activation. Defaults to None.
+
+    Returns:
+        nn.Sequential: Maps (N, C_in, H, W) to (N, C_out, H', W').
+    """
+    layers = OrderedDict(
+        conv=conv, bn=build_norm_layer(norm_cfg, conv.out_channels)[1]
+    )
+    if act_cfg is not None:
+        layers['nonlinear'] = build_activation_layer(act_cfg)
+    return nn.Sequential(layers)
+
+
+@torch.no_grad()
+def fold_bn(conv: nn.Conv2d, bn: nn.Module) -> Tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that equals ``bn(conv(x))``.
+
+    The arithmetic is in double precision; the result has the weight's dtype.
+
+    Args:
+        conv (nn.Conv2d): The convolution.
+        bn (nn.Module): The batch norm behind it, of any BN type, in
+            evaluation form.
+
+    Returns:
+        tuple[Tensor, Tensor]: Weight, shape as ``conv.weight``, and bias,
+        shape (C_out, ).
+    """
+    scale, shift = bn_scale_shift(bn)
+    weight = conv.weight.double() * scale.reshape(-1, 1, 1, 1)
+    bias = shift if conv.bias is None else shift + conv.bias.double() * scale
+    return weight.to(conv.weight.dtype), bias.to(conv.weight.dtype)
+
+
+def bn_scale_shift(bn: nn.Module) -> Tuple[Tensor, Tensor]:
+    """The affine map of a batch norm in evaluation form.
+
+    Args:
+        bn (nn.Module): A batch norm with running statistics.
+
+    Returns:
+        tuple[Tensor, Tensor]: Scale and shift in double precision, each of
+        shape (C, ).
+    """
+    scale = (bn.running_var.double() + bn.eps).rsqrt()
+    if bn.weight is not None:
+        scale = scale * bn.weight.double()
+    shift = -bn.running_mean.double() * scale
+    if bn.bias is not None:
+        shift = shift + bn.bias.double()
+    return scale, shift

@@ -1,0 +1,26 @@
+"""Child registries of MMEngine's roots, scope ``mmrep``.
+
+A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
+found from MMSegmentation's and MMDetection's configs alike.
+"""
+
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
+
+# Backbones.
+MODELS = Registry(
+    'model', parent=MMENGINE_MODELS, scope='mmrep', locations=['mmrep.models']
+)
+# Hooks that the tools add to a run.
+HOOKS = Registry(
+    'hook', parent=MMENGINE_HOOKS, scope='mmrep', locations=['mmrep.engine']
+)
+# How a model is wrapped for several processes.
+MODEL_WRAPPERS = Registry(
+    'model_wrapper',
+    parent=MMENGINE_MODEL_WRAPPERS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)

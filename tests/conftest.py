@@ -1,0 +1,76 @@
+"""Fixtures for the whole suite: small models and small data."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_arch() -> dict:
+    """Two blocks in one stage, one in the others, every kernel size."""
+    return dict(
+        channels=(8, 12, 16, 20),
+        depths=(1, 1, 2, 1),
+        kernel_sizes=(13, 11, 9, 7),
+    )
+
+
+@pytest.fixture
+def randomise_norms():
+    """Give each BN statistics and parameters that merging must honour."""
+
+    def randomise(model: nn.Module) -> nn.Module:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                nn.init.uniform_(module.running_mean, -0.5, 0.5)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.uniform_(module.bias, -0.5, 0.5)
+        return model
+
+    return randomise
+
+
+@pytest.fixture(scope='session')
+def run_tool():
+    """Run a script of tools/ as a user would."""
+
+    def run(*args, cwd=ROOT, timeout=300):
+        command = [sys.executable, *map(str, args)]
+        if str(args[0]).endswith('.sh'):
+            command = ['bash', *map(str, args)]
+        return subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def shapes_root(tmp_path_factory, run_tool) -> Path:
+    """A data set of 16 + 6 images of 64x64 from the shapes generator."""
+    out = tmp_path_factory.mktemp('data') / 'shapes'
+    done = run_tool(
+        ROOT / 'tools/dataset_converters/make_shapes.py',
+        out,
+        '--train',
+        16,
+        '--val',
+        6,
+        '--size',
+        64,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
