@@ -1,0 +1,185 @@
+"""Reading checkpoints without running what is in them.
+
+Released checkpoints come from file-sharing sites, and a pickle may name any
+function to call. Files are read with ``weights_only=True`` and an allow-list
+of what MMEngine writes beside the tensors; anything else is refused.
+"""
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from mmrep.errors import UsageError
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is missing, damaged, unsafe or not what was expected."""
+
+
+def _history_buffer_getattr(owner: Any, name: str) -> Any:
+    """Stand in for ``getattr``, which MMEngine's log buffers need.
+
+    Their pickles name the functions that summarise a buffer, and nothing
+    else is handed out.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(owner, name)
+    raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
+
+
+def _allowed_globals() -> List[Tuple[Any, str]]:
+    multiarray = getattr(np, '_core', None) or np.core
+    multiarray = multiarray.multiarray
+    allowed: List[Tuple[Any, str]] = [
+        (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (_history_buffer_getattr, 'builtins.getattr'),
+        (np.ndarray, 'numpy.ndarray'),
+        (np.dtype, 'numpy.dtype'),
+    ]
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        allowed.append((multiarray._reconstruct, f'{module}._reconstruct'))
+        allowed.append((multiarray.scalar, f'{module}.scalar'))
+    for scalar in (
+        np.bool_,
+        np.int32,
+        np.int64,
+        np.uint8,
+        np.uint32,
+        np.float16,
+        np.float32,
+        np.float64,
+    ):
+        dtype = type(np.dtype(scalar))
+        allowed.append((dtype, f'{dtype.__module__}.{dtype.__qualname__}'))
+    return allowed
+
+
+def check_file(filename: str) -> None:
+    """Raise unless ``filename`` looks like a file that torch has written.
+
+    Raises:
+        CheckpointError: If there is no such file, or it is empty or a web
+            page.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise CheckpointError(
+            f'the checkpoint must be an existing file, got {filename!r}.'
+        )
+    with path.open('rb') as file:
+        head = file.read(512)
+    if not head:
+        raise CheckpointError(
+            f'the checkpoint {filename} is empty; copy or download it again.'
+        )
+    if head.lstrip()[:1] == b'<':
+        raise CheckpointError(
+            f'the checkpoint {filename} is a web page, as a failed download '
+            'leaves it; download it again in a browser.'
+        )
+
+
+def load_checkpoint(
+    filename: str, map_location: Any = 'cpu', trust: bool = False
+) -> Dict[str, Any]:
+    """Read a checkpoint from a local file.
+
+    Args:
+        filename (str): Path of the file.
+        map_location (str | Callable): As in :func:`torch.load`. Defaults to
+            'cpu'.
+        trust (bool): Unpickle everything, which runs whatever code the file
+            names. Defaults to False.
+
+    Returns:
+        dict: What was saved.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged, is not a
+            checkpoint, or needs more than tensors, plain data and what
+            MMEngine writes.
+    """
+    check_file(filename)
+    try:
+        with torch.serialization.safe_globals(_allowed_globals()):
+            checkpoint = torch.load(
+                Path(filename).expanduser(),
+                map_location=map_location,
+                weights_only=not trust,
+            )
+    except UnpicklingError as error:
+        if trust:
+            raise CheckpointError(
+                f'the checkpoint {filename} cannot be read: '
+                f'{_first_line(error)}'
+            ) from error
+        raise CheckpointError(
+            f'the checkpoint {filename} was refused: it is damaged, or '
+            'holds more than tensors and plain data and could run code '
+            f'({_refused_name(error)}). If you trust its source, pass '
+            '--trust-checkpoint.'
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(
+            f'the checkpoint {filename} is damaged or not a PyTorch file '
+            f'({_first_line(error)}); copy or download it again.'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'the checkpoint {filename} must hold a dict of tensors, got '
+            f'{type(checkpoint).__name__}.'
+        )
+    return checkpoint
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _refused_name(error: BaseException) -> str:
+    """The part of torch's long message that says what was refused."""
+    for line in str(error).splitlines():
+        for mark in ('GLOBAL ', 'Unsupported', 'getattr('):
+            if mark in line:
+                return line[line.index(mark) :].split(' was not ')[0].strip()
+    return _first_line(error)
+
+
+def get_state_dict(checkpoint: Dict[str, Any]) -> Dict[str, Tensor]:
+    """The tensors of a checkpoint, without DDP's ``module.`` prefix.
+
+    Args:
+        checkpoint (dict): ``{'state_dict': …}``, ``{'model': …}`` or the
+            tensors themselves.
+
+    Returns:
+        dict[str, Tensor]: Tensors by parameter name.
+    """
+    for key in ('state_dict', 'model'):
+        if isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+            break
+    return {
+        key[len('module.') :] if key.startswith('module.') else key: value
+        for key, value in checkpoint.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def enforce_safe_loading() -> None:
+    """Make every checkpoint read in this process a safe one.
+
+    MMEngine retries with full unpickling when the safe way fails. From here
+    on its loader for local files is :func:`load_checkpoint`, and torch
+    refuses full unpickling whoever asks for it.
+    """
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    CheckpointLoader.register_scheme('', load_checkpoint, force=True)
