@@ -1,0 +1,25 @@
+from mmrep.engine.config import (
+    check_data,
+    enable_amp,
+    enable_aug_test,
+    enable_drawing,
+    load_config,
+    set_data_root,
+    set_work_dir,
+)
+from mmrep.engine.distributed import CPUDistributedDataParallel
+from mmrep.engine.hooks import CheckpointGuardHook
+from mmrep.engine.launch import build_runner
+
+__all__ = [
+    'CPUDistributedDataParallel',
+    'CheckpointGuardHook',
+    'build_runner',
+    'check_data',
+    'enable_amp',
+    'enable_aug_test',
+    'enable_drawing',
+    'load_config',
+    'set_data_root',
+    'set_work_dir',
+]

@@ -1,0 +1,62 @@
+"""What the scripts in ``tools/`` share on the command line."""
+
+import argparse
+import os
+import sys
+from typing import Callable
+
+from mmengine.config import DictAction
+
+from mmrep.errors import UsageError
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that train.py and test.py have in common."""
+    parser.add_argument(
+        '--work-dir',
+        help="where logs, checkpoints and metrics go; the config's, or "
+        'work_dirs/ and its name, if not given',
+    )
+    parser.add_argument(
+        '--data-root', help="folder of the data set, instead of the config's"
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. '
+        'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
+        'as key="[a,b]"',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that may run code; only for files whose source '
+        'you trust',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes, if there are several',
+    )
+    # Passed by torch.distributed.launch.
+    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+
+
+def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse, and tell MMEngine the local rank if the launcher gave it."""
+    args = parser.parse_args()
+    if args.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', args.local_rank)
+    return args
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's ``main``; end with one line when the input is wrong."""
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(f'error: {error}')

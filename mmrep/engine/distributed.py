@@ -1,0 +1,133 @@
+"""Several processes on machines without GPUs.
+
+MMEngine sets a CUDA device for every process and torch's SyncBatchNorm takes
+CUDA tensors only; what is here does the same work over gloo.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from mmrep.errors import UsageError
+from mmrep.registry import MODEL_WRAPPERS
+
+# Where each launcher says rank, number of processes and rank on the node.
+_RANK_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': (
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+}
+_COMMANDS = {
+    'pytorch': 'tools/dist_train.sh or torchrun',
+    'slurm': 'tools/slurm_train.sh or srun',
+    'mpi': 'mpirun',
+}
+
+
+class CPUSyncBatchNorm(nn.SyncBatchNorm):
+    """SyncBatchNorm for CPU tensors: statistics over all processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise a map (N, C, ...); equal to BN on the joined batch."""
+        if not (self.training and dist.is_initialized()):
+            return super().forward(x)
+        dims = [0, *range(2, x.dim())]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        count = torch.tensor(float(x.numel() // x.shape[1]))
+        dist.all_reduce(count)
+        mean = all_reduce(x.sum(dims)) / count
+        centred = x - mean.reshape(shape)
+        var = all_reduce(centred.square().sum(dims)) / count
+        if self.track_running_stats:
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                momentum = self.momentum
+                if momentum is None:
+                    momentum = 1 / float(self.num_batches_tracked)
+                unbiased = var * count / (count - 1).clamp(min=1)
+                self.running_mean.lerp_(mean, momentum)
+                self.running_var.lerp_(unbiased, momentum)
+        out = centred * (var + self.eps).rsqrt().reshape(shape)
+        if self.affine:
+            out = out * self.weight.reshape(shape) + self.bias.reshape(shape)
+        return out
+
+    @classmethod
+    def convert(cls, module: nn.Module) -> nn.Module:
+        """Turn every SyncBatchNorm of a model into this one, in place."""
+        for child in module.modules():
+            if isinstance(child, nn.SyncBatchNorm):
+                child.__class__ = cls
+        return module
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """MMEngine's DDP for a model that stays on the CPU."""
+
+    def __init__(self, module: nn.Module, **kwargs) -> None:
+        kwargs['device_ids'] = None
+        super().__init__(CPUSyncBatchNorm.convert(module), **kwargs)
+
+
+def init_distributed(cfg: Config, launcher: str) -> None:
+    """Join the other processes if ``launcher`` is not 'none'.
+
+    With GPUs this checks the launcher's variables and leaves the rest to
+    MMEngine; without, it opens a gloo group and has ``cfg`` wrap the model
+    for the CPU.
+
+    Args:
+        cfg (Config): Config of the run, changed in place.
+        launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        UsageError: If the process was not started by that launcher.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none':
+        return
+    rank, world_size, local_rank = _RANK_VARIABLES[launcher]
+    if rank not in os.environ:
+        raise UsageError(
+            f'--launcher {launcher} needs a process started by '
+            f'{_COMMANDS[launcher]} ({rank} is not set); for one process '
+            'leave --launcher out.'
+        )
+    if torch.cuda.is_available():
+        return
+    os.environ['RANK'] = os.environ[rank]
+    os.environ['WORLD_SIZE'] = os.environ[world_size]
+    os.environ['LOCAL_RANK'] = os.environ[local_rank]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_slurm_host()
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='mmrep.CPUDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+
+
+def _first_slurm_host() -> str:
+    import subprocess
+
+    hosts = subprocess.run(
+        ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return hosts.stdout.split()[0]

@@ -1,0 +1,155 @@
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmrep.engine import (
+    check_data,
+    enable_amp,
+    enable_aug_test,
+    enable_drawing,
+    load_config,
+    set_data_root,
+    set_work_dir,
+)
+from mmrep.errors import UsageError
+
+CONFIG = Path(__file__).parents[2] / 'configs/upernet_replknet-tiny_shapes.py'
+
+
+@pytest.fixture
+def cfg():
+    return load_config(str(CONFIG))
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (None, 'existing file'),
+        ('model = dict(', 'SyntaxError'),
+        ("_base_ = 'nowhere.py'", 'nowhere.py'),
+        ('x = undefined', 'undefined'),
+    ],
+)
+def test_unreadable_config(tmp_path, text, message):
+    path = tmp_path / 'config.py'
+    if text:
+        path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_config(str(path))
+
+
+def test_options_are_merged():
+    cfg = load_config(
+        str(CONFIG),
+        {
+            'train_cfg.max_iters': 7,
+            'model.backbone.with_cp': True,
+            'param_scheduler.1.end': 7,
+            'randomness.seed': 3,
+        },
+    )
+    assert cfg.train_cfg.max_iters == 7
+    assert cfg.model.backbone.with_cp is True
+    assert cfg.param_scheduler[1].end == 7
+    assert cfg.randomness.seed == 3
+
+
+@pytest.mark.parametrize(
+    'option, hint',
+    [
+        ('trian_cfg.max_iters', "did you mean 'train_cfg'"),
+        ('model.backbon.with_cp', "did you mean 'model.backbone'"),
+        ('foo', "no 'foo'"),
+    ],
+)
+def test_misspelt_option(option, hint):
+    with pytest.raises(UsageError, match=hint):
+        load_config(str(CONFIG), {option: 1})
+
+
+def test_work_dir_priority(cfg):
+    set_work_dir(cfg, 'some/name.py', None)
+    assert cfg.work_dir == './work_dirs/name'
+    set_work_dir(cfg, 'other.py', None)
+    assert cfg.work_dir == './work_dirs/name'
+    set_work_dir(cfg, 'other.py', 'mine')
+    assert cfg.work_dir == 'mine'
+
+
+def test_data_root_reaches_nested_datasets(cfg):
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset
+    )
+    set_data_root(cfg, 'elsewhere')
+    assert cfg.train_dataloader.dataset.dataset.data_root == 'elsewhere'
+    assert cfg.val_dataloader.dataset.data_root == 'elsewhere'
+    assert cfg.test_dataloader.dataset.data_root == 'elsewhere'
+
+
+def test_check_data(cfg, shapes_root, tmp_path):
+    set_data_root(cfg, str(shapes_root))
+    check_data(cfg, 'train_dataloader', 'val_dataloader')
+    set_data_root(cfg, str(tmp_path))
+    with pytest.raises(UsageError, match='images/training.*--data-root'):
+        check_data(cfg, 'train_dataloader')
+    cfg.pop('test_dataloader')
+    with pytest.raises(UsageError, match='define test_dataloader'):
+        check_data(cfg, 'test_dataloader')
+
+
+def test_check_annotation_file(tmp_path):
+    cfg = Config(
+        dict(
+            train_dataloader=dict(
+                dataset=dict(
+                    data_root=str(tmp_path),
+                    ann_file='train.json',
+                    data_prefix=dict(img=''),
+                )
+            )
+        )
+    )
+    with pytest.raises(UsageError, match='annotation file.*train.json'):
+        check_data(cfg, 'train_dataloader')
+    (tmp_path / 'train.json').touch()
+    check_data(cfg, 'train_dataloader')
+
+
+def test_aug_test(cfg):
+    enable_aug_test(cfg)
+    assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline
+    assert cfg.val_dataloader.dataset.pipeline != cfg.tta_pipeline
+    assert cfg.model.type == 'SegTTAModel'
+    assert cfg.model.module.type == 'EncoderDecoder'
+
+
+@pytest.mark.parametrize('key', ['tta_model', 'tta_pipeline'])
+def test_aug_test_without_pipeline(cfg, key):
+    cfg.pop(key)
+    with pytest.raises(UsageError, match=f'--aug-test needs {key}'):
+        enable_aug_test(cfg)
+
+
+def test_amp(cfg, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(UsageError, match='needs a GPU'):
+        enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'OptimWrapper'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    cfg.optim_wrapper.type = 'DeepSpeedOptimWrapper'
+    with pytest.raises(UsageError, match='DeepSpeedOptimWrapper'):
+        enable_amp(cfg)
+
+
+def test_drawing(cfg):
+    enable_drawing(cfg, 'out')
+    assert cfg.default_hooks.visualization.draw is True
+    assert cfg.visualizer.save_dir == 'out'
+    del cfg.default_hooks['visualization']
+    with pytest.raises(UsageError, match='default_hooks.visualization'):
+        enable_drawing(cfg, 'out')

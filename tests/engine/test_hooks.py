@@ -1,0 +1,75 @@
+from types import SimpleNamespace
+
+import pytest
+from mmengine.logging import MMLogger
+from mmengine.model import BaseTTAModel
+from torch import nn
+
+from mmrep.checkpoint import CheckpointError
+from mmrep.engine import CheckpointGuardHook
+from mmrep.models import RepLKNet
+
+
+@pytest.fixture
+def runner(tiny_arch):
+    logger = MMLogger.get_instance('test_hooks')
+    return SimpleNamespace(model=RepLKNet(tiny_arch), logger=logger)
+
+
+def check(runner, state, strict=True, **kwargs):
+    checkpoint = dict(state_dict=state, **kwargs)
+    CheckpointGuardHook(strict).after_load_checkpoint(runner, checkpoint)
+    return checkpoint
+
+
+def test_fitting_checkpoint(runner):
+    state = runner.model.state_dict()
+    check(runner, state)
+    check(runner, {f'module.{k}': v for k, v in state.items()})
+
+
+def test_tta_model_is_looked_through(runner):
+    class TTA(BaseTTAModel):
+        def merge_preds(self, data_samples_list):
+            return data_samples_list
+
+    state = runner.model.state_dict()
+    runner.model.test_step = None  # BaseTTAModel asks for one
+    runner.model = TTA(runner.model)
+    check(runner, state)
+
+
+def test_foreign_checkpoint(runner):
+    with pytest.raises(CheckpointError, match='does not fit'):
+        check(runner, nn.Linear(2, 2).state_dict())
+    with pytest.raises(CheckpointError, match='does not fit'):
+        check(runner, nn.Linear(2, 2).state_dict(), strict=False)
+
+
+def test_missing_parameter(runner):
+    state = dict(runner.model.state_dict())
+    del state['stem.0.conv.weight']
+    with pytest.raises(CheckpointError, match='stem.0.conv.weight'):
+        check(runner, state)
+    check(runner, state, strict=False)
+
+
+def test_other_shape(runner):
+    state = dict(runner.model.state_dict())
+    state['stem.0.conv.weight'] = state['stem.0.conv.weight'][:1]
+    with pytest.raises(CheckpointError, match=r'\(1, 3, 3, 3\) instead'):
+        check(runner, state)
+    check(runner, state, strict=False)
+
+
+def test_deploy_checkpoint_is_explained(runner, tiny_arch):
+    state = RepLKNet(tiny_arch, deploy=True).state_dict()
+    with pytest.raises(CheckpointError, match='backbone.deploy=True'):
+        check(runner, state)
+
+
+def test_config_text_is_dropped(runner):
+    """MMEngine would execute it when it resumes."""
+    meta = dict(config='raise SystemExit', iter=3)
+    checkpoint = check(runner, runner.model.state_dict(), meta=meta)
+    assert checkpoint['meta'] == dict(iter=3)
