@@ -1,0 +1,3 @@
+from mmrep.deploy.fuse import fuse_conv_bn
+
+__all__ = ['fuse_conv_bn']

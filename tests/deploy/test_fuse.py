@@ -1,0 +1,95 @@
+import pytest
+import torch
+from mmcv.cnn import ConvModule
+from mmseg.models import EncoderDecoder
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmrep.deploy import fuse_conv_bn
+from mmrep.models import RepLKNet
+
+
+def norms(model):
+    return [n for n, m in model.named_modules() if isinstance(m, _BatchNorm)]
+
+
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+@pytest.mark.parametrize('merged', [False, True])
+def test_backbone(tiny_arch, randomise_norms, norm, merged):
+    model = RepLKNet(tiny_arch, norm_cfg=dict(type=norm))
+    randomise_norms(model).double().eval()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.double)
+    expected = model(x)
+    if merged:
+        model.switch_to_deploy()
+    assert fuse_conv_bn(model) is model
+    assert norms(model) == []
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    fuse_conv_bn(model)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    for out, reference in zip(model(x), expected, strict=True):
+        torch.testing.assert_close(out, reference, rtol=1e-12, atol=1e-12)
+
+
+def test_norms_that_cannot_be_folded_stay(tiny_arch, randomise_norms):
+    model = RepLKNet(tiny_arch, norm_intermediate_features=True)
+    randomise_norms(model).eval()
+    fuse_conv_bn(model)
+    assert norms(model) == [f'stages.{i}.norm' for i in range(4)]
+
+
+def test_segmentor(tiny_arch, randomise_norms):
+    norm_cfg = dict(type='SyncBN')
+    head = dict(channels=8, num_classes=5, norm_cfg=norm_cfg)
+    model = EncoderDecoder(
+        backbone=dict(
+            type='mmrep.RepLKNet', arch=tiny_arch, norm_cfg=norm_cfg
+        ),
+        decode_head=dict(
+            type='UPerHead',
+            in_channels=[8, 12, 16, 20],
+            in_index=[0, 1, 2, 3],
+            pool_scales=(1, 2),
+            **head,
+        ),
+        auxiliary_head=dict(
+            type='FCNHead',
+            in_channels=16,
+            in_index=2,
+            num_convs=1,
+            concat_input=False,
+            **head,
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode='whole'),
+    )
+    randomise_norms(model).double().eval()
+    x = torch.randn(1, 3, 64, 64, dtype=torch.double)
+    expected = model(x)
+    model.backbone.switch_to_deploy()
+    fuse_conv_bn(model)
+    assert norms(model) == []
+    torch.testing.assert_close(model(x), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_norm_before_conv_is_left_alone(randomise_norms):
+    module = ConvModule(
+        4,
+        4,
+        3,
+        padding=1,
+        norm_cfg=dict(type='BN'),
+        order=('norm', 'conv', 'act'),
+    )
+    randomise_norms(module).eval()
+    x = torch.randn(1, 4, 8, 8)
+    expected = module(x)
+    fuse_conv_bn(module)
+    assert norms(module)
+    torch.testing.assert_close(module(x), expected)
+
+
+def test_training_mode_is_refused():
+    with pytest.raises(ValueError, match='evaluation mode'):
+        fuse_conv_bn(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)))
