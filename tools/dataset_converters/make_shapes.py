@@ -1,0 +1,200 @@
+"""Generate a small segmentation data set of shapes, in ADE20K's layout.
+
+Textured discs, rings, squares, triangles, crosses and stars cover each other
+on a textured ground. The hue hints at the class; where hues overlap, the
+shape decides.
+"""
+
+import argparse
+import os
+import os.path as osp
+import shutil
+import sys
+import tempfile
+from typing import List, Tuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
+
+
+def make_colours(rng: np.random.Generator, index: int) -> np.ndarray:
+    """Two colours for class ``index``, (2, 3): pale for the ground."""
+    if index == 0:
+        hue, saturation = rng.uniform(0, 360), rng.uniform(0, 0.3)
+    else:
+        hue = 360 * index / (len(CLASSES) - 1) + rng.normal(0, 20)
+        saturation = rng.uniform(0.5, 1)
+    values = rng.permutation([rng.uniform(0.3, 0.6), rng.uniform(0.6, 1)])
+    hsv = np.array([[(hue % 360, saturation, v) for v in values]], np.float32)
+    return 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0]
+
+
+def make_texture(
+    rng: np.random.Generator, index: int, size: int
+) -> np.ndarray:
+    """Stripes, checks, blobs or a gradient for a class, (H, W, 3)."""
+    first, second = make_colours(rng, index)
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    angle = rng.uniform(0, np.pi)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
+    period = rng.uniform(6, 20)
+    kind = rng.integers(4)
+    if kind == 0:
+        mix = (along % period < period / 2).astype(np.float32)
+    elif kind == 1:
+        mix = (along // period + across // period) % 2
+    elif kind == 2:
+        noise = rng.standard_normal((size, size)).astype(np.float32)
+        noise = cv2.GaussianBlur(noise, (0, 0), period / 3)
+        mix = (noise - noise.min()) / np.ptp(noise)
+    else:
+        mix = (along - along.min()) / np.ptp(along)
+    mix = mix[..., None] * rng.uniform(0.3, 1)
+    return first + (second - first) * mix
+
+
+def make_outline(name: str, radius: float) -> np.ndarray:
+    """Corners of a polygonal shape around the origin, (N, 2)."""
+
+    def around(count: int) -> np.ndarray:
+        angles = np.arange(count) * 2 * np.pi / count
+        return np.stack([np.cos(angles), np.sin(angles)], 1)
+
+    if name == 'square':
+        return radius * around(4)
+    if name == 'triangle':
+        return radius * around(3)
+    if name == 'star':
+        corners = around(10)
+        corners[1::2] *= 0.42
+        return radius * corners
+    arm = radius * 0.33
+    return np.array(
+        [
+            (arm, arm),
+            (arm, radius),
+            (-arm, radius),
+            (-arm, arm),
+            (-radius, arm),
+            (-radius, -arm),
+            (-arm, -arm),
+            (-arm, -radius),
+            (arm, -radius),
+            (arm, -arm),
+            (radius, -arm),
+            (radius, arm),
+        ]
+    )
+
+
+def make_mask(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
+    """One shape at a random place, size and angle, (H, W) of 0 and 1."""
+    mask = np.zeros((size, size), np.uint8)
+    radius = rng.uniform(0.12, 0.24) * size
+    centre = rng.uniform(0.1 * size, 0.9 * size, 2)
+    if name in ('disc', 'ring'):
+        point = tuple(int(v) for v in centre)
+        cv2.circle(mask, point, int(radius), 1, -1)
+        if name == 'ring':
+            cv2.circle(mask, point, int(radius * 0.55), 0, -1)
+        return mask
+    angle = rng.uniform(0, 2 * np.pi)
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    )
+    corners = make_outline(name, radius) @ rotation.T + centre
+    cv2.fillPoly(mask, [corners.round().astype(np.int32)], 1)
+    return mask
+
+
+def make_image(
+    rng: np.random.Generator, size: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """An image (H, W, 3) and its labels (H, W), 1 for CLASSES[0]."""
+    image = make_texture(rng, 0, size)
+    labels = np.ones((size, size), np.uint8)
+    for _ in range(rng.integers(3, 7)):
+        index = int(rng.integers(1, len(CLASSES)))
+        mask = make_mask(rng, CLASSES[index], size) > 0
+        image[mask] = make_texture(rng, index, size)[mask]
+        labels[mask] = index + 1
+    image += rng.normal(0, 6, image.shape)
+    return image.clip(0, 255).astype(np.uint8), labels
+
+
+def write_split(
+    folder: str, split: str, count: int, size: int, seed: Tuple[int, ...]
+) -> None:
+    """Write ``count`` images and label maps of one split."""
+    for i in tqdm(range(count), desc=split):
+        image, labels = make_image(np.random.default_rng([*seed, i]), size)
+        name = f'shapes_{split}_{i:05d}'
+        cv2.imwrite(
+            osp.join(folder, 'images', split, f'{name}.jpg'),
+            image,
+            [cv2.IMWRITE_JPEG_QUALITY, 95],
+        )
+        cv2.imwrite(
+            osp.join(folder, 'annotations', split, f'{name}.png'), labels
+        )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('out', help='folder to make, e.g. data/shapes')
+    parser.add_argument(
+        '--train', type=int, default=400, help='training images (400)'
+    )
+    parser.add_argument(
+        '--val', type=int, default=80, help='validation images (80)'
+    )
+    parser.add_argument(
+        '--size', type=int, default=128, help='width and height (128)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    args = parser.parse_args()
+    if min(args.train, args.val) < 1 or args.size < 32:
+        parser.error('--train and --val must be at least 1, --size 32')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    if osp.exists(args.out):
+        sys.exit(
+            f'error: {args.out!r} must not exist yet; remove it to '
+            'generate the data set again.'
+        )
+    parent = osp.dirname(osp.abspath(args.out))
+    # Everything is written beside the target and then renamed.
+    with tempfile.TemporaryDirectory(dir=_existing(parent)) as temporary:
+        folder = osp.join(temporary, 'shapes')
+        splits: List[Tuple[str, int]] = [
+            ('training', args.train),
+            ('validation', args.val),
+        ]
+        for index, (split, count) in enumerate(splits):
+            for kind in ('images', 'annotations'):
+                _existing(osp.join(folder, kind, split))
+            write_split(folder, split, count, args.size, (args.seed, index))
+        shutil.move(folder, args.out)
+    print(
+        f'{args.train} training and {args.val} validation images of '
+        f'{len(CLASSES)} classes are in {args.out}'
+    )
+
+
+def _existing(folder: str) -> str:
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+if __name__ == '__main__':
+    main()
