@@ -1,0 +1,66 @@
+"""Test a segmentor or detector and print its metrics."""
+
+import argparse
+import os.path as osp
+
+from mmrep.engine import (
+    build_runner,
+    check_data,
+    enable_aug_test,
+    enable_drawing,
+    load_config,
+    set_data_root,
+    set_work_dir,
+)
+from mmrep.engine.cli import add_run_arguments, parse_run_arguments, run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--aug-test',
+        '--tta',
+        action='store_true',
+        help="test with the scales and flips of the config's tta_pipeline",
+    )
+    parser.add_argument(
+        '--show-dir',
+        help='draw ground truth and prediction of every image into this '
+        'folder',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help='save the predicted label maps as PNG files in this folder',
+    )
+    add_run_arguments(parser)
+    return parse_run_arguments(parser)
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args.config, args.work_dir)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    check_data(cfg, 'test_dataloader')
+    if args.aug_test:
+        enable_aug_test(cfg)
+    if args.show_dir:
+        enable_drawing(cfg, osp.abspath(args.show_dir))
+    if args.out:
+        cfg.test_evaluator.output_dir = osp.abspath(args.out)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    runner = build_runner(cfg, 'test', args.launcher, args.trust_checkpoint)
+    runner.test()
+    if args.show_dir:
+        runner.logger.info(f'pictures are in {args.show_dir}')
+    if args.out:
+        runner.logger.info(f'label maps are in {args.out}')
+
+
+if __name__ == '__main__':
+    run(main)

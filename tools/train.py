@@ -1,0 +1,67 @@
+"""Train a segmentor or detector."""
+
+import argparse
+
+from mmrep.engine import (
+    build_runner,
+    check_data,
+    enable_amp,
+    load_config,
+    set_data_root,
+    set_work_dir,
+)
+from mmrep.engine.cli import add_run_arguments, parse_run_arguments, run
+from mmrep.errors import UsageError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='go on from the newest checkpoint in the work dir, or from PATH',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision (GPU)'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate from the batch size that the config '
+        'assumes to the actual one',
+    )
+    add_run_arguments(parser)
+    return parse_run_arguments(parser)
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args.config, args.work_dir)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UsageError(
+                '--auto-scale-lr needs '
+                'auto_scale_lr.base_batch_size in the config.'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_data(
+        cfg,
+        'train_dataloader',
+        *(['val_dataloader'] if cfg.get('val_dataloader') else []),
+    )
+    build_runner(cfg, 'train', args.launcher, args.trust_checkpoint).train()
+
+
+if __name__ == '__main__':
+    run(main)
