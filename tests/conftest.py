@@ -1,5 +1,6 @@
 """Fixtures for the whole suite: small models and small data."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,12 @@ def run_tool():
         if str(args[0]).endswith('.sh'):
             command = ['bash', *map(str, args)]
         return subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=timeout
+            command,
+            cwd=cwd,
+            env={**os.environ, 'PYTHON': sys.executable},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
 
     return run

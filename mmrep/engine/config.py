@@ -71,45 +71,40 @@ def load_config(
 
 
 def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
-    """Refuse options below a key that is not there, likely misspelt."""
-    runner_keys = set(inspect.signature(Runner.__init__).parameters)
+    """Refuse options below a key that is not there, likely misspelt.
+
+    What a dict with a ``type`` may hold is for its class to say, so there
+    only a key much like an existing one is refused.
+    """
+    top_keys = set(inspect.signature(Runner.__init__).parameters)
+    top_keys |= {*_EXTRA_KEYS, *cfg.keys()}
     for option in options:
         parts = option.split('.')
-        top = parts[0]
-        if top not in cfg:
-            known = (runner_keys | set(_EXTRA_KEYS) | set(cfg.keys())) - {
-                'self',
-                'cfg',
-            }
-            if top not in known:
-                raise _unknown_option(option, top, known)
-            continue
-        node: Any = cfg[top]
-        for i, part in enumerate(parts[1:-1], start=1):
-            if isinstance(node, dict):
-                if part not in node:
-                    raise _unknown_option(
-                        option,
-                        '.'.join(parts[: i + 1]),
-                        ['.'.join([*parts[:i], key]) for key in node],
-                    )
-                node = node[part]
-            elif (
-                isinstance(node, (list, tuple))
-                and part.isdigit()
-                and int(part) < len(node)
-            ):
+        node: Any = cfg
+        for i, part in enumerate(parts):
+            if isinstance(node, (list, tuple)):
+                if not part.isdigit() or int(part) >= len(node):
+                    break
                 node = node[int(part)]
-            else:
+            elif part in node:
+                node = node[part]
+                if not isinstance(node, (dict, list, tuple)):
+                    break
+            elif i == 0 and part in top_keys:
                 break
-
-
-def _unknown_option(option: str, key: str, known: Any) -> UsageError:
-    close = difflib.get_close_matches(key, list(known), n=1)
-    hint = f'; did you mean {close[0]!r}?' if close else '.'
-    return UsageError(
-        f'--cfg-options {option}: the config has no {key!r}{hint}'
-    )
+            elif 0 < i == len(parts) - 1:
+                break
+            else:
+                known = top_keys if i == 0 else node
+                cutoff = 0.8 if 'type' in node else 0.6
+                close = difflib.get_close_matches(part, known, 1, cutoff)
+                if 'type' in node and not close:
+                    break
+                key = '.'.join(parts[: i + 1])
+                hint = f'; did you mean {close[0]!r}?' if close else '.'
+                raise UsageError(
+                    f'--cfg-options {option}: the config has no {key!r}{hint}'
+                )
 
 
 def set_work_dir(cfg: Config, filename: str, work_dir: Optional[str]) -> None:

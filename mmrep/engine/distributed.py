@@ -5,6 +5,7 @@ CUDA tensors only; what is here does the same work over gloo.
 """
 
 import os
+import subprocess
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmrep.errors import UsageError
 from mmrep.registry import MODEL_WRAPPERS
@@ -33,8 +35,15 @@ _COMMANDS = {
 }
 
 
-class CPUSyncBatchNorm(nn.SyncBatchNorm):
-    """SyncBatchNorm for CPU tensors: statistics over all processes."""
+class CPUSyncBatchNorm(_BatchNorm):
+    """SyncBatchNorm for CPU tensors: statistics over all processes.
+
+    It is no subclass of torch's, which DDP refuses on the CPU.
+    """
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f'the input must be (N, C, ...), got {x.dim()}D.')
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a map (N, C, ...); equal to BN on the joined batch."""
@@ -122,7 +131,6 @@ def init_distributed(cfg: Config, launcher: str) -> None:
 
 
 def _first_slurm_host() -> str:
-    import subprocess
 
     hosts = subprocess.run(
         ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],

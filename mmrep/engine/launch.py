@@ -7,7 +7,6 @@ from typing import Any, Callable, Optional
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from mmrep.checkpoint import check_file, enforce_safe_loading
 from mmrep.engine.distributed import init_distributed
@@ -47,19 +46,18 @@ def build_runner(
     hooks.append(dict(type='mmrep.CheckpointGuardHook', strict=strict))
     cfg.custom_hooks = hooks
     init_distributed(cfg, launcher)
-    runner = _build(lambda: Runner.from_cfg(cfg))
+    runner = _build('model, hooks', lambda: Runner.from_cfg(cfg))
     if mode == 'train':
-        loop = _build(lambda: runner.train_loop)
-        _check_length(loop.dataloader, 'train_dataloader')
+        _build('train_dataloader, train_cfg', lambda: runner.train_loop)
+        optimizer = cfg.optim_wrapper.get('optimizer', {}).get('type')
         runner.optim_wrapper = _build(
-            lambda: runner.build_optim_wrapper(runner.optim_wrapper)
+            f'optim_wrapper, with optimizer {optimizer}',
+            lambda: runner.build_optim_wrapper(runner.optim_wrapper),
         )
-        if runner.val_loop is not None:
-            _check_length(runner.val_loop.dataloader, 'val_dataloader')
+        _build('val_dataloader, val_cfg', lambda: runner.val_loop)
         _log_batch_size(runner)
     else:
-        loop = _build(lambda: runner.test_loop)
-        _check_length(loop.dataloader, 'test_dataloader')
+        _build('test_dataloader, test_cfg', lambda: runner.test_loop)
     return runner
 
 
@@ -71,7 +69,7 @@ def _pretrained(cfg: Config) -> Optional[str]:
     return init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
 
 
-def _build(build: Callable[[], Any]) -> Any:
+def _build(part: str, build: Callable[[], Any]) -> Any:
     """Call ``build``; tell the user when the config is what is wrong."""
     try:
         return build()
@@ -82,19 +80,17 @@ def _build(build: Callable[[], Any]) -> Any:
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )
         text = ' '.join(str(arg) for arg in error.args)
+        if text == 'need at least one array to concatenate':
+            # how MMEngine's datasets fail when they are empty
+            text = (
+                'the data set found no images; check data_prefix, '
+                'img_suffix and ann_file'
+            )
         raise UsageError(
-            f'the config cannot be built: {type(error).__name__}: {text} '
-            '(log_level=DEBUG shows the traceback)'
+            f'the config cannot be built ({part}): '
+            f'{type(error).__name__}: {text} '
+            '(log_level=DEBUG shows the traceback).'
         ) from error
-
-
-def _check_length(loader: DataLoader, name: str) -> None:
-    if len(loader.dataset) == 0:
-        raise UsageError(
-            f'{name} found no images; check data_prefix, img_suffix and '
-            f'seg_map_suffix of its dataset '
-            f'({getattr(loader.dataset, "data_prefix", None)}).'
-        )
 
 
 def _log_batch_size(runner: Runner) -> None:

@@ -48,6 +48,7 @@ def test_options_are_merged():
             'model.backbone.with_cp': True,
             'param_scheduler.1.end': 7,
             'randomness.seed': 3,
+            'model.backbone.init_cfg.type': 'Pretrained',
         },
     )
     assert cfg.train_cfg.max_iters == 7
@@ -60,7 +61,8 @@ def test_options_are_merged():
     'option, hint',
     [
         ('trian_cfg.max_iters', "did you mean 'train_cfg'"),
-        ('model.backbon.with_cp', "did you mean 'model.backbone'"),
+        ('model.backbon.with_cp', "did you mean 'backbone'"),
+        ('default_hooks.loger.interval', "did you mean 'logger'"),
         ('foo', "no 'foo'"),
     ],
 )
