@@ -57,7 +57,8 @@ def main() -> None:
     runner = build_runner(cfg, 'test', args.launcher, args.trust_checkpoint)
     runner.test()
     if args.show_dir:
-        runner.logger.info(f'pictures are in {args.show_dir}')
+        pictures = osp.join(args.show_dir, 'vis_data', 'vis_image')
+        runner.logger.info(f'pictures are in {pictures}')
     if args.out:
         runner.logger.info(f'label maps are in {args.out}')
 

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / 'tools/dataset_converters/make_shapes.py'
+
+
+def test_layout_and_labels(shapes_root):
+    for split, count in (('training', 16), ('validation', 6)):
+        images = sorted((shapes_root / 'images' / split).iterdir())
+        labels = sorted((shapes_root / 'annotations' / split).iterdir())
+        assert [p.stem for p in images] == [p.stem for p in labels]
+        assert len(images) == count
+        seen = set()
+        for path in labels:
+            label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert label.shape == (64, 64) and label.dtype == np.uint8
+            seen |= set(np.unique(label))
+        assert seen == set(range(1, 8)), 'every class occurs, 0 never'
+        assert cv2.imread(str(images[0])).shape == (64, 64, 3)
+
+
+def test_seed_decides(run_tool, shapes_root, tmp_path):
+    size = ['--train', 2, '--val', 1, '--size', 64]
+    for name, seed in (('same', 0), ('other', 1)):
+        done = run_tool(SCRIPT, tmp_path / name, *size, '--seed', seed)
+        assert done.returncode == 0, done.stderr
+    image = Path('images/training/shapes_training_00000.jpg')
+    reference = (shapes_root / image).read_bytes()
+    assert (tmp_path / 'same' / image).read_bytes() == reference
+    assert (tmp_path / 'other' / image).read_bytes() != reference
+
+
+def test_existing_folder_is_kept(run_tool, tmp_path):
+    (tmp_path / 'precious').touch()
+    done = run_tool(SCRIPT, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: ') and 'not exist' in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ['precious']
+
+
+def test_wrong_size(run_tool, tmp_path):
+    done = run_tool(SCRIPT, tmp_path / 'x', '--size', 8)
+    assert done.returncode == 2 and '--size 32' in done.stderr

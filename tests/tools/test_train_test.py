@@ -1,0 +1,281 @@
+"""tools/train.py and tools/test.py as a user runs them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+TRAIN = ROOT / 'tools/train.py'
+TEST = ROOT / 'tools/test.py'
+CONFIG = ROOT / 'configs/upernet_replknet-tiny_shapes.py'
+SMALL = (
+    'model.backbone.arch.depths=[1,1,1,1]',
+    'model.backbone.arch.kernel_sizes=[13,9,7,5]',
+    'train_dataloader.batch_size=2',
+    'default_hooks.logger.interval=1',
+)
+
+
+@pytest.fixture(scope='module')
+def trained(run_tool, shapes_root, tmp_path_factory):
+    """A work dir after two iterations, and what was printed."""
+    work_dir = tmp_path_factory.mktemp('work')
+    done = run_tool(
+        TRAIN, CONFIG, '--work-dir', work_dir, '--data-root', shapes_root,
+        '--auto-scale-lr', '--cfg-options', *SMALL, 'train_cfg.max_iters=2',
+        'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work_dir, done.stdout + done.stderr
+
+
+def test_train(trained):
+    work_dir, log = trained
+    assert (work_dir / 'iter_2.pth').is_file()
+    assert (work_dir / 'upernet_replknet-tiny_shapes.py').is_file()
+    assert 'mIoU' in log
+    assert 'total batch size 2 (1 x 2), the recipe assumes 8' in log
+    # two images instead of eight: a quarter of the learning rate
+    assert 'Scaling the original LR by 0.25' in log
+    lines = (next(work_dir.glob('2*/vis_data/scalars.json'))).read_text()
+    losses = [json.loads(line).get('loss') for line in lines.splitlines()]
+    assert np.isfinite([x for x in losses if x is not None]).all()
+
+
+def test_resume(run_tool, trained, shapes_root, tmp_path):
+    work_dir = shutil.copytree(trained[0], tmp_path / 'work')
+    # the file names its checkpoint by an absolute path
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_2.pth'))
+    done = run_tool(
+        TRAIN, CONFIG, '--work-dir', work_dir, '--data-root', shapes_root,
+        '--resume', '--cfg-options', *SMALL, 'train_cfg.max_iters=3',
+        'train_cfg.val_interval=3',
+    )  # fmt: skip
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log[-3000:]
+    assert 'resumed epoch: 0, iter: 2' in log
+    assert 'Iter(train) [3/3]' in log and 'Iter(train) [1/3]' not in log
+
+
+@pytest.mark.parametrize('aug_test', [False, True])
+def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
+    work_dir, _ = trained
+    done = run_tool(
+        TEST, CONFIG, work_dir / 'iter_2.pth', '--data-root', shapes_root,
+        '--work-dir', tmp_path, '--show-dir', tmp_path / 'pictures',
+        '--out', tmp_path / 'labels', *(['--aug-test'] if aug_test else []),
+        '--cfg-options', *SMALL,
+    )  # fmt: skip
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log[-3000:]
+    assert 'triangle' in log and 'mIoU' in log
+    pictures = list((tmp_path / 'pictures/vis_data/vis_image').iterdir())
+    assert len(pictures) == 6
+    assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)
+    labels = sorted((tmp_path / 'labels').iterdir())
+    assert len(labels) == 6
+    label = cv2.imread(str(labels[0]), cv2.IMREAD_UNCHANGED)
+    # labels are written as they are read: 1 to 7, 0 is ignored
+    assert label.shape == (64, 64) and 1 <= label.min() <= label.max() <= 7
+
+
+def test_mean_iou_is_that_of_the_label_maps(
+    run_tool, trained, shapes_root, tmp_path
+):
+    """The metric, computed here from the files that --out wrote."""
+    work_dir, _ = trained
+    done = run_tool(
+        TEST, CONFIG, work_dir / 'iter_2.pth', '--data-root', shapes_root,
+        '--work-dir', tmp_path, '--out', tmp_path / 'labels',
+        '--cfg-options', *SMALL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads(next(tmp_path.glob('2*/2*.json')).read_text())
+    confusion = np.zeros((8, 8))
+    for path in (tmp_path / 'labels').iterdir():
+        truth = shapes_root / 'annotations/validation' / path.name
+        np.add.at(
+            confusion,
+            tuple(cv2.imread(str(p), 0).ravel() for p in (truth, path)),
+            1,
+        )
+    confusion = confusion[1:, 1:]
+    hits = confusion.diagonal()
+    iou = hits / (confusion.sum(0) + confusion.sum(1) - hits)
+    assert metrics['mIoU'] == pytest.approx(100 * np.nanmean(iou), abs=0.01)
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_help(run_tool, tool):
+    done = run_tool(ROOT / 'tools' / tool, '--help')
+    assert done.returncode == 0
+    assert '--cfg-options' in done.stdout and '--launcher' in done.stdout
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def crafted(path, trap):
+    torch.save(dict(state_dict={}, meta=Payload(str(trap))), path)
+
+
+def error_of(done):
+    """The only line of an error; there must be no traceback."""
+    assert done.returncode != 0
+    assert 'Traceback' not in done.stderr, done.stderr
+    return next(x for x in done.stderr.splitlines() if x.startswith('error: '))
+
+
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        (['--data-root', '/nowhere'], "'/nowhere/images/training'"),
+        (['--resume', '/nowhere.pth'], "got '/nowhere.pth'"),
+        (['--cfg-options', 'trian_cfg.x=1'], "did you mean 'train_cfg'"),
+        (['--launcher', 'pytorch'], 'tools/dist_train.sh'),
+        (
+            ['--cfg-options', 'model.backbone.depth=3'],
+            "unexpected keyword argument 'depth'",
+        ),
+        (
+            ['--cfg-options', 'optim_wrapper.optimizer.type=Adamm'],
+            'Adamm',
+        ),
+        (
+            ['--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
+            'found no images',
+        ),
+        (
+            ['--cfg-options', 'load_from=/nowhere.pth'],
+            "got '/nowhere.pth'",
+        ),
+    ],
+)
+def test_train_errors(run_tool, shapes_root, tmp_path, options, text):
+    done = run_tool(
+        TRAIN, CONFIG, '--data-root', shapes_root, '--work-dir',
+        tmp_path / 'work', *options,
+    )  # fmt: skip
+    assert text in error_of(done)
+
+
+def test_unknown_argument(run_tool):
+    done = run_tool(TRAIN, CONFIG, '--reusme')
+    assert done.returncode == 2
+    assert 'unrecognized arguments: --reusme' in done.stderr
+
+
+def test_amp_without_gpu(run_tool, shapes_root):
+    if torch.cuda.is_available():
+        pytest.skip('there is a GPU')
+    done = run_tool(TRAIN, CONFIG, '--data-root', shapes_root, '--amp')
+    assert 'needs a GPU' in error_of(done)
+
+
+def test_foreign_checkpoint(run_tool, shapes_root, tmp_path):
+    path = tmp_path / 'foreign.pth'
+    torch.save(dict(state_dict=dict(weight=torch.rand(3))), path)
+    done = run_tool(
+        TEST, CONFIG, path, '--data-root', shapes_root, '--work-dir', tmp_path
+    )
+    assert 'does not fit the model' in error_of(done)
+
+
+@pytest.mark.parametrize('how', ['test', 'resume', 'init_cfg'])
+def test_crafted_checkpoint(run_tool, shapes_root, tmp_path, how):
+    path, trap = tmp_path / 'crafted.pth', tmp_path / 'trap'
+    crafted(path, trap)
+    common = ['--data-root', shapes_root, '--work-dir', tmp_path / 'work']
+    if how == 'test':
+        done = run_tool(TEST, CONFIG, path, *common)
+    elif how == 'resume':
+        done = run_tool(TRAIN, CONFIG, *common, '--resume', path)
+    else:
+        done = run_tool(
+            TRAIN, CONFIG, *common, '--cfg-options',
+            'model.backbone.init_cfg.type=Pretrained',
+            f'model.backbone.init_cfg.checkpoint={path}',
+        )  # fmt: skip
+    assert '--trust-checkpoint' in error_of(done)
+    assert not trap.exists()
+    if how == 'test':
+        run_tool(TEST, CONFIG, path, *common, '--trust-checkpoint')
+        assert trap.exists(), 'the file must be one that runs code'
+
+
+def test_aug_test_without_pipeline(run_tool, tmp_path, shapes_root):
+    config = tmp_path / 'plain.py'
+    config.write_text(f"_base_ = '{CONFIG}'\ntta_pipeline = None\n")
+    done = run_tool(
+        TEST, config, 'x.pth', '--data-root', shapes_root, '--aug-test'
+    )
+    assert '--aug-test needs tta_pipeline' in error_of(done)
+
+
+@pytest.mark.slow
+def test_two_processes(run_tool, shapes_root, tmp_path):
+    """dist_train.sh and dist_test.sh on the CPU: one log, one metric."""
+    options = ['--data-root', shapes_root, '--work-dir', tmp_path]
+    done = run_tool(
+        ROOT / 'tools/dist_train.sh', CONFIG, 2, *options, '--cfg-options',
+        *SMALL, 'train_cfg.max_iters=2', 'train_cfg.val_interval=2',
+        'default_hooks.checkpoint.interval=2',
+    )  # fmt: skip
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log[-3000:]
+    assert 'total batch size 4 (2 x 2)' in log
+    assert log.count('Iter(train) [2/2]') == 1
+    checkpoint = tmp_path / 'iter_2.pth'
+    metrics = []
+    for command in (
+        [ROOT / 'tools/dist_test.sh', CONFIG, checkpoint, 2],
+        [TEST, CONFIG, checkpoint],
+    ):
+        done = run_tool(*command, *options, '--cfg-options', *SMALL)
+        log = done.stdout + done.stderr
+        assert done.returncode == 0, log[-3000:]
+        metrics.append(log[log.rindex('aAcc') :].split('data_time')[0])
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize('name', ['dist_train', 'dist_test', 'slurm_train',
+                                  'slurm_test'])  # fmt: skip
+def test_launcher_usage(run_tool, name):
+    done = run_tool(ROOT / f'tools/{name}.sh')
+    assert done.returncode == 2
+    assert 'usage:' in done.stderr and 'CONFIG' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'name, more', [('slurm_train', []), ('slurm_test', ['x.pth'])]
+)
+def test_slurm_command(tmp_path, monkeypatch, run_tool, name, more):
+    """What srun is asked for, with a stand-in that prints its arguments."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    monkeypatch.setenv('GPUS', '16')
+    monkeypatch.setenv('SRUN_ARGS', '--nodes=2 --time=1')
+    done = run_tool(
+        ROOT / f'tools/{name}.sh', 'gpu', 'my job', CONFIG, *more, '--amp'
+    )
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()
+    for word in ('-p', 'gpu', '--job-name=my job', '--gres=gpu:8',
+                 '--ntasks=16', '--ntasks-per-node=8', '--nodes=2',
+                 '--time=1', str(CONFIG), '--amp'):  # fmt: skip
+        assert word in words, words
+    assert words[words.index('--launcher') + 1] == 'slurm'
+    assert words.index('--time=1') < words.index('-u')
