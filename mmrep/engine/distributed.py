@@ -11,10 +11,9 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
-from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
+from mmrep.engine.norms import CPUSyncBatchNorm
 from mmrep.errors import UsageError
 from mmrep.registry import MODEL_WRAPPERS
 
@@ -33,50 +32,6 @@ _COMMANDS = {
     'slurm': 'tools/slurm_train.sh or srun',
     'mpi': 'mpirun',
 }
-
-
-class CPUSyncBatchNorm(_BatchNorm):
-    """SyncBatchNorm for CPU tensors: statistics over all processes.
-
-    It is no subclass of torch's, which DDP refuses on the CPU.
-    """
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        if x.dim() < 2:
-            raise ValueError(f'the input must be (N, C, ...), got {x.dim()}D.')
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise a map (N, C, ...); equal to BN on the joined batch."""
-        if not (self.training and dist.is_initialized()):
-            return super().forward(x)
-        dims = [0, *range(2, x.dim())]
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        count = torch.tensor(float(x.numel() // x.shape[1]))
-        dist.all_reduce(count)
-        mean = all_reduce(x.sum(dims)) / count
-        centred = x - mean.reshape(shape)
-        var = all_reduce(centred.square().sum(dims)) / count
-        if self.track_running_stats:
-            with torch.no_grad():
-                self.num_batches_tracked += 1
-                momentum = self.momentum
-                if momentum is None:
-                    momentum = 1 / float(self.num_batches_tracked)
-                unbiased = var * count / (count - 1).clamp(min=1)
-                self.running_mean.lerp_(mean, momentum)
-                self.running_var.lerp_(unbiased, momentum)
-        out = centred * (var + self.eps).rsqrt().reshape(shape)
-        if self.affine:
-            out = out * self.weight.reshape(shape) + self.bias.reshape(shape)
-        return out
-
-    @classmethod
-    def convert(cls, module: nn.Module) -> nn.Module:
-        """Turn every SyncBatchNorm of a model into this one, in place."""
-        for child in module.modules():
-            if isinstance(child, nn.SyncBatchNorm):
-                child.__class__ = cls
-        return module
 
 
 @MODEL_WRAPPERS.register_module()

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from mmrep.checkpoint import check_file, enforce_safe_loading
 from mmrep.engine.distributed import init_distributed
+from mmrep.engine.norms import SingleImageBatchNorm
 from mmrep.errors import UsageError
 
 
@@ -55,7 +56,8 @@ def build_runner(
             lambda: runner.build_optim_wrapper(runner.optim_wrapper),
         )
         _build('val_dataloader, val_cfg', lambda: runner.val_loop)
-        _log_batch_size(runner)
+        if _log_batch_size(runner) == 1:
+            SingleImageBatchNorm.convert(runner.model)
     else:
         _build('test_dataloader, test_cfg', lambda: runner.test_loop)
     return runner
@@ -93,8 +95,8 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _log_batch_size(runner: Runner) -> None:
-    """Say which total batch the recipe assumes, and which this run has."""
+def _log_batch_size(runner: Runner) -> int:
+    """Say which total batch the recipe assumes; return what this run has."""
     per_process = runner.train_dataloader.batch_size
     total = per_process * runner.world_size
     text = f'total batch size {total} ({runner.world_size} x {per_process})'
@@ -109,3 +111,4 @@ def _log_batch_size(runner: Runner) -> None:
             f"{total / assumed:g} times the recipe's"
         )
     runner.logger.info(text)
+    return total

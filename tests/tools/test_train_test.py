@@ -55,7 +55,7 @@ def test_resume(run_tool, trained, shapes_root, tmp_path):
     done = run_tool(
         TRAIN, CONFIG, '--work-dir', work_dir, '--data-root', shapes_root,
         '--resume', '--cfg-options', *SMALL, 'train_cfg.max_iters=3',
-        'train_cfg.val_interval=3',
+        'train_cfg.val_interval=3', 'train_dataloader.batch_size=1',
     )  # fmt: skip
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-3000:]
