@@ -1,12 +1,18 @@
 """Depth-wise convolution with large kernels. Needs PyTorch alone."""
 
-from .dispatch import available_backends, explain, use_backend
+from .dispatch import (
+    available_backends,
+    backend_report,
+    explain,
+    use_backend,
+)
 from .functional import depthwise_conv2d
 from .module import DepthwiseConv2d, convert_depthwise
 
 __all__ = [
     'DepthwiseConv2d',
     'available_backends',
+    'backend_report',
     'convert_depthwise',
     'depthwise_conv2d',
     'explain',

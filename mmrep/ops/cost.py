@@ -1,72 +1,121 @@
-"""Time estimates for each algorithm: linear models of a few features."""
+"""Time estimates of each algorithm: linear models of a few counts.
 
-from typing import List, Tuple
+The counts follow from the shapes; the coefficients in cost_table.py are
+fitted to measurements by tools/fit_op_dispatch.py.
+"""
+
+from functools import lru_cache
+from typing import Tuple
 
 from .backends import fft
 from .cost_table import COEFFICIENTS
 from .problem import Problem
 
-FORWARD = (
+DIRECTIONS = ('forward', 'grad_input', 'grad_weight')
+NATIVE = (
     'direct_nchw',
     'direct_nhwc',
     'transposed_nchw',
     'transposed_nhwc',
-    'fft',
 )
-GRAD_INPUT = FORWARD
-GRAD_WEIGHT = ('transposed_nchw', 'transposed_nhwc', 'fft')
-# Above this kernel size oneDNN leaves its fast code for contiguous tensors.
-CLIFF = 9
+# Kernel widths up to which a native algorithm keeps one speed.
+REGIMES = (3, 9, 13)
+
+
+def algorithms(
+    device: str, direction: str, backend: str = 'auto'
+) -> Tuple[str, ...]:
+    """Names of what can compute a direction on a device by a backend."""
+    if backend in ('fft', 'triton'):
+        return (backend,)
+    if device == 'cuda':
+        form = 'direct' if direction == 'forward' else 'transposed'
+        names = f'{form}_nchw', f'{form}_nhwc'
+    elif direction == 'grad_weight':
+        names = NATIVE[2:]
+    else:
+        names = NATIVE
+    if backend == 'native':
+        return names
+    return (*names, 'fft', *(('triton',) if device == 'cuda' else ()))
+
+
+def backend_of(algorithm: str) -> str:
+    """The backend that an algorithm belongs to."""
+    return algorithm if algorithm in ('fft', 'triton') else 'native'
 
 
 def features(
-    problem: Problem, direction: str, algorithm: str
-) -> Tuple[str, List[float]]:
-    """Name of the linear model and its features.
+    problem: Problem,
+    direction: str,
+    algorithm: str,
+    kept: bool = False,
+    shared: bool = False,
+) -> Tuple[str, Tuple[float, ...]]:
+    """Name of the linear model and its counts.
 
     Args:
         problem: The call.
         direction: 'forward', 'grad_input' or 'grad_weight'.
-        algorithm: One of the names above.
+        algorithm: One of :func:`algorithms`.
+        kept: The FFT finds spectra that the forward kept, or the kernel's
+            in the cache. Defaults to False.
+        shared: The FFT finds the transform of the output's gradient.
+            Defaults to False.
 
     Returns:
-        tuple[str, list[float]]: Key of the coefficients; features, each in
-        millions.
+        tuple[str, tuple[float, ...]]: Key of the coefficients and counts,
+        those of elements and points in millions.
     """
     n, c, h, w = problem.shape
-    kh, kw = problem.kernel
     elements = n * c * h * w / 1e6
     if algorithm == 'fft':
-        tiling = fft.plan_tiling((h, w), (kh, kw), n)
-        work = fft.transform_work(tiling.points) * c / 1e6
+        tiling = fft.plan_tiling((h, w), problem.kernel, n)
         tiles = n * tiling.tiles
-        transforms = {
-            'forward': 2 * tiles,
-            'grad_input': 2 * tiles,
-            'grad_weight': 2 * tiles,
-        }[direction]
-        calls = max(1, c * tiles * tiling.points // fft.BLOCK_ELEMENTS['cpu'])
-        return 'fft', [
-            1,
+        transforms = 2 * tiles + (not kept)
+        products = tiles
+        if direction == 'grad_weight':
+            transforms = tiles * (2 - kept) + 1
+            products = 3 * tiles
+        if shared:
+            transforms -= tiles
+        points = c * tiling.points / 1e6
+        limit = fft.BLOCK_ELEMENTS[problem.device] / 1e6
+        calls = max(1.0, points * tiles / limit)
+        converted = 2 * elements * problem.channels_last
+        return 'fft', (
+            1.0,
             calls,
-            work * transforms,
-            work,
-            elements * (1 + problem.channels_last),
-        ]
-    layout = algorithm.rpartition('_')[2]
-    converted = elements * (problem.channels_last == (layout == 'nchw'))
+            points * transforms,
+            c * transforms / 1e3,
+            points * products,
+            converted,
+        )
+    kh, kw = problem.kernel
     taps = mean_taps(h, kh) * mean_taps(w, kw)
-    large = '/large' if max(kh, kw) > CLIFF else ''
-    if direction == 'grad_input':
-        direction = 'forward'
-    return f'{direction}/{algorithm}{large}', [
-        1,
+    if algorithm == 'triton':
+        kind = 'grad_weight' if direction == 'grad_weight' else 'forward'
+        width = -(-(16 + kw - 1) // 16) * 16
+        return f'{kind}/triton', (1.0, elements, elements * kh * width)
+    form, _, layout = algorithm.partition('_')
+    # the input gradient by either form is a forward with a flipped kernel
+    kind = 'grad_weight' if direction == 'grad_weight' else 'forward'
+    if problem.device == 'cuda':
+        kind = direction
+    regime = sum(kw > limit for limit in REGIMES)
+    converted = 2 * elements * (layout != problem.layout)
+    return f'{kind}/{form}_{layout}/{regime}', (
+        1.0,
         elements,
         elements * taps,
+        elements * kh * kw,
+        elements * taps / max(w, 1),
+        c * kh * kw / 1e6,
         converted,
-    ]
+    )
 
 
+@lru_cache(maxsize=4096)
 def mean_taps(size: int, kernel: int) -> float:
     """Mean number of taps of one axis that fall on the map."""
     r = kernel // 2
@@ -74,7 +123,14 @@ def mean_taps(size: int, kernel: int) -> float:
     return inside / max(size, 1)
 
 
-def estimate(problem: Problem, direction: str, algorithm: str) -> float:
-    """Milliseconds that an algorithm should take."""
-    key, values = features(problem, direction, algorithm)
-    return sum(a * b for a, b in zip(COEFFICIENTS[key], values, strict=False))
+def estimate(problem: Problem, direction: str, algorithm: str, **state):
+    """Milliseconds that an algorithm should take; see features()."""
+    key, counts = features(problem, direction, algorithm, **state)
+    dtype = str(problem.dtype).rpartition('.')[2]
+    if problem.device == 'cuda' and dtype == 'float32' and not problem.tf32:
+        dtype = 'ieee'
+    table = COEFFICIENTS[problem.device]
+    weights = table.get(f'{dtype}/{key}') or table.get(f'float32/{key}')
+    if weights is None:
+        return float('inf')
+    return sum(a * b for a, b in zip(weights, counts, strict=True))

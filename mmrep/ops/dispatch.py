@@ -1,21 +1,26 @@
-"""Choice of an algorithm for each call: asked for, or the cheapest."""
+"""Choice of an algorithm for each call: asked for, measured, or estimated."""
 
+import statistics
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from . import cost
-from .backends import fft
-from .problem import Problem, is_channels_last
+from .algorithms import measure
+from .backends import fft, native, triton
+from .problem import Problem
 
-BACKENDS = ('native', 'fft')
+BACKENDS = {'native': native, 'fft': fft, 'triton': triton}
+# Largest spectra that a forward keeps for its backward.
 KEPT_BYTES = 256 << 20
+# 'autotune' measures what the model puts within this factor of the best.
+WORTH_MEASURING = 4.0
 
-_requested = ContextVar('mmrep_ops_backend', default='auto')
+_requested: ContextVar[str] = ContextVar('mmrep_ops_backend', default='auto')
 
 
 class Plan(NamedTuple):
@@ -25,26 +30,31 @@ class Plan(NamedTuple):
         forward: Algorithm of the forward.
         grad_input: Algorithm of the input gradient.
         grad_weight: Algorithm of the weight gradient.
-        keep: The forward keeps its spectra for the backward.
-        plain: ATen's own convolution and gradients are the choice.
+        spectra: What an FFT forward does with its spectra: 'keep' them for
+            the backward, 'cache' the kernel's, 'drop' them.
+        plain: PyTorch's own convolution does all of it.
     """
 
     forward: str
     grad_input: str
     grad_weight: str
-    keep: bool = False
+    spectra: str = 'drop'
     plain: bool = False
 
 
 @contextmanager
-def use_backend(backend: str) -> Iterator[None]:
-    """Use one backend wherever a call says 'auto'.
+def use_backend(backend: str, autotune: bool = False) -> Iterator[None]:
+    """Decide what 'auto' means for the calls inside.
 
     Args:
-        backend: 'native', 'fft' or 'auto'.
+        backend: 'native', 'fft', 'triton' or 'auto'.
+        autotune: With 'auto', measure instead of estimating. Defaults to
+            False.
     """
     check_backend(backend)
-    token = _requested.set(backend)
+    token = _requested.set(
+        'autotune' if autotune and backend == 'auto' else backend
+    )
     try:
         yield
     finally:
@@ -53,29 +63,52 @@ def use_backend(backend: str) -> Iterator[None]:
 
 def check_backend(backend: str) -> None:
     """Raise unless ``backend`` is a known name."""
-    if backend not in ('auto', *BACKENDS):
+    if backend != 'auto' and backend not in BACKENDS:
         raise ValueError(
             f'backend must be one of {("auto", *BACKENDS)}, got {backend!r}.'
         )
 
 
-def resolve(backend: str) -> str:
+def resolve(backend: str, autotune: bool = False) -> str:
     """The backend of the context where a call leaves it open."""
-    return _requested.get() if backend == 'auto' else backend
+    if backend != 'auto':
+        return backend
+    return 'autotune' if autotune else _requested.get()
+
+
+def why_not(backend: str, device: str, dtype: torch.dtype) -> Optional[str]:
+    """Why a backend cannot run on a device, or None."""
+    return BACKENDS[backend].why_not(device, dtype)
 
 
 def available_backends(
-    device: str = 'cpu', dtype: torch.dtype = torch.float32
+    device: Optional[str] = None, dtype: torch.dtype = torch.float32
 ) -> Tuple[str, ...]:
-    """Names of the backends that can run on a device."""
+    """Names of the backends that can run.
+
+    Args:
+        device: Type of the device. Defaults to 'cuda' where there is one,
+            else 'cpu'.
+        dtype: Type of the tensors. Defaults to torch.float32.
+
+    Returns:
+        tuple[str, ...]: Any of 'native', 'fft', 'triton'.
+    """
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return tuple(
         name for name in BACKENDS if why_not(name, device, dtype) is None
     )
 
 
-def why_not(backend: str, device: str, dtype: torch.dtype) -> Optional[str]:
-    """Why a backend cannot run, or None."""
-    return fft.why_not(device, dtype) if backend == 'fft' else None
+def backend_report() -> str:
+    """One line for a log: what can run here, and why the rest cannot."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    parts = []
+    for name in BACKENDS:
+        reason = why_not(name, device, torch.float32)
+        parts.append(name if reason is None else f'{name} not: {reason}')
+    return f'large-kernel backends on {device}: ' + ', '.join(parts)
 
 
 def explain(x: Tensor, weight: Tensor) -> Dict[str, str]:
@@ -86,86 +119,107 @@ def explain(x: Tensor, weight: Tensor) -> Dict[str, str]:
         weight: Shape (C, 1, Kh, Kw).
 
     Returns:
-        dict[str, str]: 'can run' or the reason why not for each backend;
-        under 'auto' the algorithms of the forward and the gradients.
+        dict[str, str]: For each backend 'can run' or the reason why not;
+        for 'auto' the algorithm of each direction with the time that the
+        cost model gives it.
     """
-    problem = problem_of(x, weight)
-    answer = {
-        name: why_not(name, problem.device, problem.dtype) or 'can run'
-        for name in BACKENDS
-    }
+    problem = Problem.of(x, weight, x.requires_grad, weight.requires_grad)
+    answer = {}
+    for name in BACKENDS:
+        answer[name] = (
+            why_not(name, problem.device, problem.dtype) or 'can run'
+        )
     plan = choose(problem, 'auto')
-    answer['auto'] = (
-        f'forward {plan.forward}, input gradient '
-        f'{plan.grad_input}, weight gradient '
-        f'{plan.grad_weight}'
-    )
+    parts = []
+    for direction in cost.DIRECTIONS:
+        algorithm = getattr(plan, direction)
+        ms = cost.estimate(problem, direction, algorithm)
+        parts.append(f'{direction} by {algorithm} (about {ms:.2g} ms)')
+    answer['auto'] = ', '.join(parts)
     return answer
-
-
-def problem_of(x: Tensor, weight: Tensor) -> Problem:
-    """The facts of a call that the choice depends on."""
-    grad = torch.is_grad_enabled()
-    return Problem(
-        x.device.type,
-        x.dtype,
-        tuple(x.shape),
-        tuple(weight.shape[2:]),
-        is_channels_last(x),
-        grad and x.requires_grad,
-        grad and weight.requires_grad,
-    )
 
 
 @lru_cache(maxsize=4096)
 def choose(problem: Problem, backend: str) -> Plan:
-    """The plan with the least estimated time.
+    """The plan with the least time.
 
     Args:
         problem: Facts of the call.
-        backend: Backend to use, or 'auto'.
+        backend: Name of a backend, 'auto' or 'autotune'.
 
     Returns:
         Plan: Algorithm of each direction.
     """
-    if backend == 'auto' and problem.device != 'cpu':
-        backend = 'native'
-    if backend != 'auto':
+    if backend in BACKENDS:
         reason = why_not(backend, problem.device, problem.dtype)
         if reason is not None:
             raise NotImplementedError(
                 f'backend {backend!r} cannot run here: {reason}.'
             )
-    best = [
-        min(
-            _candidates(names, backend),
-            key=lambda name: cost.estimate(problem, direction, name),
-        )
-        for direction, names in (
-            ('forward', cost.FORWARD),
-            ('grad_input', cost.GRAD_INPUT),
-            ('grad_weight', cost.GRAD_WEIGHT),
-        )
-    ]
-    layout = 'nhwc' if problem.channels_last else 'nchw'
+    forward = _times(problem, 'forward', backend)
+    grad_input = _times(problem, 'grad_input', backend)
+    grad_weight = _times(problem, 'grad_weight', backend)
+    fits = _spectra_bytes(problem) <= KEPT_BYTES
+    if backend == 'auto' and not problem.grad_weight:
+        # the kernel's transform is in the cache after the first call
+        forward['fft'] = cost.estimate(problem, 'forward', 'fft', kept=True)
+    best = None
+    for f, f_ms in forward.items():
+        for i, i_ms in grad_input.items():
+            for w, w_ms in grad_weight.items():
+                ms = f_ms
+                keep = fits and f == w == 'fft' and problem.grad_weight
+                if problem.grad_input:
+                    ms += i_ms
+                if problem.grad_weight:
+                    ms += w_ms
+                    if keep or (problem.grad_input and i == w == 'fft'):
+                        ms -= _saved(
+                            problem, keep, problem.grad_input and i == 'fft'
+                        )
+                if best is None or ms < best[0]:
+                    best = ms, (f, i, w), keep
+    _, names, keep = best
+    layout = problem.layout
+    half = problem.dtype in (torch.float16, torch.bfloat16)
     plain = (
-        best[0] == f'direct_{layout}'
-        and (not problem.grad_input or best[1] != 'fft')
-        and (not problem.grad_weight or best[2] == f'transposed_{layout}')
+        not (half and problem.device == 'cpu')
+        and names[0] == f'direct_{layout}'
+        and (not problem.grad_input or names[1] == f'transposed_{layout}')
+        and (not problem.grad_weight or names[2] == f'transposed_{layout}')
     )
-    keep = problem.grad_weight and best[0] == best[2] == 'fft'
-    return Plan(*best, keep and _kept_bytes(problem) <= KEPT_BYTES, plain)
+    spectra = 'drop' if problem.grad_weight else 'cache'
+    return Plan(*names, 'keep' if keep else spectra, plain)
 
 
-def _candidates(names: Tuple[str, ...], backend: str) -> List[str]:
-    if backend == 'fft':
-        return ['fft']
-    if backend == 'native':
-        return [name for name in names if name != 'fft']
-    return list(names)
+def _times(problem: Problem, direction: str, backend: str) -> Dict[str, float]:
+    """Milliseconds of each algorithm that may be taken."""
+    names = [
+        name
+        for name in cost.algorithms(problem.device, direction, backend)
+        if not why_not(cost.backend_of(name), problem.device, problem.dtype)
+    ]
+    if len(names) == 1:
+        return {names[0]: 0.0}
+    times = {n: cost.estimate(problem, direction, n) for n in names}
+    if backend != 'autotune':
+        return times
+    least = min(times.values())
+    return {
+        name: statistics.median(measure(problem, direction, name))
+        for name, ms in times.items()
+        if ms <= WORTH_MEASURING * least
+    }
 
 
-def _kept_bytes(problem: Problem) -> int:
+def _saved(problem: Problem, keep: bool, both: bool) -> float:
+    """Milliseconds that spectra shared between directions save."""
+    alone = cost.estimate(problem, 'grad_weight', 'fft')
+    less = cost.estimate(problem, 'grad_weight', 'fft', kept=keep, shared=both)
+    return alone - less
+
+
+def _spectra_bytes(problem: Problem) -> int:
     n, c, h, w = problem.shape
     tiling = fft.plan_tiling((h, w), problem.kernel, n)
     return 4 * c * tiling.points * (n * tiling.tiles + 1)

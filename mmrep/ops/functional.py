@@ -1,16 +1,15 @@
 """The public function: check, choose, call."""
 
-from typing import Optional
+from functools import lru_cache
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import library  # noqa: F401, registers the operators
-from .dispatch import check_backend, choose, resolve
-from .problem import Problem, is_channels_last
-
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+from .dispatch import Plan, check_backend, choose, resolve
+from .problem import DTYPES, Problem, is_channels_last, uses_tf32
 
 
 def depthwise_conv2d(
@@ -18,99 +17,163 @@ def depthwise_conv2d(
     weight: Tensor,
     bias: Optional[Tensor] = None,
     backend: str = 'auto',
+    relu: bool = False,
+    autotune: bool = False,
 ) -> Tensor:
     """Depth-wise convolution with stride 1 and 'same' zero padding.
 
     Equal to ``F.conv2d(x, weight, bias, padding=(Kh // 2, Kw // 2),
-    groups=C)``.
+    groups=C)``, with ``relu`` to the ``F.relu`` of it.
 
     Args:
         x: Shape (N, C, H, W), contiguous or channels_last.
         weight: Shape (C, 1, Kh, Kw) with odd Kh and Kw.
         bias: Shape (C,). Defaults to None.
-        backend: 'auto', 'native' or 'fft'. Defaults to 'auto'.
+        backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
+        relu: Apply ReLU to the output. Defaults to False.
+        autotune: Let 'auto' measure the backends once for each new kind of
+            call instead of estimating. Defaults to False.
 
     Returns:
         Tensor: Shape (N, C, H, W) in the layout of ``x``.
     """
-    check(x, weight, bias)
-    check_backend(backend)
     if _is_exporting():
-        return native_conv2d(x, weight, bias)
+        return _plain(x, weight, bias, relu)
     if torch.compiler.is_compiling():
+        check(x, weight, bias)
+        check_backend(backend)
+        if autotune and backend == 'auto':
+            backend = 'autotune'
+        trains = torch.is_grad_enabled() and weight.requires_grad
+        spectra = 'drop' if trains else 'cache'
         return torch.ops.mmrep.depthwise_conv2d(
-            x, weight, bias, backend, False
+            x, weight, bias, relu, backend, spectra
         )[0]
-    device = x.device.type
-    dtype = x.dtype
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
     grad = torch.is_grad_enabled()
-    plan = choose(
-        Problem(
-            device,
-            dtype,
-            tuple(x.shape),
-            tuple(weight.shape[2:]),
-            is_channels_last(x),
-            grad and x.requires_grad,
-            grad and weight.requires_grad,
-        ),
-        resolve(backend),
+    device = x.device
+    autocast = None
+    if torch.is_autocast_enabled(device.type):
+        autocast = torch.get_autocast_dtype(device.type)
+    backend = resolve(backend, autotune)
+    plan = _checked_plan(
+        _facts(x),
+        _facts(weight),
+        None if bias is None else _facts(bias),
+        is_channels_last(x),
+        grad and x.requires_grad,
+        grad and weight.requires_grad,
+        autocast,
+        uses_tf32(device.type, autocast or x.dtype),
+        backend,
     )
     if plan.plain:
-        return native_conv2d(x, weight, bias)
+        return _plain(x, weight, bias, relu)
     return torch.ops.mmrep.depthwise_conv2d(
-        x, weight, bias, resolve(backend), plan.keep
+        x, weight, bias, relu, backend, plan.spectra
     )[0]
+
+
+def _plain(
+    x: Tensor, weight: Tensor, bias: Optional[Tensor], relu: bool
+) -> Tensor:
+    """PyTorch's own convolution of the same arguments."""
+    shape = weight.shape
+    out = F.conv2d(
+        x,
+        weight,
+        bias,
+        padding=(shape[2] // 2, shape[3] // 2),
+        groups=shape[0],
+    )
+    return F.relu(out) if relu else out
 
 
 def _is_exporting() -> bool:
     """Whether the graph is for use elsewhere: it gets a plain convolution."""
+    # torch 2.6 has no is_exporting()
     return (
-        torch.onnx.is_in_onnx_export()
-        or torch.jit.is_tracing()
+        torch.jit.is_tracing()
         or getattr(torch.compiler, 'is_exporting', bool)()
     )
 
 
-def native_conv2d(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    """PyTorch's own convolution of the same arguments."""
-    padding = weight.size(-2) // 2, weight.size(-1) // 2
-    return F.conv2d(x, weight, bias, padding=padding, groups=x.size(1))
+Facts = Tuple[Tuple[int, ...], torch.dtype, torch.device]
+
+
+def _facts(tensor: Tensor) -> Facts:
+    return tensor.shape, tensor.dtype, tensor.device
+
+
+@lru_cache(maxsize=4096)
+def _checked_plan(
+    x: Facts,
+    weight: Facts,
+    bias: Optional[Facts],
+    channels_last: bool,
+    grad_input: bool,
+    grad_weight: bool,
+    autocast: Optional[torch.dtype],
+    tf32: bool,
+    backend: str,
+) -> Plan:
+    if backend != 'autotune':
+        check_backend(backend)
+    check_facts(x, weight, bias, autocast is not None)
+    shape, dtype, device = x
+    problem = Problem(
+        device.type,
+        autocast or dtype,
+        tuple(shape),
+        tuple(weight[0][2:]),
+        channels_last,
+        grad_input,
+        grad_weight,
+        tf32,
+    )
+    return choose(problem, backend)
 
 
 def check(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> None:
     """Raise unless the arguments are ones that the operator takes."""
-    if x.dim() != 4:
+    check_facts(
+        _facts(x),
+        _facts(weight),
+        None if bias is None else _facts(bias),
+        torch.is_autocast_enabled(x.device.type),
+    )
+
+
+def check_facts(
+    x: Facts, weight: Facts, bias: Optional[Facts], autocast: bool
+) -> None:
+    """Raise unless shapes, types and devices fit together."""
+    shape, dtype, device = x
+    if len(shape) != 4:
         raise ValueError(
-            f'x must have shape (N, C, H, W), got {tuple(x.shape)}.'
+            f'x must have shape (N, C, H, W), got {tuple(shape)}.'
         )
-    channels = x.size(1)
-    if weight.dim() != 4 or weight.shape[:2] != (channels, 1):
+    channels = shape[1]
+    if len(weight[0]) != 4 or tuple(weight[0][:2]) != (channels, 1):
         raise ValueError(
             f'weight must have shape ({channels}, 1, Kh, Kw), '
-            f'got {tuple(weight.shape)}.'
+            f'got {tuple(weight[0])}.'
         )
-    if weight.size(2) % 2 == 0 or weight.size(3) % 2 == 0:
+    if weight[0][2] % 2 == 0 or weight[0][3] % 2 == 0:
         raise ValueError(
-            f'kernel size must be odd, got {tuple(weight.shape[2:])}.'
+            f'kernel size must be odd, got {tuple(weight[0][2:])}.'
         )
-    if bias is not None and bias.shape != (channels,):
+    if bias is not None and tuple(bias[0]) != (channels,):
         raise ValueError(
-            f'bias must have shape ({channels},), got {tuple(bias.shape)}.'
+            f'bias must have shape ({channels},), got {tuple(bias[0])}.'
         )
-    others = (weight,) if bias is None else (weight, bias)
-    for name, other in zip(('weight', 'bias'), others, strict=False):
-        if other.device != x.device:
+    if dtype not in DTYPES:
+        raise TypeError(f'x must be one of {DTYPES}, got {dtype}.')
+    for name, other in (('weight', weight), ('bias', bias)):
+        if other is None:
+            continue
+        if other[2] != device:
             raise ValueError(
-                f'{name} must be on {x.device} as x is, got {other.device}.'
+                f'{name} must be on {device} as x is, got {other[2]}.'
             )
-        if other.dtype != x.dtype and not torch.is_autocast_enabled(
-            x.device.type
-        ):
-            raise TypeError(
-                f'{name} must be {x.dtype} as x is, got {other.dtype}.'
-            )
-    if x.dtype not in DTYPES:
-        raise TypeError(f'x must be one of {DTYPES}, got {x.dtype}.')
+        if other[1] != dtype and not autocast:
+            raise TypeError(f'{name} must be {dtype} as x is, got {other[1]}.')

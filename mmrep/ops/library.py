@@ -10,14 +10,15 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
-from .backends import fft, native
+from . import algorithms
+from .backends import fft
 from .dispatch import choose, resolve
-from .problem import Problem, is_channels_last, memory_format_of
+from .problem import Problem, memory_format_of
 
 LIBRARY = torch.library.Library('mmrep', 'FRAGMENT')
 LIBRARY.define(
-    'depthwise_conv2d(Tensor x, Tensor weight, Tensor? bias, '
-    'str backend, bool keep) -> (Tensor, Tensor, Tensor)'
+    'depthwise_conv2d(Tensor x, Tensor weight, Tensor? bias, bool relu, '
+    'str backend, str spectra) -> (Tensor, Tensor, Tensor)'
 )
 LIBRARY.define(
     'depthwise_conv2d_backward(Tensor grad, Tensor x, Tensor weight, '
@@ -26,37 +27,25 @@ LIBRARY.define(
 )
 
 
-def _problem(
-    x: Tensor, weight: Tensor, need_input: bool, need_weight: bool
-) -> Problem:
-    return Problem(
-        x.device.type,
-        x.dtype,
-        tuple(x.shape),
-        tuple(weight.shape[2:]),
-        is_channels_last(x),
-        need_input,
-        need_weight,
-    )
-
-
 def _forward(
-    x: Tensor, weight: Tensor, bias: Optional[Tensor], backend: str, keep: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    relu: bool,
+    backend: str,
+    spectra: str,
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    if keep:
-        return fft.forward(x, weight, bias, keep=True)
-    plan = choose(_problem(x, weight, False, False), resolve(backend))
-    if plan.forward == 'fft':
-        return fft.forward(x, weight, bias)
-    out = native.forward(x, weight, bias, plan.forward)
-    return out, _no_spectrum(x), _no_spectrum(x)
+    algorithm = 'fft'
+    if spectra != 'keep':
+        algorithm = choose(Problem.of(x, weight), resolve(backend)).forward
+    return algorithms.forward(x, weight, bias, relu, algorithm, spectra)
 
 
-def _forward_fake(x, weight, bias, backend, keep):
+def _forward_fake(x, weight, bias, relu, backend, spectra):
     out = torch.empty_like(x, memory_format=memory_format_of(x))
-    if not keep:
-        return out, _no_spectrum(x), _no_spectrum(x)
-    return out, *fft.empty_spectra(x, fft.tiling_of(x, weight))
+    if spectra == 'keep':
+        return out, *fft.empty_spectra(x, fft.tiling_of(x, weight))
+    return out, x.new_empty(0), x.new_empty(0)
 
 
 def _backward(
@@ -69,28 +58,18 @@ def _backward(
     need_input: bool,
     need_weight: bool,
 ) -> Tuple[Tensor, Tensor]:
-    plan = choose(
-        _problem(x, weight, need_input, need_weight), resolve(backend)
+    problem = Problem.of(x, weight, need_input, need_weight)
+    plan = choose(problem, resolve(backend))
+    kept = x_spectrum.numel() > 0
+    grad_x, grad_w = algorithms.backward(
+        grad,
+        x,
+        weight,
+        plan.grad_input if need_input else None,
+        plan.grad_weight if need_weight else None,
+        x_spectrum if kept else None,
+        weight_spectrum if kept else None,
     )
-    if x_spectrum.numel() == 0:
-        x_spectrum = weight_spectrum = None
-    use_fft = (
-        need_input and plan.grad_input == 'fft',
-        need_weight and plan.grad_weight == 'fft',
-    )
-    grad_x = grad_w = None
-    if any(use_fft):
-        grad_x, grad_w = fft.backward(
-            grad, x, weight, *use_fft, x_spectrum, weight_spectrum
-        )
-    if need_input and grad_x is None:
-        grad_x, _ = native.backward(
-            grad, x, weight, True, False, plan.grad_input
-        )
-    if need_weight and grad_w is None:
-        _, grad_w = native.backward(
-            grad, x, weight, False, True, plan.grad_weight
-        )
     return (
         x.new_empty(0) if grad_x is None else grad_x,
         weight.new_empty(0) if grad_w is None else grad_w,
@@ -115,25 +94,21 @@ def _backward_fake(
     )
 
 
-def _no_spectrum(x: Tensor) -> Tensor:
-    return x.new_empty(0)
-
-
 def _save_forward(ctx, inputs, output):
-    x, weight, bias, ctx.backend, _ = inputs
-    ctx.has_bias = bias is not None
-    ctx.save_for_backward(x, weight, *output[1:])
+    x, weight, _, ctx.relu, ctx.backend, _ = inputs
+    out, *spectra = output
+    ctx.save_for_backward(x, weight, *spectra, out if ctx.relu else None)
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
+    ctx.mark_non_differentiable(*spectra)
 
 
 def _forward_derivative(ctx, grad, *_):
-    x, weight, x_spectrum, weight_spectrum = ctx.saved_tensors
-    if grad is None:
-        return (None,) * 5
+    x, weight, x_spectrum, weight_spectrum, out = ctx.saved_tensors
     need_x, need_w, need_b = ctx.needs_input_grad[:3]
     grad_x = grad_w = grad_b = None
-    if need_x or need_w:
+    if grad is not None and ctx.relu:
+        grad = grad * (out > 0)
+    if grad is not None and (need_x or need_w):
         grad_x, grad_w = torch.ops.mmrep.depthwise_conv2d_backward(
             grad,
             x,
@@ -144,12 +119,13 @@ def _forward_derivative(ctx, grad, *_):
             need_x,
             need_w,
         )
-    if need_b and ctx.has_bias:
+    if grad is not None and need_b:
         grad_b = grad.sum((0, 2, 3))
     return (
         grad_x if need_x else None,
         grad_w if need_w else None,
         grad_b,
+        None,
         None,
         None,
     )
@@ -165,11 +141,11 @@ def _backward_derivative(ctx, u, v):
     """Derivatives of T(u, weight, grad) + T(x, v, grad)."""
     grad, x, weight = ctx.saved_tensors
     need_g, need_x, need_w = ctx.needs_input_grad[:3]
-    empty = _no_spectrum(x)
+    empty = x.new_empty(0)
 
     def conv(x, weight):
         return torch.ops.mmrep.depthwise_conv2d(
-            x, weight, None, ctx.backend, False
+            x, weight, None, False, ctx.backend, 'drop'
         )[0]
 
     def gradients(x, weight, need_x, need_w):
@@ -192,22 +168,17 @@ def _backward_derivative(ctx, u, v):
 
 
 def _autocast(device: str):
-    key = getattr(
-        torch._C.DispatchKey,
-        f'Autocast{device.upper()}' if device == 'cpu' else 'AutocastCUDA',
-    )
+    name = {'cpu': 'AutocastCPU', 'cuda': 'AutocastCUDA'}[device]
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, name))
 
-    def cast(x, weight, bias, backend, keep):
+    def cast(x, weight, bias, *options):
         dtype = torch.get_autocast_dtype(device)
         x, weight = x.to(dtype), weight.to(dtype)
-        if bias is not None:
-            bias = bias.to(dtype)
-        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(key)):
-            return torch.ops.mmrep.depthwise_conv2d(
-                x, weight, bias, backend, keep
-            )
+        bias = None if bias is None else bias.to(dtype)
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return torch.ops.mmrep.depthwise_conv2d(x, weight, bias, *options)
 
-    return cast
+    return name, cast
 
 
 for _name, _kernel, _fake, _derivative, _setup in (
@@ -232,5 +203,6 @@ for _name, _kernel, _fake, _derivative, _setup in (
     torch.library.register_autograd(
         f'mmrep::{_name}', _derivative, setup_context=_setup, lib=LIBRARY
     )
-LIBRARY.impl('depthwise_conv2d', _autocast('cpu'), 'AutocastCPU')
-LIBRARY.impl('depthwise_conv2d', _autocast('cuda'), 'AutocastCUDA')
+for _device in ('cpu', 'cuda'):
+    _key, _cast = _autocast(_device)
+    LIBRARY.impl('depthwise_conv2d', _cast, _key)

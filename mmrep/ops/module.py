@@ -10,31 +10,53 @@ class DepthwiseConv2d(nn.Conv2d):
     """An ``nn.Conv2d`` whose depth-wise form is fast at large kernels.
 
     What the operator does not do (strides, dilation, other groups, padding
-    that is not 'same') is left to ``nn.Conv2d``. Weights, state dict and
-    arguments are those of ``nn.Conv2d``. Input (N, C, H, W), output
-    (N, C, H, W) in the same layout.
+    that is not 'same') is left to ``nn.Conv2d``. Arguments, parameters and
+    state dict are those of ``nn.Conv2d``. Input (N, C, H, W), output
+    (N, C', H', W') in the same layout.
 
     Args:
         *args: Arguments of ``nn.Conv2d``.
-        backend: 'auto', 'native' or 'fft'. Defaults to 'auto'.
+        backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
+        autotune: Let 'auto' measure once for each new kind of call.
+            Defaults to False.
         **kwargs: Arguments of ``nn.Conv2d``.
+
+    Raises:
+        NotImplementedError: A backend is named for a layer that only
+            ``nn.Conv2d`` can compute.
     """
 
     backend = 'auto'
+    autotune = False
 
-    def __init__(self, *args, backend: str = 'auto', **kwargs) -> None:
+    def __init__(
+        self, *args, backend: str = 'auto', autotune: bool = False, **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         check_backend(backend)
         self.backend = backend
+        self.autotune = autotune
+        if backend not in ('auto', 'native') and not is_eligible(self):
+            raise NotImplementedError(
+                f'backend {backend!r} needs a depth-wise convolution with '
+                f"odd kernel, stride 1 and 'same' zero padding, got "
+                f'Conv2d({super().extra_repr()}).'
+            )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, H, W) to (N, C, H', W')."""
+        """Shape (N, C, H, W) to (N, C', H', W')."""
         if x.dim() == 4 and is_eligible(self):
-            return depthwise_conv2d(x, self.weight, self.bias, self.backend)
+            return depthwise_conv2d(
+                x,
+                self.weight,
+                self.bias,
+                self.backend,
+                autotune=self.autotune,
+            )
         return super().forward(x)
 
     def extra_repr(self) -> str:
-        """Arguments of ``nn.Conv2d``, and the backend if one is forced."""
+        """Arguments of ``nn.Conv2d``, and the backend if one is named."""
         text = super().extra_repr()
         if self.backend != 'auto':
             text += f', backend={self.backend}'
@@ -43,19 +65,22 @@ class DepthwiseConv2d(nn.Conv2d):
 
 def is_eligible(conv: nn.Conv2d) -> bool:
     """Whether the operator computes what a convolution layer computes."""
-    same = tuple(k // 2 for k in conv.kernel_size)
+    kernel_h, kernel_w = conv.kernel_size
     return (
         conv.groups == conv.in_channels == conv.out_channels
-        and all(k % 2 for k in conv.kernel_size)
-        and tuple(conv.stride) == (1, 1)
-        and (conv.padding == 'same' or tuple(conv.padding) == same)
-        and (tuple(conv.dilation) == (1, 1) or conv.kernel_size == (1, 1))
+        and kernel_h % 2 == kernel_w % 2 == 1
+        and conv.stride == (1, 1)
+        and conv.dilation == (1, 1)
+        and conv.padding in ('same', (kernel_h // 2, kernel_w // 2))
         and conv.padding_mode == 'zeros'
     )
 
 
 def convert_depthwise(
-    model: nn.Module, min_kernel: int = 7, backend: str = 'auto'
+    model: nn.Module,
+    min_kernel: int = 7,
+    backend: str = 'auto',
+    autotune: bool = False,
 ) -> int:
     """Let the eligible ``nn.Conv2d`` layers of a model use the operator.
 
@@ -65,7 +90,9 @@ def convert_depthwise(
     Args:
         model: Any model; it may itself be a layer.
         min_kernel: Smallest longer side of the kernel. Defaults to 7.
-        backend: 'auto', 'native' or 'fft'. Defaults to 'auto'.
+        backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
+        autotune: Let 'auto' measure once for each new kind of call.
+            Defaults to False.
 
     Returns:
         int: Number of layers changed.
@@ -80,5 +107,6 @@ def convert_depthwise(
         ):
             layer.__class__ = DepthwiseConv2d
             layer.backend = backend
+            layer.autotune = autotune
             count += 1
     return count

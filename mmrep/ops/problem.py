@@ -5,6 +5,8 @@ from typing import NamedTuple, Tuple
 import torch
 from torch import Tensor
 
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
 
 class Problem(NamedTuple):
     """One call of the operator, without its values.
@@ -15,8 +17,9 @@ class Problem(NamedTuple):
         shape: (N, C, H, W) of the input.
         kernel: (Kh, Kw).
         channels_last: The input is channels_last and not contiguous.
-        grad_input: The input's gradient will be needed.
-        grad_weight: The weight's gradient will be needed.
+        grad_input: The input's gradient is needed.
+        grad_weight: The weight's gradient is needed.
+        tf32: PyTorch may round float32 to TF32 in convolutions (CUDA).
     """
 
     device: str
@@ -26,6 +29,44 @@ class Problem(NamedTuple):
     channels_last: bool
     grad_input: bool = False
     grad_weight: bool = False
+    tf32: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor,
+        weight: Tensor,
+        grad_input: bool = False,
+        grad_weight: bool = False,
+    ) -> 'Problem':
+        """The problem that two tensors (N, C, H, W), (C, 1, Kh, Kw) pose."""
+        return cls(
+            x.device.type,
+            x.dtype,
+            tuple(x.shape),
+            tuple(weight.shape[2:]),
+            is_channels_last(x),
+            grad_input,
+            grad_weight,
+            uses_tf32(x.device.type, x.dtype),
+        )
+
+    @property
+    def layout(self) -> str:
+        """'nhwc' or 'nchw'."""
+        return 'nhwc' if self.channels_last else 'nchw'
+
+
+def uses_tf32(device: str, dtype: torch.dtype) -> bool:
+    """Whether PyTorch's convolutions would use TF32 for such tensors."""
+    if device != 'cuda' or dtype != torch.float32:
+        return False
+    # from torch 2.9 there is a setting of its own for convolutions
+    conv = getattr(torch.backends.cudnn, 'conv', None)
+    setting = getattr(conv, 'fp32_precision', 'none')
+    if setting == 'none':
+        return torch.backends.cudnn.allow_tf32
+    return setting == 'tf32'
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -37,6 +78,6 @@ def is_channels_last(x: Tensor) -> bool:
 
 def memory_format_of(x: Tensor) -> torch.memory_format:
     """The layout that the output for ``x`` must have."""
-    return (
-        torch.channels_last if is_channels_last(x) else torch.contiguous_format
-    )
+    if is_channels_last(x):
+        return torch.channels_last
+    return torch.contiguous_format

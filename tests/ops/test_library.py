@@ -22,7 +22,7 @@ def test_opcheck_forward(backend, with_bias):
     bias = torch.randn(2, requires_grad=True) if with_bias else None
     torch.library.opcheck(
         torch.ops.mmrep.depthwise_conv2d.default,
-        (x, weight, bias, backend, False),
+        (x, weight, bias, True, backend, 'drop'),
     )
 
 
@@ -30,7 +30,7 @@ def test_opcheck_forward_that_keeps_spectra():
     x, weight = make(2, 8, 5)
     torch.library.opcheck(
         torch.ops.mmrep.depthwise_conv2d.default,
-        (x, weight, None, 'fft', True),
+        (x, weight, None, False, 'fft', 'keep'),
         test_utils=(
             'test_schema',
             'test_autograd_registration',
@@ -115,6 +115,36 @@ def test_trace_gives_a_plain_convolution():
     assert 'aten::_convolution' in str(traced.inlined_graph)
 
 
-def test_data_parallel_sees_an_ordinary_parameter():
-    model = nn.Sequential(DepthwiseConv2d(3, 3, 13, padding=6, groups=3))
-    assert [n for n, _ in model.named_parameters()] == ['0.weight', '0.bias']
+def test_onnx_has_a_plain_convolution(tmp_path):
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed')
+    layer = DepthwiseConv2d(3, 3, 31, padding=15, groups=3).eval()
+    path = str(tmp_path / 'layer.onnx')
+    x = torch.randn(1, 3, 40, 40)
+    torch.onnx.export(layer, (x,), path, dynamo=False)
+    nodes = onnx.load(path).graph.node
+    assert [node.op_type for node in nodes] == ['Conv']
+
+
+def train_one_step(rank, path):
+    """Gradients of a DistributedDataParallel layer are the mean."""
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{path}', rank=rank, world_size=2
+    )
+    torch.manual_seed(0)
+    layer = DepthwiseConv2d(3, 3, 27, padding=13, groups=3, backend='fft')
+    model = nn.parallel.DistributedDataParallel(layer)
+    x = torch.randn(2, 3, 24, 24)
+    model(x[rank : rank + 1]).square().sum().backward()
+    plain = nn.Conv2d(3, 3, 27, padding=13, groups=3)
+    plain.load_state_dict(layer.state_dict())
+    (plain(x).square().sum() / 2).backward()
+    for a, b in zip(layer.parameters(), plain.parameters(), strict=True):
+        assert_close(a.grad, b.grad.double())
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_distributed_data_parallel(tmp_path):
+    torch.multiprocessing.spawn(
+        train_one_step, args=(str(tmp_path / 'store'),), nprocs=2
+    )

@@ -16,11 +16,13 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..problem import memory_format_of
 
 # Real elements of one block of planes: planes are transformed a few at a
 # time so that their spectra stay in the cache (CPU) or bound the peak (GPU).
+CACHED_BYTES = 64 << 20
 BLOCK_ELEMENTS = {'cpu': 1 << 19, 'cuda': 1 << 26}
 
 
@@ -143,8 +145,8 @@ def forward(
     x: Tensor,
     weight: Tensor,
     bias: Optional[Tensor] = None,
-    weight_spectrum: Optional[Tensor] = None,
-    keep: bool = False,
+    relu: bool = False,
+    spectra: str = 'drop',
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """Depth-wise convolution in the frequency domain.
 
@@ -152,39 +154,49 @@ def forward(
         x: Shape (N, C, H, W).
         weight: Shape (C, 1, Kh, Kw).
         bias: Shape (C,). Defaults to None.
-        weight_spectrum: Result of :func:`transform_weight` with the same
-            tiling. Defaults to None.
-        keep: Return the spectra for :func:`backward`. Defaults to False.
+        relu: Apply ReLU to the output. Defaults to False.
+        spectra: 'keep' returns the spectra for :func:`backward`, 'cache'
+            remembers the kernel's, 'drop' does neither. Defaults to 'drop'.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: Output of shape (N, C, H, W) in the
         layout of ``x``; spectra of the input's tiles, shape (tiles, N, C,
         period, period / 2 + 1); spectrum of the kernel, shape (C, period,
-        period / 2 + 1). Without ``keep`` the spectra are empty.
+        period / 2 + 1). Without 'keep' the spectra are empty.
     """
     tiling = tiling_of(x, weight)
     out = torch.empty_like(x, memory_format=memory_format_of(x))
+    shift = None if bias is None else bias.view(-1, 1, 1)
     if tiling.tiles > 1:
-        out.zero_()
+        out.zero_() if bias is None else out.copy_(shift)
     x_kept, w_kept = x.new_empty(0), x.new_empty(0)
-    if keep:
+    if spectra == 'keep':
         x_kept, w_kept = empty_spectra(x, tiling)
+    known = CACHE.get(weight, tiling) if spectra == 'cache' else None
     images, channels = _blocks(x, tiling)
     for ch in channels:
-        if weight_spectrum is None:
-            w_f = transform_weight(weight[ch], tiling)
-        else:
-            w_f = weight_spectrum[ch]
-        if keep:
+        w_f = (
+            transform_weight(weight[ch], tiling)
+            if known is None
+            else known[ch]
+        )
+        if spectra == 'keep':
             w_kept[ch] = w_f
         for planes, i, tile in _work(images, ch, tiling):
             x_f = _transform(x[planes], tile, tiling)
-            if keep:
+            if spectra == 'keep':
                 x_kept[(i, *planes)] = x_f
             y = torch.fft.irfft2(x_f.mul_(w_f), s=tiling.period)
-            _add_output(out[planes], y, tile, tiling)
-    if bias is not None:
-        out += bias.view(-1, 1, 1)
+            part, top, left = _window(out[planes], tile, tiling)
+            y = y[..., top : top + part.size(-2), left : left + part.size(-1)]
+            if tiling.tiles > 1:
+                part += y
+            elif bias is None:
+                part.copy_(y)
+            else:
+                torch.add(y, shift[ch], out=part)
+    if relu:
+        out.relu_()
     return out, x_kept, w_kept
 
 
@@ -248,6 +260,35 @@ def backward(
             flipped = torch.fft.irfft2(total, s=tiling.period)
             _add_weight(grad_w[ch, 0], flipped, tiling)
     return grad_x, grad_w
+
+
+class SpectrumCache:
+    """The last spectrum of each kernel, for as long as the kernel lives.
+
+    A kernel may be written to without notice (``weight.data.copy_``), so a
+    copy of its values is compared before the spectrum is used.
+    """
+
+    def __init__(self) -> None:
+        self._entries = WeakTensorKeyDictionary()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, weight: Tensor, tiling: Tiling) -> Optional[Tensor]:
+        """Shape (C, period, period / 2 + 1), or None where too large."""
+        size = 4 * weight.size(0) * tiling.points
+        if weight.device.type != 'cpu' or size > CACHED_BYTES:
+            return None
+        period, values, spectrum = self._entries.get(weight, (None,) * 3)
+        if period != tiling.period or not torch.equal(values, weight):
+            spectrum = transform_weight(weight, tiling)
+            entry = tiling.period, weight.detach().clone(), spectrum
+            self._entries[weight] = entry
+        return spectrum
+
+
+CACHE = SpectrumCache()
 
 
 def empty_spectra(x: Tensor, tiling: Tiling) -> Tuple[Tensor, Tensor]:
@@ -356,17 +397,6 @@ def _padded_rfft2(part: Tensor, top: int, left: int, tiling: Tiling) -> Tensor:
     )
     padded[..., top : top + part.size(-2), left : left + part.size(-1)] = part
     return torch.fft.rfft2(padded)
-
-
-def _add_output(
-    out: Tensor, y: Tensor, tile: Tuple[int, int], tiling: Tiling
-) -> None:
-    part, top, left = _window(out, tile, tiling)
-    y = y[..., top : top + part.size(-2), left : left + part.size(-1)]
-    if tiling.tiles == 1:
-        part.copy_(y)
-    else:
-        part += y
 
 
 def _add_weight(grad: Tensor, flipped: Tensor, tiling: Tiling) -> None:

@@ -5,13 +5,18 @@ primitive for the input gradient does not. A convolution with the flipped
 kernel is that gradient, so either can compute the forward.
 """
 
-from typing import Optional, Tuple
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..problem import memory_format_of
+
+
+def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
+    """Why this backend cannot run: it always can."""
+    return None
 
 
 def forward(
@@ -23,45 +28,51 @@ def forward(
         x: Shape (N, C, H, W).
         weight: Shape (C, 1, Kh, Kw).
         bias: Shape (C,).
-        algorithm: 'direct' (the convolution), 'transposed' (the input
-            gradient of the flipped kernel), or either with '_nchw' or
-            '_nhwc' for the layout to compute in.
+        algorithm: 'direct' (the convolution) or 'transposed' (the input
+            gradient of the flipped kernel), with '_nchw' or '_nhwc' for
+            the layout to compute in.
 
     Returns:
         Tensor: Shape (N, C, H, W) in the layout of ``x``.
     """
     form, _, layout = algorithm.partition('_')
-    y = _in_layout(x, layout)
+    y, taps = _prepare(x, layout), weight.to(compute_dtype(x))
     if form == 'direct':
-        y = _conv(y, weight, bias)
+        shift = None if bias is None else bias.to(taps.dtype)
+        y = _conv(y, taps, shift)
     else:
-        y = _conv_backward(y, y, weight.flip(-2, -1), (True, False))[0]
+        y = _conv_backward(y, y, taps.flip(-2, -1), (True, False))[0]
         if bias is not None:
             y += bias.view(-1, 1, 1)
     return _like(y, x)
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    need_input: bool,
-    need_weight: bool,
-    algorithm: str,
-) -> Tuple[Optional[Tensor], Optional[Tensor]]:
-    """Gradients of the input and the weight; arguments as in forward."""
+def grad_input(
+    grad: Tensor, x: Tensor, weight: Tensor, algorithm: str
+) -> Tensor:
+    """Input gradient (N, C, H, W); the arguments are those of forward."""
     form, _, layout = algorithm.partition('_')
-    y = _in_layout(grad, layout)
+    y, taps = _prepare(grad, layout), weight.to(compute_dtype(x))
     if form == 'direct':
-        if need_weight:
-            raise ValueError('the direct form gives no weight gradient')
-        return _like(_conv(y, weight.flip(-2, -1), None), x), None
-    grad_x, grad_w = _conv_backward(
-        y, _in_layout(x, layout), weight, (need_input, need_weight)
-    )
-    if need_input:
-        grad_x = _like(grad_x, x)
-    return grad_x, grad_w
+        return _like(_conv(y, taps.flip(-2, -1), None), x)
+    return _like(_conv_backward(y, y, taps, (True, False))[0], x)
+
+
+def grad_weight(
+    grad: Tensor, x: Tensor, weight: Tensor, algorithm: str
+) -> Tensor:
+    """Weight gradient (C, 1, Kh, Kw) by a 'transposed' algorithm."""
+    layout = algorithm.rpartition('_')[2]
+    y, x = _prepare(grad, layout), _prepare(x, layout)
+    taps = weight.to(x.dtype)
+    return _conv_backward(y, x, taps, (False, True))[1].to(weight.dtype)
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """float32 for half precision on a CPU: ATen has no fast code for it."""
+    if x.device.type == 'cpu' and x.dtype in (torch.float16, torch.bfloat16):
+        return torch.float32
+    return x.dtype
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
@@ -86,13 +97,13 @@ def _conv_backward(grad, x, weight, mask):
     )[:2]
 
 
-def _in_layout(x: Tensor, layout: str) -> Tensor:
-    if layout == 'nchw':
-        return x.contiguous()
-    if layout == 'nhwc':
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
+def _prepare(x: Tensor, layout: str) -> Tensor:
+    """The tensor in the layout and the type to compute in."""
+    memory_format = (
+        torch.channels_last if layout == 'nhwc' else torch.contiguous_format
+    )
+    return x.to(compute_dtype(x)).contiguous(memory_format=memory_format)
 
 
 def _like(y: Tensor, x: Tensor) -> Tensor:
-    return y.contiguous(memory_format=memory_format_of(x))
+    return y.to(x.dtype).contiguous(memory_format=memory_format_of(x))

@@ -1,0 +1,128 @@
+"""How a backend is chosen, and what is said about it."""
+
+import threading
+
+import pytest
+import torch
+
+from mmrep.ops import (
+    available_backends,
+    backend_report,
+    cost,
+    depthwise_conv2d,
+    dispatch,
+    explain,
+    use_backend,
+)
+from mmrep.ops.problem import Problem
+
+
+def problem(shape, kernel, **kwargs):
+    kwargs.setdefault('channels_last', False)
+    return Problem('cpu', torch.float32, shape, (kernel, kernel), **kwargs)
+
+
+def test_large_kernels_on_large_maps_take_the_fft():
+    plan = dispatch.choose(problem((1, 128, 128, 128), 31), 'auto')
+    assert plan.forward == 'fft'
+    assert not plan.plain
+    assert plan.spectra == 'cache'
+
+
+def test_small_kernels_take_the_plain_convolution():
+    plan = dispatch.choose(problem((2, 256, 32, 32), 3), 'auto')
+    assert plan.plain
+
+
+def test_training_keeps_spectra_up_to_a_limit(monkeypatch):
+    large = problem((1, 128, 128, 128), 31, grad_input=True, grad_weight=True)
+    assert dispatch.choose(large, 'auto').spectra == 'keep'
+    monkeypatch.setattr(dispatch, 'KEPT_BYTES', 1 << 20)
+    dispatch.choose.cache_clear()
+    assert dispatch.choose(large, 'auto').spectra == 'drop'
+    dispatch.choose.cache_clear()
+
+
+@pytest.mark.parametrize('kernel', (3, 13, 31))
+@pytest.mark.parametrize('direction', cost.DIRECTIONS)
+def test_estimates_are_positive_and_grow(direction, kernel):
+    small = problem((1, 64, 32, 32), kernel)
+    large = problem((4, 256, 64, 64), kernel)
+    for name in cost.algorithms('cpu', direction):
+        little = cost.estimate(small, direction, name)
+        assert 0 < little < cost.estimate(large, direction, name)
+
+
+@pytest.mark.parametrize('device', ('cpu', 'cuda'))
+@pytest.mark.parametrize('dtype', (torch.float32, torch.bfloat16))
+def test_every_algorithm_has_an_estimate(device, dtype):
+    for kernel in (1, 7, 11, 51):
+        one = Problem(device, dtype, (1, 64, 56, 56), (kernel, kernel), False)
+        for direction in cost.DIRECTIONS:
+            for name in cost.algorithms(device, direction):
+                assert cost.estimate(one, direction, name) < 1e6
+
+
+def test_explain_names_every_backend_and_the_choice():
+    answer = explain(torch.randn(1, 8, 64, 64), torch.randn(8, 1, 31, 31))
+    assert set(answer) == {'native', 'fft', 'triton', 'auto'}
+    assert answer['native'] == answer['fft'] == 'can run'
+    assert 'forward by' in answer['auto']
+
+
+def test_available_backends_and_report():
+    assert available_backends('cpu')[:2] == ('native', 'fft')
+    for name in ('native', 'fft', 'triton'):
+        assert name in backend_report()
+
+
+def test_use_backend_nests_and_stays_in_its_thread():
+    assert dispatch.resolve('auto') == 'auto'
+    with use_backend('fft'):
+        with use_backend('native'):
+            assert dispatch.resolve('auto') == 'native'
+            assert dispatch.resolve('fft') == 'fft'
+        assert dispatch.resolve('auto') == 'fft'
+        other = []
+        thread = threading.Thread(
+            target=lambda: other.append(dispatch.resolve('auto'))
+        )
+        thread.start()
+        thread.join()
+        assert other == ['auto']
+    assert dispatch.resolve('auto') == 'auto'
+    with pytest.raises(ValueError, match='cutlass'):
+        with use_backend('cutlass'):
+            pass
+
+
+def test_a_backend_that_cannot_run_says_why(monkeypatch):
+    monkeypatch.setattr(
+        dispatch.triton, 'why_not', lambda *args: 'needs a CUDA device'
+    )
+    with pytest.raises(NotImplementedError, match='needs a CUDA device'):
+        depthwise_conv2d(
+            torch.randn(1, 3, 9, 9),
+            torch.randn(3, 1, 27, 27),
+            backend='triton',
+        )
+
+
+def test_autotune_measures_once_and_takes_the_fastest(monkeypatch):
+    calls = []
+
+    def measure(problem, direction, algorithm):
+        calls.append((direction, algorithm))
+        return [1.0 if algorithm == 'transposed_nchw' else 2.0]
+
+    monkeypatch.setattr(dispatch, 'measure', measure)
+    monkeypatch.setattr(dispatch, 'WORTH_MEASURING', 1e9)
+    x, weight = torch.randn(1, 5, 21, 23), torch.randn(5, 1, 15, 15)
+    depthwise_conv2d(x, weight, autotune=True)
+    asked = len(calls)
+    assert ('forward', 'fft') in calls
+    with use_backend('auto', autotune=True):
+        depthwise_conv2d(x, weight)
+    assert len(calls) == asked
+    plan = dispatch.choose(Problem.of(x, weight), 'autotune')
+    assert plan.forward == 'transposed_nchw'

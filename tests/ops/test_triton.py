@@ -1,0 +1,144 @@
+"""The Triton kernels: on a GPU, or on the CPU in Triton's interpreter."""
+
+import pytest
+import torch
+
+from mmrep.ops import depthwise_conv2d
+from mmrep.ops.backends import triton
+from mmrep.ops.problem import Problem, uses_tf32
+
+from .conftest import assert_close, reference
+
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+REASON = triton.why_not(DEVICE, torch.float32)
+pytestmark = pytest.mark.skipif(REASON is not None, reason=f'Triton: {REASON}')
+
+SHAPES = [
+    # N, C, H, W, Kh, Kw
+    (2, 3, 12, 12, 3, 3),
+    (1, 2, 17, 23, 13, 13),
+    (2, 1, 32, 31, 31, 31),
+    (1, 2, 7, 9, 51, 5),
+    (1, 2, 9, 7, 5, 51),
+    (2, 3, 1, 1, 7, 7),
+    (1, 1, 1, 37, 31, 31),
+    (3, 1, 29, 1, 1, 1),
+    (1, 2, 16, 16, 13, 13),
+    (1, 1, 33, 65, 27, 29),
+    (0, 3, 8, 8, 5, 5),
+]
+
+
+def make(shape, dtype):
+    n, c, h, w, kh, kw = shape
+    options = {'device': DEVICE, 'dtype': dtype}
+    return (
+        torch.randn(n, c, h, w, **options, requires_grad=True),
+        torch.randn(c, 1, kh, kw, **options, requires_grad=True),
+        torch.randn(c, **options, requires_grad=True),
+    )
+
+
+def check(x, weight, bias, relu=False):
+    grad = torch.randn_like(x)
+    out = depthwise_conv2d(x, weight, bias, 'triton', relu=relu)
+    got = (out, *torch.autograd.grad(out, (x, weight, bias), grad))
+    if relu:
+        grad = grad * (out > 0)
+    want = reference(x, weight, bias, grad)
+    want = (want[0].relu() if relu else want[0], *want[1:])
+    factor = 50 if triton.precision(x) == 'tf32' else 1
+    for a, b in zip(got, want, strict=True):
+        assert_close(a, b, factor=factor)
+
+
+@pytest.mark.parametrize('dtype', triton.DTYPES, ids=str)
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_forward_and_gradients(shape, dtype):
+    check(*make(shape, dtype))
+
+
+@pytest.mark.parametrize('dtype', triton.DTYPES, ids=str)
+def test_channels_last_slices_and_relu(dtype):
+    x, weight, bias = make((2, 3, 20, 18, 7, 9), dtype)
+    last = x.detach().to(memory_format=torch.channels_last)
+    out = depthwise_conv2d(last, weight, bias, 'triton')
+    assert out.stride() == last.stride()
+    check(last.requires_grad_(), weight, bias, relu=True)
+    part = x.detach()[:, :, 1:14, ::2]
+    check(part.requires_grad_(), weight, bias)
+
+
+@pytest.mark.parametrize('kind', ('forward', 'grad_weight'))
+def test_every_configuration_gives_the_same(kind):
+    x, weight, _ = make((2, 1, 21, 40, 11, 17), torch.float32)
+    x, weight = x.detach(), weight.detach()
+    grad = torch.randn_like(x)
+    want = dict(
+        zip(
+            ('forward', 'grad_input', 'grad_weight'),
+            reference(x, weight, None, grad),
+            strict=True,
+        )
+    )
+    problem = Problem.of(x, weight)
+    factor = 50 if triton.precision(x) == 'tf32' else 1
+    for config in triton.candidates(problem, kind):
+        if kind == 'forward':
+            out = triton.forward(x, weight, config=config)
+        else:
+            out = triton.grad_weight(grad, x, weight, config)
+        assert_close(out, want[kind], factor=factor)
+
+
+def test_strips_split_between_programs():
+    x, weight, _ = make((4, 1, 64, 64, 3, 3), torch.float32)
+    grad = torch.randn_like(x)
+    out = triton.grad_weight(grad, x, weight)
+    again = triton.grad_weight(grad, x, weight)
+    assert torch.equal(out, again)
+    factor = 50 if triton.precision(x) == 'tf32' else 1
+    assert_close(out, reference(x, weight, None, grad)[2], factor=factor)
+
+
+def test_nan_stays_in_its_plane():
+    x, weight, _ = make((2, 2, 20, 20, 7, 7), torch.float32)
+    x = x.detach()
+    x[1, 0, 3, 3] = float('nan')
+    out = depthwise_conv2d(x, weight, backend='triton')
+    assert out[0].isfinite().all() and out[1, 1].isfinite().all()
+    assert not out[1, 0].isfinite().all()
+
+
+def test_tune_remembers_the_fastest():
+    x, weight, _ = make((1, 1, 19, 19, 5, 5), torch.float32)
+    problem = Problem.of(x, weight)
+    pool = triton.candidates(problem, 'forward')
+    times = {config: len(pool) - i for i, config in enumerate(pool)}
+    best = triton.tune(problem, 'forward', times.get)
+    assert best == pool[-1]
+    assert triton.config_for(problem, 'grad_input') == best
+    assert triton.tune(problem, 'forward', dict.fromkeys(pool, 0).get) == best
+
+
+@pytest.mark.parametrize('allowed', (True, False))
+def test_precision_follows_torch(monkeypatch, allowed):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', allowed)
+    assert uses_tf32('cuda', torch.float32) is allowed
+    assert not uses_tf32('cuda', torch.bfloat16)
+    assert not uses_tf32('cpu', torch.float32)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(DEVICE == 'cpu', reason='needs a CUDA device')
+def test_cuda_graph_replays_the_kernels():
+    x, weight, bias = make((2, 8, 32, 32, 13, 13), torch.float16)
+    x, weight, bias = x.detach(), weight.detach(), bias.detach()
+    want = depthwise_conv2d(x, weight, bias, 'triton')
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = depthwise_conv2d(x, weight, bias, 'triton')
+    out.zero_()
+    graph.replay()
+    assert torch.equal(out, want)

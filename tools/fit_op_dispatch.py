@@ -1,0 +1,224 @@
+"""Measure the operator's algorithms and fit the cost model of 'auto'.
+
+    python tools/fit_op_dispatch.py measure --seconds 400 --out FILE.json
+    python tools/fit_op_dispatch.py fit FILE.json [FILE.json ...]
+
+``measure`` times every algorithm on random shapes, on an otherwise idle
+machine. ``fit`` writes mmrep/ops/cost_table.py: non-negative coefficients
+that minimise the relative error. Measurements of several devices and types
+may be given together.
+"""
+
+import argparse
+import json
+import platform
+import random
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmrep.ops import algorithms, cost, dispatch  # noqa: E402
+from mmrep.ops.problem import Problem  # noqa: E402
+
+TABLE = Path(__file__).resolve().parents[1] / 'mmrep/ops/cost_table.py'
+# Milliseconds by arithmetic from the data sheet of an H200, for want of a
+# measurement: nn.Conv2d at 2 TFLOP/s, the tensor cores at a quarter of their
+# peak, 3 TB/s. Used until measurements of a CUDA device are given.
+ASSUMED = {
+    'float32/fft': [0.15, 0.05, 0.01, 0.0, 0.008, 0.004],
+    'float32/forward/triton': [0.03, 0.004, 2e-5],
+    'float32/grad_weight/triton': [0.04, 0.006, 4e-5],
+    'ieee/forward/triton': [0.03, 0.004, 1e-4],
+    'ieee/grad_weight/triton': [0.04, 0.006, 2e-4],
+    'float16/forward/triton': [0.03, 0.003, 1e-5],
+    'float16/grad_weight/triton': [0.04, 0.004, 2e-5],
+    'bfloat16/forward/triton': [0.03, 0.003, 1e-5],
+    'bfloat16/grad_weight/triton': [0.04, 0.004, 2e-5],
+    **{
+        f'float32/{kind}_{layout}/{regime}': [
+            0.01,
+            0.003,
+            0.0,
+            rate * slower,
+            0.0,
+            0.0,
+            0.003,
+        ]
+        for kind, rate in (
+            ('forward/direct', 0.001),
+            ('grad_input/transposed', 0.001),
+            ('grad_weight/transposed', 0.002),
+        )
+        for layout, slower in (('nchw', 1), ('nhwc', 2))
+        for regime in range(len(cost.REGIMES) + 1)
+    },
+}
+KERNELS = (3, 3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 27, 29, 31, 41, 51)
+MAPS = (7, 10, 14, 16, 20, 28, 32, 40, 56, 64, 80, 96, 112, 128, 192, 256)
+CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+BATCHES = (1, 1, 2, 4, 8)
+
+
+def describe_device(device):
+    """Name of the processor, with the instruction set for a CPU."""
+    if device == 'cuda':
+        return torch.cuda.get_device_name()
+    isa = torch.backends.cpu.get_cpu_capability()
+    return f'{platform.processor() or platform.machine()}, {isa}'
+
+
+def random_problem(rng, device, dtype, most_elements):
+    """A shape that fits into memory and time."""
+    while True:
+        n, c = rng.choice(BATCHES), rng.choice(CHANNELS)
+        h = rng.choice(MAPS)
+        w = h if rng.random() < 0.7 else rng.choice(MAPS)
+        k = rng.choice(KERNELS)
+        kernel = (k, k)
+        if rng.random() < 0.1:
+            kernel = rng.choice(((k, 5), (5, k)))
+        if n * c * h * w <= most_elements:
+            return Problem(
+                device, dtype, (n, c, h, w), kernel, rng.random() < 0.5
+            )
+
+
+def measure(args):
+    """Time random problems until the time is over; returns the records."""
+    rng = random.Random(args.seed)
+    dtype = getattr(torch, args.dtype)
+    records = []
+    end = time.perf_counter() + args.seconds
+    while time.perf_counter() < end:
+        problem = random_problem(rng, args.device, dtype, args.elements)
+        direction = rng.choice(cost.DIRECTIONS)
+        for algorithm in cost.algorithms(args.device, direction):
+            if cost.estimate(
+                problem, direction, algorithm
+            ) > 1000 or dispatch.why_not(
+                cost.backend_of(algorithm), problem.device, dtype
+            ):
+                continue
+            times = algorithms.measure(problem, direction, algorithm)
+            records.append(
+                {
+                    'shape': problem.shape,
+                    'kernel': problem.kernel,
+                    'channels_last': problem.channels_last,
+                    'direction': direction,
+                    'algorithm': algorithm,
+                    'ms': min(times),
+                }
+            )
+    return records
+
+
+def fit(paths):
+    """Coefficients by device and by type and name of the model."""
+    from scipy.optimize import nnls
+
+    rows = {}
+    for path in paths:
+        data = json.loads(Path(path).read_text())
+        for r in data['records']:
+            problem = Problem(
+                data['device'],
+                getattr(torch, data['dtype']),
+                tuple(r['shape']),
+                tuple(r['kernel']),
+                r['channels_last'],
+            )
+            key, counts = cost.features(
+                problem, r['direction'], r['algorithm']
+            )
+            key = data['device'], f'{data["dtype"]}/{key}'
+            rows.setdefault(key, []).append((counts, r['ms']))
+    table = {}
+    for (device, key), samples in sorted(rows.items()):
+        counts = torch.tensor([s[0] for s in samples], dtype=torch.double)
+        ms = torch.tensor([s[1] for s in samples], dtype=torch.double)
+        weights = robust(nnls, counts, ms)
+        off = ((counts @ weights) / ms).log2().abs()
+        print(
+            f'{device} {key}: {len(samples)} samples, off by a factor of '
+            f'{2 ** off.median():.2f} (median), '
+            f'{2 ** off.quantile(0.9):.2f} (90 %)'
+        )
+        table.setdefault(device, {})[key] = [
+            float(f'{w:.4g}') for w in weights.tolist()
+        ]
+    return table
+
+
+def robust(nnls, counts, ms):
+    """Least relative error, with less weight on the outliers."""
+    weight = torch.ones_like(ms)
+    for _ in range(10):
+        scale = weight / ms
+        fitted = torch.from_numpy(
+            nnls((counts * scale[:, None]).numpy(), (ms * scale).numpy())[0]
+        )
+        off = ((counts @ fitted) / ms).clamp(min=1e-3).log().abs()
+        weight = 1 / (0.2 + off).sqrt()
+    return fitted
+
+
+def write_table(table):
+    """Write the module, by way of a temporary file."""
+    lines = [
+        '"""Coefficients of cost.py, written by tools/fit_op_dispatch.py."""',
+        '',
+        'COEFFICIENTS = {',
+    ]
+    for device, models in table.items():
+        lines.append(f'    {device!r}: {{')
+        for key, weights in models.items():
+            row = f'        {key!r}: {weights},'
+            if len(row) > 79:
+                row = f'        {key!r}: [\n'
+                row += ''.join(f'            {w},\n' for w in weights)
+                row += '        ],'
+            lines.append(row)
+        lines.append('    },')
+    lines.append('}')
+    draft = TABLE.with_suffix('.tmp')
+    draft.write_text('\n'.join(lines) + '\n')
+    draft.rename(TABLE)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    part = commands.add_parser('measure', help='time random shapes')
+    part.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
+    part.add_argument('--dtype', default='float32')
+    part.add_argument('--seconds', type=float, default=400)
+    part.add_argument('--elements', type=float, default=9e6)
+    part.add_argument('--seed', type=int, default=0)
+    part.add_argument('--out', type=Path, required=True)
+    part = commands.add_parser('fit', help='write cost_table.py')
+    part.add_argument('data', nargs='+')
+    args = parser.parse_args()
+    if args.command == 'fit':
+        write_table({'cuda': ASSUMED, **fit(args.data)})
+        return
+    result = {
+        'device': args.device,
+        'dtype': args.dtype,
+        'name': describe_device(args.device),
+        'torch': torch.__version__,
+        'threads': torch.get_num_threads(),
+        'records': measure(args),
+    }
+    args.out.write_text(json.dumps(result))
+    print(f'{len(result["records"])} records in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
