@@ -377,3 +377,22 @@ def test_found_from_every_registry(tiny_arch, monkeypatch):
     for registry in (MMENGINE, MMSEG, MMDET):
         model = registry.build(dict(type='mmrep.RepLKNet', arch=tiny_arch))
         assert isinstance(model, RepLKNet)
+
+
+def test_starts_from_mmpretrain_weights(tiny_arch, tmp_path):
+    """Their layout: a prefix, and the classifier's BN under the stage."""
+    source = RepLKNet(tiny_arch)
+    state = {f'backbone.{k}': v for k, v in source.state_dict().items()}
+    state['backbone.stages.3.norm.weight'] = torch.rand(20)
+    state['head.fc.weight'] = torch.rand(10, 20)
+    path = tmp_path / 'classifier.pth'
+    torch.save(dict(state_dict=state), path)
+    model = RepLKNet(
+        tiny_arch,
+        init_cfg=dict(
+            type='Pretrained', checkpoint=str(path), prefix='backbone.'
+        ),
+    )
+    model.init_weights()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name]), name
