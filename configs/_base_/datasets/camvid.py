@@ -1,8 +1,6 @@
 # CamVid at 480x360: 367 training, 101 validation and 233 test images, 11
 # classes. data_root holds {images,annotations}/{train,val,test}; images are
 # .jpg, annotations .png with 0..10 for the classes and 255 for the rest.
-dataset_type = 'BaseSegDataset'
-data_root = 'data/camvid'
 crop_size = (352, 352)
 metainfo = dict(
     classes=(
@@ -75,21 +73,24 @@ tta_pipeline = [
         ],
     ),
 ]
+camvid = dict(
+    type='BaseSegDataset',
+    data_root='data/camvid',
+    metainfo=metainfo,
+    img_suffix='.jpg',
+    seg_map_suffix='.png',
+)
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
         data_prefix=dict(
             img_path='images/train', seg_map_path='annotations/train'
         ),
         pipeline=train_pipeline,
+        **camvid,
     ),
 )
 val_dataloader = dict(
@@ -98,15 +99,11 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
         data_prefix=dict(
             img_path='images/val', seg_map_path='annotations/val'
         ),
         pipeline=test_pipeline,
+        **camvid,
     ),
 )
 test_dataloader = dict(
@@ -115,15 +112,11 @@ test_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
         data_prefix=dict(
             img_path='images/test', seg_map_path='annotations/test'
         ),
         pipeline=test_pipeline,
+        **camvid,
     ),
 )
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

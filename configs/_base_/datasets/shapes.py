@@ -1,8 +1,6 @@
 # The data set that tools/dataset_converters/make_shapes.py generates: 400
 # training and 80 validation images of 128x128, 7 classes, ADE20K's layout.
 # Predicting 'ground' everywhere gives a mIoU of 10.5.
-dataset_type = 'BaseSegDataset'
-data_root = 'data/shapes'
 crop_size = (128, 128)
 metainfo = dict(
     classes=('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star'),
@@ -58,21 +56,24 @@ tta_pipeline = [
         ],
     ),
 ]
+shapes = dict(
+    type='BaseSegDataset',
+    data_root='data/shapes',
+    metainfo=metainfo,
+    reduce_zero_label=True,
+    img_suffix='.jpg',
+    seg_map_suffix='.png',
+)
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        reduce_zero_label=True,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
         data_prefix=dict(
             img_path='images/training', seg_map_path='annotations/training'
         ),
         pipeline=train_pipeline,
+        **shapes,
     ),
 )
 val_dataloader = dict(
@@ -80,16 +81,12 @@ val_dataloader = dict(
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        reduce_zero_label=True,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
         data_prefix=dict(
-            img_path='images/validation', seg_map_path='annotations/validation'
+            img_path='images/validation',
+            seg_map_path='annotations/validation',
         ),
         pipeline=test_pipeline,
+        **shapes,
     ),
 )
 test_dataloader = val_dataloader
