@@ -299,10 +299,10 @@ def run_check(clock, args):
         ((2, 2, 1, 1), (7, 7)),
     ):
         for dtype in tolerance:
-            for name in available_backends('cuda', dtype):
+            for name in available_backends(clock.device, dtype):
                 if name == 'native':
                     continue
-                errors = check_one(shape, kernel, dtype, name)
+                errors = check_one(shape, kernel, dtype, name, clock.device)
                 good = max(errors) <= tolerance[dtype]
                 result.append(
                     {
@@ -320,13 +320,13 @@ def run_check(clock, args):
     return result
 
 
-def check_one(shape, kernel, dtype, name):
+def check_one(shape, kernel, dtype, name, device):
     """Relative errors (norms) of the output and both gradients."""
-    x = torch.randn(shape, device='cuda', dtype=dtype, requires_grad=True)
+    x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
     weight = torch.randn(
-        shape[1], 1, *kernel, device='cuda', dtype=dtype, requires_grad=True
+        shape[1], 1, *kernel, device=device, dtype=dtype, requires_grad=True
     )
-    grad = torch.randn(shape, device='cuda', dtype=dtype)
+    grad = torch.randn(shape, device=device, dtype=dtype)
     out = depthwise_conv2d(x, weight, backend=name)
     got = (out, *torch.autograd.grad(out, (x, weight), grad))
     exact = [t.detach().double().requires_grad_() for t in (x, weight)]
@@ -359,7 +359,7 @@ def run_typed(clock, args, shapes):
     ):
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        peak, bandwidth = ceilings(dtype)
+        peak, bandwidth = ceilings(dtype, clock)
         for *shape, k in shapes:
             if time.perf_counter() > args.end:
                 break
@@ -389,13 +389,15 @@ def run_typed(clock, args, shapes):
 def run_tuned(clock, args):
     """Triton with autotuning: the forward and both gradients."""
     dtype = torch.bfloat16
-    peak, bandwidth = ceilings(dtype)
+    peak, bandwidth = ceilings(dtype, clock)
     result = []
     for *shape, k in DENSE + TABLE1[-1:]:
         if time.perf_counter() > args.end:
             break
-        x = torch.randn(shape, device='cuda', dtype=dtype)
-        weight = torch.randn(shape[1], 1, k, k, device='cuda', dtype=dtype)
+        x = torch.randn(shape, device=clock.device, dtype=dtype)
+        weight = torch.randn(
+            shape[1], 1, k, k, device=clock.device, dtype=dtype
+        )
         calls = {
             'forward': lambda c, x=x, w=weight: triton.forward(x, w, config=c),
             'grad_weight': lambda c, x=x, w=weight: triton.grad_weight(
@@ -409,8 +411,9 @@ def run_tuned(clock, args):
             for config in triton.candidates(problem, kind):
                 try:
                     times[config] = clock(lambda c=config, call=call: call(c))
-                except RuntimeError as error:
-                    print(f'{config} does not run: {error}')
+                except triton.failures() as error:
+                    reason = str(error).splitlines()[0]
+                    print(f'{config} does not run: {reason}')
             best = min(times, key=times.get)
             row[kind] = {
                 'ms': times[best],
@@ -424,13 +427,15 @@ def run_tuned(clock, args):
     return result
 
 
-def ceilings(dtype):
+def ceilings(dtype, clock):
     """Measured FLOP/s of a matrix product and bytes/s of a copy."""
-    a, b = (torch.randn(8192, 8192, device='cuda', dtype=dtype) for _ in '12')
-    big = torch.empty(1 << 30, device='cuda', dtype=torch.uint8)
-    clock = Clock('cuda', 0.3, 10)
-    matrix = 2 * 8192**3 / (clock(lambda: a @ b) / 1e3)
-    copy = 2 * big.numel() / (clock(lambda: big.clone()) / 1e3)
+    size, room = (8192, 1 << 30) if clock.device == 'cuda' else (64, 1 << 16)
+    a, b = (
+        torch.randn(size, size, device=clock.device, dtype=dtype) for _ in '12'
+    )
+    big = torch.ones(room, device=clock.device, dtype=torch.uint8)
+    matrix = 2 * size**3 / (clock(lambda: a @ b) / 1e3)
+    copy = 2 * room / (clock(lambda: big.clone()) / 1e3)
     return matrix, copy
 
 

@@ -57,6 +57,7 @@ ASSUMED = {
         for regime in range(len(cost.REGIMES) + 1)
     },
 }
+COLUMNS = ('shape', 'kernel', 'channels_last', 'direction', 'algorithm', 'ms')
 KERNELS = (3, 3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 27, 29, 31, 41, 51)
 MAPS = (7, 10, 14, 16, 20, 28, 32, 40, 56, 64, 80, 96, 112, 128, 192, 256)
 CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -105,14 +106,14 @@ def measure(args):
                 continue
             times = algorithms.measure(problem, direction, algorithm)
             records.append(
-                {
-                    'shape': problem.shape,
-                    'kernel': problem.kernel,
-                    'channels_last': problem.channels_last,
-                    'direction': direction,
-                    'algorithm': algorithm,
-                    'ms': min(times),
-                }
+                [
+                    problem.shape,
+                    problem.kernel,
+                    problem.channels_last,
+                    direction,
+                    algorithm,
+                    round(min(times), 4),
+                ]
             )
     return records
 
@@ -124,19 +125,17 @@ def fit(paths):
     rows = {}
     for path in paths:
         data = json.loads(Path(path).read_text())
-        for r in data['records']:
+        for shape, kernel, last, direction, algorithm, ms in data['records']:
             problem = Problem(
                 data['device'],
                 getattr(torch, data['dtype']),
-                tuple(r['shape']),
-                tuple(r['kernel']),
-                r['channels_last'],
+                tuple(shape),
+                tuple(kernel),
+                last,
             )
-            key, counts = cost.features(
-                problem, r['direction'], r['algorithm']
-            )
+            key, counts = cost.features(problem, direction, algorithm)
             key = data['device'], f'{data["dtype"]}/{key}'
-            rows.setdefault(key, []).append((counts, r['ms']))
+            rows.setdefault(key, []).append((counts, ms))
     table = {}
     for (device, key), samples in sorted(rows.items()):
         counts = torch.tensor([s[0] for s in samples], dtype=torch.double)
@@ -149,7 +148,7 @@ def fit(paths):
             f'{2 ** off.quantile(0.9):.2f} (90 %)'
         )
         table.setdefault(device, {})[key] = [
-            float(f'{w:.4g}') for w in weights.tolist()
+            float(f'{w:.3g}') for w in weights.tolist()
         ]
     return table
 
@@ -172,6 +171,7 @@ def write_table(table):
     lines = [
         '"""Coefficients of cost.py, written by tools/fit_op_dispatch.py."""',
         '',
+        '# fmt: off',
         'COEFFICIENTS = {',
     ]
     for device, models in table.items():
@@ -179,9 +179,8 @@ def write_table(table):
         for key, weights in models.items():
             row = f'        {key!r}: {weights},'
             if len(row) > 79:
-                row = f'        {key!r}: [\n'
-                row += ''.join(f'            {w},\n' for w in weights)
-                row += '        ],'
+                numbers = str(weights)[1:-1]
+                row = f'        {key!r}: [\n            {numbers}\n        ],'
             lines.append(row)
         lines.append('    },')
     lines.append('}')
@@ -214,6 +213,7 @@ def main():
         'name': describe_device(args.device),
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
+        'columns': COLUMNS,
         'records': measure(args),
     }
     args.out.write_text(json.dumps(result))

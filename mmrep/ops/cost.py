@@ -7,6 +7,8 @@ fitted to measurements by tools/fit_op_dispatch.py.
 from functools import lru_cache
 from typing import Tuple
 
+import torch
+
 from .backends import fft
 from .cost_table import COEFFICIENTS
 from .problem import Problem
@@ -86,7 +88,7 @@ def features(
         return 'fft', (
             1.0,
             calls,
-            points * transforms,
+            c * tiling.work / 1e6 * transforms,
             c * transforms / 1e3,
             points * products,
             converted,
@@ -103,6 +105,9 @@ def features(
     if problem.device == 'cuda':
         kind = direction
     regime = sum(kw > limit for limit in REGIMES)
+    if problem.dtype == torch.float64:
+        # oneDNN does not take part, and with it go its regimes
+        regime = 0
     converted = 2 * elements * (layout != problem.layout)
     return f'{kind}/{form}_{layout}/{regime}', (
         1.0,

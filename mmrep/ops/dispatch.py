@@ -1,5 +1,6 @@
 """Choice of an algorithm for each call: asked for, measured, or estimated."""
 
+import logging
 import statistics
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from .algorithms import measure
 from .backends import fft, native, triton
 from .problem import Problem
 
+LOGGER = logging.getLogger(__name__)
 BACKENDS = {'native': native, 'fft': fft, 'triton': triton}
 # Largest spectra that a forward keeps for its backward.
 KEPT_BYTES = 256 << 20
@@ -189,7 +191,9 @@ def choose(problem: Problem, backend: str) -> Plan:
         and (not problem.grad_weight or names[2] == f'transposed_{layout}')
     )
     spectra = 'drop' if problem.grad_weight else 'cache'
-    return Plan(*names, 'keep' if keep else spectra, plain)
+    plan = Plan(*names, 'keep' if keep else spectra, plain)
+    LOGGER.debug('%s by %s: %s', problem, backend, plan)
+    return plan
 
 
 def _times(problem: Problem, direction: str, backend: str) -> Dict[str, float]:

@@ -5,14 +5,14 @@ weight gradient are the derivatives of T in g, x and w. So each one's own
 derivatives are again one of the three, to any order.
 """
 
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from . import algorithms
-from .backends import fft
-from .dispatch import choose, resolve
+from .backends import fft, triton
+from .dispatch import Plan, choose, resolve
 from .problem import Problem, memory_format_of
 
 LIBRARY = torch.library.Library('mmrep', 'FRAGMENT')
@@ -27,6 +27,27 @@ LIBRARY.define(
 )
 
 
+def _run(
+    run: Callable[[Plan], Tuple],
+    problem: Problem,
+    backend: str,
+    *directions: str,
+) -> Tuple:
+    """Run a plan; if Triton fails in a plan of 'auto', make another."""
+    plan = choose(problem, backend)
+    taken = [getattr(plan, direction) for direction in directions]
+    if backend == 'triton' or 'triton' not in taken:
+        return run(plan)
+    try:
+        return run(plan)
+    except triton.failures() as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        triton.give_up(error)
+    choose.cache_clear()
+    return run(choose(problem, backend))
+
+
 def _forward(
     x: Tensor,
     weight: Tensor,
@@ -35,10 +56,13 @@ def _forward(
     backend: str,
     spectra: str,
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    algorithm = 'fft'
-    if spectra != 'keep':
-        algorithm = choose(Problem.of(x, weight), resolve(backend)).forward
-    return algorithms.forward(x, weight, bias, relu, algorithm, spectra)
+    if spectra == 'keep':
+        return algorithms.forward(x, weight, bias, relu, 'fft', spectra)
+
+    def run(plan):
+        return algorithms.forward(x, weight, bias, relu, plan.forward, spectra)
+
+    return _run(run, Problem.of(x, weight), resolve(backend), 'forward')
 
 
 def _forward_fake(x, weight, bias, relu, backend, spectra):
@@ -59,16 +83,21 @@ def _backward(
     need_weight: bool,
 ) -> Tuple[Tensor, Tensor]:
     problem = Problem.of(x, weight, need_input, need_weight)
-    plan = choose(problem, resolve(backend))
     kept = x_spectrum.numel() > 0
-    grad_x, grad_w = algorithms.backward(
-        grad,
-        x,
-        weight,
-        plan.grad_input if need_input else None,
-        plan.grad_weight if need_weight else None,
-        x_spectrum if kept else None,
-        weight_spectrum if kept else None,
+
+    def run(plan):
+        return algorithms.backward(
+            grad,
+            x,
+            weight,
+            plan.grad_input if need_input else None,
+            plan.grad_weight if need_weight else None,
+            x_spectrum if kept else None,
+            weight_spectrum if kept else None,
+        )
+
+    grad_x, grad_w = _run(
+        run, problem, resolve(backend), 'grad_input', 'grad_weight'
     )
     return (
         x.new_empty(0) if grad_x is None else grad_x,

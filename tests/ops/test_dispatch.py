@@ -12,6 +12,7 @@ from mmrep.ops import (
     depthwise_conv2d,
     dispatch,
     explain,
+    library,
     use_backend,
 )
 from mmrep.ops.problem import Problem
@@ -126,3 +127,41 @@ def test_autotune_measures_once_and_takes_the_fastest(monkeypatch):
     assert len(calls) == asked
     plan = dispatch.choose(Problem.of(x, weight), 'autotune')
     assert plan.forward == 'transposed_nchw'
+
+
+def test_auto_survives_a_kernel_that_fails(monkeypatch):
+    one = Problem('cpu', torch.float32, (1, 2, 9, 9), (5, 5), False)
+    plans = [dispatch.Plan('triton', 'fft', 'fft')]
+    monkeypatch.setattr(dispatch.triton, '_FAILURE', [])
+    monkeypatch.setattr(
+        library, 'choose', Choices(plans, dispatch.Plan('fft', 'fft', 'fft'))
+    )
+    runs = []
+
+    def run(plan):
+        runs.append(plan.forward)
+        if plan.forward == 'triton':
+            raise RuntimeError('no kernel image is available')
+        return 'done'
+
+    pytest.importorskip('triton', reason='Triton is not installed')
+    assert library._run(run, one, 'auto', 'forward') == 'done'
+    assert runs == ['triton', 'fft']
+    reason = dispatch.why_not('triton', 'cuda', torch.float32)
+    assert 'no kernel image' in reason
+    plans.append(dispatch.Plan('triton', 'fft', 'fft'))
+    with pytest.raises(RuntimeError, match='no kernel image'):
+        library._run(run, one, 'triton', 'forward')
+
+
+class Choices:
+    """Stands in for the cached choose()."""
+
+    def __init__(self, plans, later):
+        self.plans, self.later = plans, later
+
+    def __call__(self, problem, backend):
+        return self.plans.pop() if self.plans else self.later
+
+    def cache_clear(self):
+        pass

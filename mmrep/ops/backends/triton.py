@@ -5,14 +5,18 @@ The sums run in one fixed order, so results are deterministic.
 """
 
 import importlib.util
+import logging
 from functools import lru_cache
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 
 from ..problem import Problem, memory_format_of, uses_tf32
 
+LOGGER = logging.getLogger(__name__)
+# The reason why the kernels failed in this process, once they have.
+_FAILURE: List[str] = []
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -83,6 +87,8 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
     """Why this backend cannot run, or None."""
     if importlib.util.find_spec('triton') is None:
         return 'Triton is not installed (pip install triton)'
+    if _FAILURE:
+        return f'failed before: {_FAILURE[0]}'
     if dtype not in DTYPES:
         return f'computes in {DTYPES}, not in {dtype}'
     if device == 'cpu':
@@ -95,6 +101,25 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
     elif torch.cuda.get_device_capability() < (8, 0):
         return 'needs compute capability 8.0 or later'
     return None
+
+
+def give_up(error: Exception) -> None:
+    """Leave this backend alone from now on, with one warning."""
+    if not _FAILURE:
+        _FAILURE.append(f'{type(error).__name__}: {error}'.splitlines()[0])
+        LOGGER.warning(
+            'the Triton kernels do not run here; other backends take over '
+            '(%s)',
+            _FAILURE[0],
+        )
+
+
+def failures() -> Tuple[Type[Exception], ...]:
+    """What a kernel that does not compile or start raises."""
+    from triton.compiler.errors import CompilationError
+    from triton.runtime.errors import OutOfResources
+
+    return CompilationError, OutOfResources, RuntimeError
 
 
 def interpreted() -> bool:
