@@ -12,6 +12,7 @@ from mmrep.checkpoint import check_file, enforce_safe_loading
 from mmrep.engine.distributed import init_distributed
 from mmrep.engine.norms import SingleImageBatchNorm
 from mmrep.errors import UsageError
+from mmrep.ops import backend_report
 
 
 def build_runner(
@@ -37,7 +38,10 @@ def build_runner(
     Raises:
         UsageError: If something that the user gave is missing or wrong.
     """
-    for filename in (cfg.get('load_from'), _pretrained(cfg)):
+    needed = [cfg.get('load_from')]
+    if mode == 'train' and not cfg.get('resume'):
+        needed.append(_pretrained(cfg))
+    for filename in needed:
         if filename and '://' not in filename:
             check_file(filename)
     if not trust_checkpoint:
@@ -48,6 +52,7 @@ def build_runner(
     cfg.custom_hooks = hooks
     init_distributed(cfg, launcher)
     runner = _build('model, hooks', lambda: Runner.from_cfg(cfg))
+    runner.logger.info(backend_report())
     if mode == 'train':
         _build('train_dataloader, train_cfg', lambda: runner.train_loop)
         optimizer = cfg.optim_wrapper.get('optimizer', {}).get('type')

@@ -40,6 +40,7 @@ def test_train(trained):
     assert (work_dir / 'iter_2.pth').is_file()
     assert (work_dir / 'upernet_replknet-tiny_shapes.py').is_file()
     assert 'mIoU' in log
+    assert 'large-kernel backends on' in log
     assert 'total batch size 2 (1 x 2), the recipe assumes 8' in log
     # two images instead of eight: a quarter of the learning rate
     assert 'Scaling the original LR by 0.25' in log
@@ -93,7 +94,9 @@ def test_mean_iou_is_that_of_the_label_maps(
     done = run_tool(
         TEST, CONFIG, work_dir / 'iter_2.pth', '--data-root', shapes_root,
         '--work-dir', tmp_path, '--out', tmp_path / 'labels',
-        '--cfg-options', *SMALL,
+        '--cfg-options', *SMALL, 'model.backbone.init_cfg.type=Pretrained',
+        # what the training started from is not needed any more
+        'model.backbone.init_cfg.checkpoint=/nowhere.pth',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     metrics = json.loads(next(tmp_path.glob('2*/2*.json')).read_text())
@@ -158,6 +161,14 @@ def error_of(done):
         ),
         (
             ['--cfg-options', 'load_from=/nowhere.pth'],
+            "got '/nowhere.pth'",
+        ),
+        (
+            [
+                '--cfg-options',
+                'model.backbone.init_cfg.type=Pretrained',
+                'model.backbone.init_cfg.checkpoint=/nowhere.pth',
+            ],
             "got '/nowhere.pth'",
         ),
     ],
