@@ -37,33 +37,29 @@ def depthwise_conv2d(
     Returns:
         Tensor: Shape (N, C, H, W) in the layout of ``x``.
     """
-    if _is_exporting():
-        return _plain(x, weight, bias, relu)
-    if torch.compiler.is_compiling():
-        check(x, weight, bias)
-        check_backend(backend)
-        if autotune and backend == 'auto':
-            backend = 'autotune'
-        trains = torch.is_grad_enabled() and weight.requires_grad
-        spectra = 'drop' if trains else 'cache'
-        return torch.ops.mmrep.depthwise_conv2d(
-            x, weight, bias, relu, backend, spectra
-        )[0]
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return _into_graph(x, weight, bias, backend, relu, autotune)
     grad = torch.is_grad_enabled()
-    device = x.device
+    device = 'cpu' if x.is_cpu else x.device.type
     autocast = None
-    if torch.is_autocast_enabled(device.type):
-        autocast = torch.get_autocast_dtype(device.type)
+    if torch.is_autocast_enabled(device):
+        autocast = torch.get_autocast_dtype(device)
     backend = resolve(backend, autotune)
-    plan = _checked_plan(
-        _facts(x),
-        _facts(weight),
-        None if bias is None else _facts(bias),
-        is_channels_last(x),
+    # everything that the checks and the choice look at, gathered in about
+    # two microseconds: next to a small convolution that counts
+    plan = _plan(
+        x.shape,
+        x.dtype,
+        x.device,
+        weight.shape,
+        weight.dtype,
+        weight.device,
+        bias if bias is None else (bias.shape, bias.dtype, bias.device),
+        x.is_contiguous() or not is_channels_last(x),
         grad and x.requires_grad,
         grad and weight.requires_grad,
         autocast,
-        uses_tf32(device.type, autocast or x.dtype),
+        x.is_cpu or uses_tf32(device, autocast or x.dtype),
         backend,
     )
     if plan.plain:
@@ -77,24 +73,41 @@ def _plain(
     x: Tensor, weight: Tensor, bias: Optional[Tensor], relu: bool
 ) -> Tensor:
     """PyTorch's own convolution of the same arguments."""
-    shape = weight.shape
+    groups, _, kernel_h, kernel_w = weight.shape
     out = F.conv2d(
         x,
         weight,
         bias,
-        padding=(shape[2] // 2, shape[3] // 2),
-        groups=shape[0],
+        padding=(kernel_h // 2, kernel_w // 2),
+        groups=groups,
     )
     return F.relu(out) if relu else out
 
 
-def _is_exporting() -> bool:
-    """Whether the graph is for use elsewhere: it gets a plain convolution."""
+def _into_graph(
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    backend: str,
+    relu: bool,
+    autotune: bool,
+) -> Tensor:
+    """One node: a plain convolution in what is exported, else the operator.
+
+    The operator chooses when it runs, from shapes that are known then.
+    """
     # torch 2.6 has no is_exporting()
-    return (
-        torch.jit.is_tracing()
-        or getattr(torch.compiler, 'is_exporting', bool)()
-    )
+    exporting = getattr(torch.compiler, 'is_exporting', bool)
+    if torch.jit.is_tracing() or exporting():
+        return _plain(x, weight, bias, relu)
+    check(x, weight, bias)
+    check_backend(backend)
+    if autotune and backend == 'auto':
+        backend = 'autotune'
+    trains = torch.is_grad_enabled() and weight.requires_grad
+    return torch.ops.mmrep.depthwise_conv2d(
+        x, weight, bias, relu, backend, 'drop' if trains else 'cache'
+    )[0]
 
 
 Facts = Tuple[Tuple[int, ...], torch.dtype, torch.device]
@@ -105,30 +118,39 @@ def _facts(tensor: Tensor) -> Facts:
 
 
 @lru_cache(maxsize=4096)
-def _checked_plan(
-    x: Facts,
-    weight: Facts,
+def _plan(
+    shape: Tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+    weight_shape: Tuple[int, ...],
+    weight_dtype: torch.dtype,
+    weight_device: torch.device,
     bias: Optional[Facts],
-    channels_last: bool,
+    contiguous: bool,
     grad_input: bool,
     grad_weight: bool,
     autocast: Optional[torch.dtype],
     tf32: bool,
     backend: str,
 ) -> Plan:
+    """Check the facts of a call once, and choose."""
     if backend != 'autotune':
         check_backend(backend)
-    check_facts(x, weight, bias, autocast is not None)
-    shape, dtype, device = x
+    check_facts(
+        (shape, dtype, device),
+        (weight_shape, weight_dtype, weight_device),
+        bias,
+        autocast is not None,
+    )
     problem = Problem(
         device.type,
         autocast or dtype,
         tuple(shape),
-        tuple(weight[0][2:]),
-        channels_last,
+        tuple(weight_shape[2:]),
+        not contiguous,
         grad_input,
         grad_weight,
-        tf32,
+        tf32 and device.type != 'cpu',
     )
     return choose(problem, backend)
 

@@ -2,8 +2,11 @@
 
 from torch import Tensor, nn
 
-from .dispatch import check_backend
+from .dispatch import check_backend, resolve
 from .functional import depthwise_conv2d
+
+# Taps of a kernel too small for a choice: PyTorch's own is always taken.
+SMALL = 9
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -45,6 +48,12 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) to (N, C', H', W')."""
+        kernel_h, kernel_w = self.kernel_size
+        if (
+            kernel_h * kernel_w <= SMALL
+            and resolve(self.backend, self.autotune) == 'auto'
+        ):
+            return super().forward(x)
         if x.dim() == 4 and is_eligible(self):
             return depthwise_conv2d(
                 x,

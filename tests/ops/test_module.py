@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmrep.ops import DepthwiseConv2d, convert_depthwise, depthwise_conv2d
+from mmrep.ops import (
+    DepthwiseConv2d,
+    convert_depthwise,
+    depthwise_conv2d,
+    use_backend,
+)
 
 from .conftest import assert_close
 
@@ -119,3 +124,12 @@ def test_module_and_function_agree():
     x = torch.randn(1, 3, 20, 20)
     want = depthwise_conv2d(x, layer.weight, layer.bias)
     assert torch.equal(layer(x), want)
+
+
+def test_small_kernels_still_obey_a_named_backend():
+    layer = DepthwiseConv2d(1, 1, 3, padding=1, groups=1, bias=False)
+    x = torch.zeros(1, 1, 8, 8)
+    x[0, 0, 0, 0] = float('nan')
+    assert not layer(x).isnan().all()
+    with use_backend('fft'):
+        assert layer(x).isnan().all()
