@@ -21,8 +21,9 @@ BACKENDS = {'native': native, 'fft': fft, 'triton': triton}
 KEPT_BYTES = 256 << 20
 # 'autotune' measures what the model puts within this factor of the best.
 WORTH_MEASURING = 4.0
-# Milliseconds that a call by way of the registered operator costs more.
-OVERHEAD = 0.08
+# Milliseconds that a call by way of the registered operators costs more:
+# without gradients, and with them.
+OVERHEAD = 0.04, 0.12
 
 _requested: ContextVar[str] = ContextVar('mmrep_ops_backend', default='auto')
 
@@ -183,7 +184,7 @@ def choose(problem: Problem, backend: str) -> Plan:
                         )
                 plain = _is_plain(problem, (f, i, w))
                 if not plain:
-                    ms += OVERHEAD
+                    ms += OVERHEAD[problem.grad_input or problem.grad_weight]
                 if best is None or ms < best[0]:
                     best = ms, (f, i, w), keep, plain
     _, names, keep, plain = best
