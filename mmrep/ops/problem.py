@@ -61,10 +61,10 @@ def uses_tf32(device: str, dtype: torch.dtype) -> bool:
     """Whether PyTorch's convolutions would use TF32 for such tensors."""
     if device != 'cuda' or dtype != torch.float32:
         return False
-    # from torch 2.9 there is a setting of its own for convolutions
+    # from torch 2.9 convolutions have a setting of their own
     conv = getattr(torch.backends.cudnn, 'conv', None)
-    setting = getattr(conv, 'fp32_precision', 'none')
-    if setting == 'none':
+    setting = getattr(conv, 'fp32_precision', None)
+    if setting is None:
         return torch.backends.cudnn.allow_tf32
     return setting == 'tf32'
 

@@ -1,5 +1,9 @@
 """The Triton kernels: on a GPU, or on the CPU in Triton's interpreter."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -142,3 +146,83 @@ def test_cuda_graph_replays_the_kernels():
     out.zero_()
     graph.replay()
     assert torch.equal(out, want)
+
+
+COMPILE = """
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from mmrep.ops.backends import triton as backend, triton_kernels
+from mmrep.ops.problem import Problem
+
+
+def compile_for_sm90(kernel, config, consts, pointers):
+    names = kernel.arg_names
+    signature = {
+        name: 'constexpr' if name in consts else pointers.get(name, 'i32')
+        for name in names
+    }
+    values = {
+        (i,): consts[n] for i, n in enumerate(names) if n in consts
+    }
+    aligned = {
+        (i,): [['tt.divisibility', 16]]
+        for i, n in enumerate(names)
+        if n in pointers or n in ('stride_xn', 'stride_xc')
+    }
+    binary = triton.compile(
+        ASTSource(kernel, signature, values, aligned),
+        target=GPUTarget('cuda', 90, 32),
+        options={'num_warps': config.warps, 'num_stages': config.stages},
+    )
+    assert 'wgmma' in binary.asm['ptx'] or config.patches < 64, config
+    assert 'cp.async' in binary.asm['ptx']
+    assert binary.metadata.shared <= 232448, config
+
+
+for name, dtype in (('bf16', torch.bfloat16), ('fp32', torch.float32)):
+    problem = Problem('cuda', dtype, (8, 128, 128, 128), (31, 31), False)
+    shared = dict(
+        UNIT=8,
+        UPCAST=False,
+        PRECISION='tf32' if name == 'fp32' else 'ieee',
+    )
+    config = backend.config_for(problem, 'forward')
+    cols = backend.span(128, 31, config.cols, 8)
+    compile_for_sm90(
+        triton_kernels.conv_kernel,
+        config,
+        dict(
+            shared, LEFT=cols.offset, J=cols.reach, T=cols.tile,
+            RO=config.rows, BM=config.patches, BK=config.depth,
+            INNER=name == 'fp32', HAS_BIAS=True, RELU=True,
+        ),
+        dict.fromkeys(('x', 'table', 'bias', 'y'), '*' + name),
+    )
+    config = backend.config_for(problem, 'grad_weight')
+    cols = backend.span(128, 31, config.cols, 8)
+    compile_for_sm90(
+        triton_kernels.correlation_kernel,
+        config,
+        dict(
+            shared, LEFT=cols.offset, J=cols.reach, T=cols.tile,
+            BM=config.patches, BK=config.depth,
+        ),
+        {'x': '*' + name, 'grad': '*' + name, 'partial': '*fp32'},
+    )
+"""
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_hopper_without_one():
+    env = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
+    done = subprocess.run(
+        [sys.executable, '-'],
+        input=COMPILE,
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr

@@ -192,6 +192,9 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
     slots = rows.reach + rows.tile - 1
     size = cols.reach * slots * cols.tile
     table = torch.empty((c, size), dtype=x.dtype, device=x.device)
+    # the tensor cores take fp32 only with the inner dimension contiguous
+    inner = x.dtype == torch.float32
+    unit = _unit(source, y)
     block = 1024
     _kernels().table_kernel[(-(-size // block), c)](
         taps,
@@ -203,8 +206,10 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
         cols.shift,
         size,
         slots,
+        J=cols.reach,
         T=cols.tile,
         FLIP=flip,
+        INNER=inner,
         BLOCK=block,
     )
     patches = n * rows.tiles * cols.tiles
@@ -214,15 +219,19 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
         table if bias is None else bias,
         y,
         h,
-        w,
+        w // unit,
         patches,
         rows.tiles,
         cols.tiles,
         rows.reach,
         rows.offset,
-        *source.stride()[:3],
-        *y.stride()[:3],
+        *source.stride()[:2],
+        source.stride(2) // unit,
+        *y.stride()[:2],
+        y.stride(2) // unit,
         slots,
+        UNIT=unit,
+        INNER=inner,
         LEFT=cols.offset,
         J=cols.reach,
         T=cols.tile,
@@ -275,19 +284,23 @@ def grad_weight(
         dtype=torch.float32,
         device=x.device,
     )
+    unit = _unit(x, grad)
     _kernels().correlation_kernel[(blocks, c, splits)](
         x,
         grad,
         partial,
         h,
-        w,
+        w // unit,
         strips,
         cols.tiles,
         share,
         kh,
         kh // 2,
-        *x.stride()[:3],
-        *grad.stride()[:3],
+        *x.stride()[:2],
+        x.stride(2) // unit,
+        *grad.stride()[:2],
+        grad.stride(2) // unit,
+        UNIT=unit,
         LEFT=cols.offset,
         J=cols.reach,
         T=cols.tile,
@@ -349,6 +362,12 @@ def next_power(value: int) -> int:
 def _rows(x: Tensor) -> Tensor:
     """The tensor with elements of a row side by side."""
     return x if x.stride(-1) == 1 and x.size(-1) > 1 else x.contiguous()
+
+
+def _unit(*tensors: Tensor) -> int:
+    """8 if it divides the width and the strides of the rows, else 1."""
+    sizes = [n for t in tensors for n in (t.size(3), t.stride(2))]
+    return 1 if any(n % 8 for n in sizes) else 8
 
 
 def precision(x: Tensor) -> str:
@@ -413,7 +432,11 @@ def _default(problem: Problem, kind: str) -> Config:
         return Config(1, 16 if w <= 16 else 32, 64, 64 if wide else 128, 4, 3)
     cols = 32 if 16 < w <= 32 and problem.kernel[1] >= 17 else 16
     rows = 0 if h <= 16 and cols == 16 else 128 // cols
-    tiles = n * -(-w // cols) * (-(-h // rows) if rows else 1)
+    across = n * -(-w // cols)
+    # 16 patches fill the smallest product of the tensor cores
+    while rows > 2 and across * -(-h // rows) < 16:
+        rows //= 2
+    tiles = across * (-(-h // rows) if rows else 1)
     patches = min(64 if rows == 0 else 128, next_power(tiles))
     warps = 4 if patches <= 64 and rows else 8
     return Config(rows, cols, patches, 32 if wide else 64, warps, 3)

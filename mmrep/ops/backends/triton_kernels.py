@@ -9,8 +9,13 @@ one product per channel:
         window[patch, (i, j)] * kernel[i - o + shift, j - t + shift]
 
 The bands do not depend on the patch, so they are laid out once per channel
-in a small table, from which each step of the product is a plain block:
-row (i, j), columns (o, t) lie at ``j * P * T + (I - 1 - i + o) * T + t``.
+in a small table, from which each step of the product is a plain block: with
+q = I - 1 - i + o and P slots of q, row (i, j) and column (o, t) lie at
+``j * P * T + q * T + t``, or, where the tensor cores want the inner
+dimension contiguous (INNER, for fp32), at ``(q * T + t) * J + j``.
+
+UNIT divides the width and the strides of the rows: Triton then knows that
+rows stay aligned, and loads several elements at a time.
 
 UPCAST is for Triton's interpreter, which cannot multiply bf16 matrices.
 """
@@ -30,16 +35,23 @@ def table_kernel(
     col_shift,
     size,
     P,
+    J: tl.constexpr,
     T: tl.constexpr,
     FLIP: tl.constexpr,
+    INNER: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write the bands of one channel: (J, P, T) from (Kh, Kw)."""
+    """Write the bands of one channel from its kernel (Kh, Kw)."""
     c = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    t = index % T
-    q = index // T % P
-    j = index // (T * P)
+    if INNER:
+        j = index % J
+        t = index // J % T
+        q = index // (J * T)
+    else:
+        t = index % T
+        q = index // T % P
+        j = index // (T * P)
     ky = rows_in - 1 - q + row_shift
     kx = j - t + col_shift
     inside = (ky >= 0) & (ky < kernel_h) & (kx >= 0) & (kx < kernel_w)
@@ -61,7 +73,7 @@ def conv_kernel(
     bias,
     y,
     height,
-    width,
+    width_units,
     patches,
     patches_h,
     patches_w,
@@ -69,11 +81,13 @@ def conv_kernel(
     top,
     stride_xn,
     stride_xc,
-    stride_xh,
+    units_xh,
     stride_yn,
     stride_yc,
-    stride_yh,
+    units_yh,
     P,
+    UNIT: tl.constexpr,
+    INNER: tl.constexpr,
     LEFT: tl.constexpr,
     J: tl.constexpr,
     T: tl.constexpr,
@@ -89,6 +103,9 @@ def conv_kernel(
 
     ``top`` and LEFT are the offsets of a patch's window from the patch.
     """
+    width = width_units * UNIT
+    stride_xh = units_xh * UNIT
+    stride_yh = units_yh * UNIT
     c = tl.program_id(1).to(tl.int64)
     patch = tl.program_id(0) * BM + tl.arange(0, BM)
     n = (patch // (patches_h * patches_w)).to(tl.int64)
@@ -110,13 +127,12 @@ def conv_kernel(
         window = tl.load(
             image[:, None] + row * stride_xh + col, mask=inside, other=0.0
         )
-        band = tl.load(
-            bands
-            + (j * P * T + (rows_in - 1 - i) * T)[:, None]
-            + cols[None, :],
-            mask=(k < depth)[:, None],
-            other=0.0,
-        )
+        q = rows_in - 1 - i
+        if INNER:
+            place = (q * T * J + j)[:, None] + cols[None, :] * J
+        else:
+            place = (j * P * T + q * T)[:, None] + cols[None, :]
+        band = tl.load(bands + place, mask=(k < depth)[:, None], other=0.0)
         if UPCAST:
             window, band = window.to(tl.float32), band.to(tl.float32)
         acc = tl.dot(window, band, acc, input_precision=PRECISION)
@@ -142,7 +158,7 @@ def correlation_kernel(
     grad,
     partial,
     height,
-    width,
+    width_units,
     strips,
     strips_w,
     strips_per_split,
@@ -150,10 +166,11 @@ def correlation_kernel(
     top,
     stride_xn,
     stride_xc,
-    stride_xh,
+    units_xh,
     stride_gn,
     stride_gc,
-    stride_gh,
+    units_gh,
+    UNIT: tl.constexpr,
     LEFT: tl.constexpr,
     J: tl.constexpr,
     T: tl.constexpr,
@@ -167,6 +184,9 @@ def correlation_kernel(
     Gives (ky, j, t) of one channel and one share of the strips:
     [BK of Kh * J, strips] x [strips, T].
     """
+    width = width_units * UNIT
+    stride_xh = units_xh * UNIT
+    stride_gh = units_gh * UNIT
     c = tl.program_id(1).to(tl.int64)
     split = tl.program_id(2)
     k = tl.program_id(0) * BK + tl.arange(0, BK)
