@@ -161,6 +161,8 @@ def choose(problem: Problem, backend: str) -> Plan:
             raise NotImplementedError(
                 f'backend {backend!r} cannot run here: {reason}.'
             )
+    if not _is_modelled(problem.device) and backend != 'fft':
+        return Plan(*_plain_names(problem), plain=True)
     forward = _times(problem, 'forward', backend)
     grad_input = _times(problem, 'grad_input', backend)
     grad_weight = _times(problem, 'grad_weight', backend)
@@ -194,16 +196,30 @@ def choose(problem: Problem, backend: str) -> Plan:
     return plan
 
 
+def _is_modelled(device: str) -> bool:
+    """Whether the cost model speaks of a device: on a CPU, one with MKL."""
+    return device == 'cuda' or (
+        device == 'cpu' and torch.backends.mkl.is_available()
+    )
+
+
+def _plain_names(problem: Problem) -> Tuple[str, str, str]:
+    """The algorithms that PyTorch's own convolution is made of."""
+    layout = problem.layout
+    return f'direct_{layout}', *(2 * (f'transposed_{layout}',))
+
+
 def _is_plain(problem: Problem, names: Tuple[str, str, str]) -> bool:
     """Whether PyTorch's own convolution does the same in every direction."""
     half = problem.dtype in (torch.float16, torch.bfloat16)
     if half and problem.device == 'cpu':
         return False
-    layout = problem.layout
-    return (
-        names[0] == f'direct_{layout}'
-        and (not problem.grad_input or names[1] == f'transposed_{layout}')
-        and (not problem.grad_weight or names[2] == f'transposed_{layout}')
+    used = True, problem.grad_input, problem.grad_weight
+    return all(
+        name == own or not needed
+        for name, own, needed in zip(
+            names, _plain_names(problem), used, strict=True
+        )
     )
 
 

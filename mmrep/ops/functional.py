@@ -42,7 +42,7 @@ def depthwise_conv2d(
     grad = torch.is_grad_enabled()
     device = 'cpu' if x.is_cpu else x.device.type
     autocast = None
-    if torch.is_autocast_enabled(device):
+    if _is_autocast(device):
         autocast = torch.get_autocast_dtype(device)
     backend = resolve(backend, autotune)
     # everything that the checks and the choice look at, gathered in about
@@ -110,6 +110,13 @@ def _into_graph(
     )[0]
 
 
+def _is_autocast(device: str) -> bool:
+    """Whether autocast is on; some devices (meta) do not know of it."""
+    return (
+        device == 'cpu' or torch.amp.is_autocast_available(device)
+    ) and torch.is_autocast_enabled(device)
+
+
 Facts = Tuple[Tuple[int, ...], torch.dtype, torch.device]
 
 
@@ -161,7 +168,7 @@ def check(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> None:
         _facts(x),
         _facts(weight),
         None if bias is None else _facts(bias),
-        torch.is_autocast_enabled(x.device.type),
+        _is_autocast(x.device.type),
     )
 
 

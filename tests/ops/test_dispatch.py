@@ -35,6 +35,23 @@ def test_small_kernels_take_the_plain_convolution():
     assert plan.plain
 
 
+@pytest.mark.parametrize('device', ('mps', 'meta', 'cpu'))
+def test_what_the_model_does_not_know_is_left_to_pytorch(monkeypatch, device):
+    monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: False)
+    dispatch.choose.cache_clear()
+    one = problem((1, 128, 128, 128), 31)._replace(device=device)
+    assert dispatch.choose(one, 'auto').plain
+    with pytest.raises(NotImplementedError, match='fft'):
+        dispatch.choose(one, 'fft')
+    dispatch.choose.cache_clear()
+
+
+def test_meta_tensors_have_shapes():
+    x = torch.empty(1, 3, 40, 40, device='meta')
+    weight = torch.empty(3, 1, 31, 31, device='meta')
+    assert depthwise_conv2d(x, weight).shape == x.shape
+
+
 def test_training_keeps_spectra_up_to_a_limit(monkeypatch):
     large = problem((1, 128, 128, 128), 31, grad_input=True, grad_weight=True)
     assert dispatch.choose(large, 'auto').spectra == 'keep'

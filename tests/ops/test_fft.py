@@ -35,6 +35,17 @@ def test_every_tiling_gives_the_same(monkeypatch, kernel, tiles, spectra):
         assert_close(a, b)
 
 
+def test_tiles_are_summed_in_single_precision(monkeypatch):
+    x = torch.randn(1, 2, 64, 64).half()
+    weight = torch.randn(2, 1, 31, 31).half()
+    tiling = fft.Tiling(fft.cut_axis(64, 31, 4), fft.cut_axis(64, 31, 4))
+    monkeypatch.setattr(fft, 'tiling_of', lambda *args: tiling)
+    out = fft.forward(x, weight)[0]
+    assert out.dtype == torch.float16
+    want = reference(x, weight)
+    assert (out.double() - want).abs().max() / want.abs().max() < 5e-4
+
+
 def test_blocks_of_planes_give_the_same(monkeypatch):
     x, weight = torch.randn(5, 7, 20, 20), torch.randn(7, 1, 9, 9)
     grad = torch.randn_like(x)

@@ -180,8 +180,10 @@ def forward(
         (C, period, period / 2 + 1). Without 'keep' these are empty.
     """
     tiling = tiling_of(x, weight)
-    out = torch.empty_like(x, memory_format=memory_format_of(x))
     shift = None if bias is None else bias.view(-1, 1, 1)
+    # several tiles are summed, and half precision would round each time
+    dtype = x.dtype if tiling.tiles == 1 else _real(x.dtype)
+    out = torch.empty_like(x, dtype=dtype, memory_format=memory_format_of(x))
     if tiling.tiles > 1:
         out.zero_() if bias is None else out.copy_(shift)
     x_kept, w_kept = x.new_empty(0), x.new_empty(0)
@@ -212,7 +214,7 @@ def forward(
                 torch.add(y, shift[ch], out=part)
     if relu:
         out.relu_()
-    return out, x_kept, w_kept
+    return out.to(x.dtype), x_kept, w_kept
 
 
 def backward(
