@@ -32,7 +32,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmrep.ops import depthwise_conv2d  # noqa: E402
+from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
 from mmrep.ops.backends import triton  # noqa: E402
 from mmrep.ops.dispatch import available_backends  # noqa: E402
 
@@ -79,23 +79,29 @@ TUNED = [DENSE[0], DENSE[10], DENSE[2], TABLE1[-1], DENSE[3]]
 
 
 class Clock:
-    """Times a function on one device."""
+    """Times functions on one device."""
 
     def __init__(self, device, seconds, most):
         self.device, self.seconds, self.most = device, seconds, most
 
     def __call__(self, run):
         """Median milliseconds of runs after a first one."""
-        run()
-        times = []
-        end = time.perf_counter() + self.seconds
-        while len(times) < 3 or (
-            len(times) < self.most and time.perf_counter() < end
-        ):
-            times.append(self.once(run))
-            if times[-1] > 1500 and time.perf_counter() > end:
-                break
-        return statistics.median(times)
+        return self.together({'run': run})['run']
+
+    def together(self, runs):
+        """Medians of several functions, run in turn so that all see the
+        same machine; a slow one takes part in fewer rounds."""
+        rounds = {}
+        for name, run in runs.items():
+            run()
+            seconds = self.once(run) / 1e3
+            rounds[name] = max(3, min(self.most, int(self.seconds / seconds)))
+        times = {name: [] for name in runs}
+        for i in range(max(rounds.values())):
+            for name, run in runs.items():
+                if i < rounds[name]:
+                    times[name].append(self.once(run))
+        return {name: statistics.median(t) for name, t in times.items()}
 
     def once(self, run):
         if self.device == 'cpu':
@@ -110,60 +116,73 @@ class Clock:
         return begin.elapsed_time(end)
 
 
-def conv(x, weight):
-    """PyTorch's own convolution."""
-    padding = weight.size(2) // 2, weight.size(3) // 2
-    return F.conv2d(x, weight, padding=padding, groups=x.size(1))
-
-
-def methods(device, dtype):
-    """What is compared: name to (function, channels_last)."""
+def layers(channels, kernel, device, dtype):
+    """What is compared: name to (layer, channels_last)."""
+    kwargs = {
+        'in_channels': channels,
+        'out_channels': channels,
+        'kernel_size': kernel,
+        'padding': (kernel[0] // 2, kernel[1] // 2),
+        'groups': channels,
+        'bias': False,
+        'device': device,
+        'dtype': dtype,
+    }
+    conv, auto = torch.nn.Conv2d(**kwargs), DepthwiseConv2d(**kwargs)
     found = {
         'conv': (conv, False),
         'conv channels_last': (conv, True),
-        'auto': (depthwise_conv2d, False),
-        'auto channels_last': (depthwise_conv2d, True),
+        'auto': (auto, False),
+        'auto channels_last': (auto, True),
     }
     for name in available_backends(device, dtype):
-        found[name] = (
-            lambda x, w, name=name: depthwise_conv2d(x, w, backend=name),
-            False,
-        )
+        found[name] = DepthwiseConv2d(**kwargs, backend=name), False
+    extension = published_extension()
+    if extension and dtype != torch.bfloat16 and device == 'cuda':
+        layer = extension(channels, max(kernel)).to(device, dtype)
+        found['extension'] = layer, False
     return found
 
 
-def time_problem(shape, kernel, dtype, clock, names=None, limit=None):
+def published_extension():
+    """The published implicit-GEMM layer, where it is installed."""
+    try:
+        from depthwise_conv2d_implicit_gemm import DepthWiseConv2dImplicitGEMM
+    except ImportError:
+        return None
+    return DepthWiseConv2dImplicitGEMM
+
+
+def time_problem(shape, kernel, dtype, clock, limit=None):
     """Times of each method: {name: {'forward': ms, 'both': ms}}."""
-    rows = {}
     device = clock.device
     x = torch.randn(shape, device=device, dtype=dtype)
-    weight = torch.randn(shape[1], 1, *kernel, device=device, dtype=dtype)
     grad = torch.randn(shape, device=device, dtype=dtype)
-    for name, (call, last) in methods(device, dtype).items():
-        if names and name not in names:
-            continue
+    rows, forward, both = {}, {}, {}
+    found = layers(shape[1], kernel, device, dtype)
+    for name, (layer, last) in found.items():
         layout = torch.channels_last if last else torch.contiguous_format
-        args = [
-            x.detach().to(memory_format=layout).requires_grad_(),
-            weight.detach().clone().requires_grad_(),
-        ]
+        input_ = x.detach().to(memory_format=layout).requires_grad_()
         g = grad.to(memory_format=layout)
 
-        def forward(call=call, args=args):
+        def run_forward(layer=layer, x=input_):
             with torch.no_grad():
-                call(*args)
+                layer(x)
 
-        def both(call=call, args=args, g=g):
-            torch.autograd.grad(call(*args), args, g)
+        def run_both(layer=layer, x=input_, g=g):
+            torch.autograd.grad(layer(x), (x, layer.weight), g)
 
         if limit and name in RIVALS:
             # one run tells whether this rival is out of the race
-            forward()
-            ms = clock.once(forward)
+            run_forward()
+            ms = clock.once(run_forward)
             if ms > limit:
                 rows[name] = {'forward': ms, 'both': None}
                 continue
-        rows[name] = {'forward': clock(forward), 'both': clock(both)}
+        forward[name], both[name] = run_forward, run_both
+    forward, both = clock.together(forward), clock.together(both)
+    for name in forward:
+        rows[name] = {'forward': forward[name], 'both': both[name]}
     return rows
 
 
@@ -341,7 +360,8 @@ def check_one(shape, kernel, dtype, name, device):
     out = depthwise_conv2d(x, weight, backend=name)
     got = (out, *torch.autograd.grad(out, (x, weight), grad))
     exact = [t.detach().double().requires_grad_() for t in (x, weight)]
-    want = conv(*exact)
+    padding = kernel[0] // 2, kernel[1] // 2
+    want = F.conv2d(*exact, padding=padding, groups=shape[1])
     want = (want, *torch.autograd.grad(want, exact, grad.double()))
     return [
         ((a.double() - b).norm() / b.norm()).item()
@@ -519,7 +539,7 @@ def main():
         parser.error('--device cuda: this PyTorch sees no CUDA device')
     args.out.mkdir(parents=True, exist_ok=True)
     few = args.device == 'cuda'
-    clock = Clock(args.device, 0.06 if few else 0.4, 30 if few else 15)
+    clock = Clock(args.device, 0.06 if few else 0.4, 30 if few else 25)
     facts = describe(args.device)
     start = time.perf_counter()
     failed = []
