@@ -66,6 +66,16 @@ def test_compile_is_one_node(channels_last):
         assert_close(a, b)
 
 
+def test_compile_once_for_many_sizes():
+    layer = DepthwiseConv2d(3, 3, 13, padding=6, groups=3)
+    compiled = torch.compile(
+        layer, fullgraph=True, dynamic=True, backend='aot_eager'
+    )
+    for size in (20, 27, 64):
+        x = torch.randn(1, 3, size, size + 1)
+        assert_close(compiled(x), layer(x).double())
+
+
 @pytest.mark.parametrize('dtype', (torch.bfloat16, torch.float16))
 @pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
 def test_autocast(dtype, backend):
