@@ -4,6 +4,7 @@ The counts follow from the shapes; the coefficients in cost_table.py are
 fitted to measurements by tools/fit_op_dispatch.py.
 """
 
+import math
 from functools import lru_cache
 from typing import Tuple
 
@@ -85,12 +86,15 @@ def features(
         limit = fft.BLOCK_ELEMENTS[problem.device] / 1e6
         calls = max(1.0, points * tiles / limit)
         converted = 2 * elements * problem.channels_last
+        work = c * tiling.work / 1e6 * transforms
         return 'fft', (
             1.0,
             calls,
-            c * tiling.work / 1e6 * transforms,
+            work,
+            work * math.log2(tiling.points) / 10,
             c * transforms / 1e3,
             points * products,
+            points * tiles * (tiling.tiles > 1),
             converted,
         )
     kh, kw = problem.kernel

@@ -63,7 +63,7 @@ class Tiling(NamedTuple):
     def work(self) -> float:
         """Relative time of one transform, in points of an average one."""
         rows, cols = self.period
-        return axis_work(rows) * axis_work(cols) + 500
+        return axis_work(rows) * axis_work(cols)
 
     @property
     def tiles(self) -> int:
@@ -79,7 +79,7 @@ def axis_work(period: int) -> float:
     twice an odd number.
     """
     if period & (period - 1) == 0:
-        return 0.82 * period
+        return 0.88 * period
     twos = (period & -period).bit_length() - 1
     return (1.3, 1.3, 1.15, 1.1, 1.05, 0.95)[min(twos, 5)] * period
 
@@ -89,7 +89,7 @@ def good_size(size: int) -> int:
     """The even product of 2, 3, 5 from ``size`` on with the least work."""
     best = None
     period = size + size % 2
-    while best is None or 0.82 * period < axis_work(best):
+    while best is None or 0.88 * period < axis_work(best):
         rest = period
         for prime in (2, 3, 5):
             while rest % prime == 0:
@@ -132,7 +132,11 @@ def plan_tiling(
     for rows in _cuts(size[0], kernel[0]):
         for cols in _cuts(size[1], kernel[1]):
             tiling = Tiling(rows, cols)
-            work = tiling.work * (2 * tiling.tiles + kernel_share)
+            # small transforms have a cost of their own, and so does the sum
+            each = 2 * tiling.tiles + kernel_share
+            work = (tiling.work + 300) * each
+            if tiling.tiles > 1:
+                work *= 1.15
             if best is None or work < best[0]:
                 best = work, tiling
     return best[1]
