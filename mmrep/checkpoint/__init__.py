@@ -1,15 +1,15 @@
 from mmrep.checkpoint.loading import (
     CheckpointError,
     check_file,
-    enforce_safe_loading,
     get_state_dict,
     load_checkpoint,
+    register_loaders,
 )
 
 __all__ = [
     'CheckpointError',
     'check_file',
-    'enforce_safe_loading',
     'get_state_dict',
     'load_checkpoint',
+    'register_loaders',
 ]

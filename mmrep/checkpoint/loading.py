@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import load_from_http
 from torch import Tensor
 
 from mmrep.errors import UsageError
@@ -131,10 +132,38 @@ def load_checkpoint(
             f'the checkpoint {filename} is damaged or not a PyTorch file '
             f'({_first_line(error)}); copy or download it again.'
         ) from error
+    return _normalise(checkpoint, filename)
+
+
+def _normalise(checkpoint: Any, filename: str) -> Dict[str, Any]:
+    """Plain dicts, the tensors under 'state_dict', and no config text.
+
+    A pickle can replace the methods of an OrderedDict by other allowed
+    functions, so the items are taken by dict's own. On resume MMEngine
+    executes ``meta['config']``, which therefore goes.
+    """
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
             f'the checkpoint {filename} must hold a dict of tensors, got '
             f'{type(checkpoint).__name__}.'
+        )
+    checkpoint = dict(dict.items(checkpoint))
+    if 'meta' in checkpoint:
+        if not isinstance(checkpoint['meta'], dict):
+            raise CheckpointError(
+                f'the checkpoint {filename} must hold a dict under "meta", '
+                f'got {type(checkpoint["meta"]).__name__}.'
+            )
+        meta = dict(dict.items(checkpoint['meta']))
+        meta.pop('config', None)
+        checkpoint['meta'] = meta
+    model = checkpoint.get('model')
+    if 'state_dict' not in checkpoint and isinstance(model, dict):
+        checkpoint['state_dict'] = checkpoint.pop('model')
+    if not isinstance(checkpoint.get('state_dict', {}), dict):
+        raise CheckpointError(
+            f'the checkpoint {filename} must hold a dict of tensors under '
+            f'"state_dict", got {type(checkpoint["state_dict"]).__name__}.'
         )
     return checkpoint
 
@@ -157,29 +186,49 @@ def get_state_dict(checkpoint: Dict[str, Any]) -> Dict[str, Tensor]:
     """The tensors of a checkpoint, without DDP's ``module.`` prefix.
 
     Args:
-        checkpoint (dict): ``{'state_dict': …}``, ``{'model': …}`` or the
-            tensors themselves.
+        checkpoint (dict): What :func:`load_checkpoint` returns: tensors under
+            'state_dict', or the tensors themselves.
 
     Returns:
         dict[str, Tensor]: Tensors by parameter name.
     """
-    for key in ('state_dict', 'model'):
-        if isinstance(checkpoint.get(key), dict):
-            checkpoint = checkpoint[key]
-            break
+    state = checkpoint.get('state_dict', checkpoint)
     return {
         key[len('module.') :] if key.startswith('module.') else key: value
-        for key, value in checkpoint.items()
+        for key, value in dict.items(state)
         if isinstance(value, Tensor)
     }
 
 
-def enforce_safe_loading() -> None:
-    """Make every checkpoint read in this process a safe one.
+def register_loaders(trust: bool = False) -> None:
+    """Have MMEngine read checkpoints by :func:`load_checkpoint`.
 
-    MMEngine retries with full unpickling when the safe way fails. From here
-    on its loader for local files is :func:`load_checkpoint`, and torch
-    refuses full unpickling whoever asks for it.
+    MMEngine's own loader retries with full unpickling when the safe way
+    fails. From here on torch refuses that in this process, whoever asks for
+    it, and files behind a URL are downloaded by MMEngine but read safely.
+
+    Args:
+        trust (bool): Unpickle everything instead. Defaults to False.
     """
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    CheckpointLoader.register_scheme('', load_checkpoint, force=True)
+
+    def load_local(filename: str, map_location: Any = None) -> dict:
+        return load_checkpoint(filename, map_location, trust)
+
+    def load_url(filename: str, map_location: Any = None) -> dict:
+        try:
+            with torch.serialization.safe_globals(_allowed_globals()):
+                checkpoint = load_from_http(filename, map_location)
+        except (OSError, RuntimeError, UnpicklingError) as error:
+            raise CheckpointError(
+                f'the checkpoint {filename} cannot be downloaded or read '
+                f'({_first_line(error)}); give a local file, or for '
+                'pretrained weights model.backbone.init_cfg=None.'
+            ) from error
+        return _normalise(checkpoint, filename)
+
+    CheckpointLoader.register_scheme('', load_local, force=True)
+    if not trust:
+        os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
+        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+        for scheme in ('http://', 'https://'):
+            CheckpointLoader.register_scheme(scheme, load_url, force=True)

@@ -21,17 +21,19 @@ class CheckpointGuardHook(Hook):
     """Compare a checkpoint with the model before it is loaded.
 
     MMEngine only warns of parameters that do not fit, and then trains or
-    tests with random ones. This hook raises. It also drops the config text
-    that MMEngine would execute on resume.
+    tests with random ones. This hook raises.
 
     Args:
         strict (bool): Ask for every parameter of the model, as a test or a
             resumed run does. Otherwise one that fits is enough, as when
             fine-tuning. Defaults to True.
+        resume (bool): Ask for what a resumed run needs beside parameters.
+            Defaults to False.
     """
 
-    def __init__(self, strict: bool = True) -> None:
+    def __init__(self, strict: bool = True, resume: bool = False) -> None:
         self.strict = strict
+        self.resume = resume
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check ``checkpoint`` against the runner's model.
@@ -39,8 +41,14 @@ class CheckpointGuardHook(Hook):
         Raises:
             CheckpointError: If it does not fit.
         """
-        if isinstance(checkpoint.get('meta'), dict):
-            checkpoint['meta'].pop('config', None)
+        needed = ('meta', 'message_hub', 'optimizer') if self.resume else ()
+        absent = [key for key in needed if key not in checkpoint]
+        if absent:
+            raise CheckpointError(
+                'a run cannot be resumed from this checkpoint, it holds no '
+                f'{" and no ".join(absent)}; to start from its weights, '
+                'leave out --resume and pass --cfg-options load_from=PATH.'
+            )
         model: nn.Module = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module

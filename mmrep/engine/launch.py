@@ -2,13 +2,21 @@
 
 import logging
 import traceback
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmrep.checkpoint import check_file, enforce_safe_loading
+from mmrep.checkpoint import (
+    CheckpointError,
+    check_file,
+    get_state_dict,
+    load_checkpoint,
+    register_loaders,
+)
 from mmrep.engine.distributed import init_distributed
 from mmrep.engine.norms import SingleImageBatchNorm
 from mmrep.errors import UsageError
@@ -38,42 +46,63 @@ def build_runner(
     Raises:
         UsageError: If something that the user gave is missing or wrong.
     """
-    needed = [cfg.get('load_from')]
-    if mode == 'train' and not cfg.get('resume'):
-        needed.append(_pretrained(cfg))
-    for filename in needed:
-        if filename and '://' not in filename:
-            check_file(filename)
-    if not trust_checkpoint:
-        enforce_safe_loading()
-    hooks = list(cfg.get('custom_hooks') or [])
-    strict = mode == 'test' or bool(cfg.get('resume'))
-    hooks.append(dict(type='mmrep.CheckpointGuardHook', strict=strict))
-    cfg.custom_hooks = hooks
+    if cfg.get('load_from') and '://' not in cfg.load_from:
+        check_file(cfg.load_from)
+    register_loaders(trust_checkpoint)
+    resume = bool(cfg.get('resume'))
+    hook = dict(
+        type='mmrep.CheckpointGuardHook',
+        strict=mode == 'test' or resume,
+        resume=resume,
+    )
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    if mode == 'train' and cfg.get('optim_wrapper') is None:
+        raise UsageError('the config must define optim_wrapper.')
     init_distributed(cfg, launcher)
-    runner = _build('model, hooks', lambda: Runner.from_cfg(cfg))
+    from_cfg = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    runner = _build('model, hooks', lambda: from_cfg(cfg))
     runner.logger.info(backend_report())
-    if mode == 'train':
-        _build('train_dataloader, train_cfg', lambda: runner.train_loop)
-        optimizer = cfg.optim_wrapper.get('optimizer', {}).get('type')
-        runner.optim_wrapper = _build(
-            f'optim_wrapper, with optimizer {optimizer}',
-            lambda: runner.build_optim_wrapper(runner.optim_wrapper),
-        )
-        _build('val_dataloader, val_cfg', lambda: runner.val_loop)
-        if _log_batch_size(runner) == 1:
-            SingleImageBatchNorm.convert(runner.model)
-    else:
+    if mode == 'test':
         _build('test_dataloader, test_cfg', lambda: runner.test_loop)
+        return runner
+    if not resume:
+        _check_pretrained(runner, trust_checkpoint)
+    _build('train_dataloader, train_cfg', lambda: runner.train_loop)
+    optimizer = cfg.optim_wrapper.get('optimizer', {}).get('type')
+    runner.optim_wrapper = _build(
+        f'optim_wrapper, with optimizer {optimizer}',
+        lambda: runner.build_optim_wrapper(runner.optim_wrapper),
+    )
+    _build('val_dataloader, val_cfg', lambda: runner.val_loop)
+    if _log_batch_size(runner) == 1:
+        SingleImageBatchNorm.convert(runner.model)
     return runner
 
 
-def _pretrained(cfg: Config) -> Optional[str]:
-    """The file that the backbone starts from, if one is configured."""
-    model = cfg.model
-    model = model.get('module', model)
-    init_cfg = model.get('backbone', {}).get('init_cfg') or {}
-    return init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+def _check_pretrained(runner: Runner, trust: bool) -> None:
+    """Check that the file the backbone starts from has parameters of it."""
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    backbone = getattr(model, 'backbone', None)
+    init_cfg = getattr(backbone, 'init_cfg', None)
+    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+        return
+    filename = init_cfg['checkpoint']
+    if '://' in filename:
+        return
+    found = get_state_dict(load_checkpoint(filename, trust=trust))
+    prefix = (init_cfg.get('prefix') or '').rstrip('.')
+    prefix = f'{prefix}.' if prefix else ''
+    if not any(
+        prefix + key in found and found[prefix + key].shape == value.shape
+        for key, value in backbone.state_dict().items()
+    ):
+        raise CheckpointError(
+            f'{filename} must have parameters of the backbone under the '
+            f'prefix {prefix!r}, and has none (it begins with '
+            f'{next(iter(found), None)!r}); set '
+            'model.backbone.init_cfg.prefix, or give another file.'
+        )
 
 
 def _build(part: str, build: Callable[[], Any]) -> Any:
@@ -82,11 +111,19 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         return build()
     except UsageError:
         raise
-    except (TypeError, KeyError, ValueError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        ImportError,
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
         print_log(
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )
-        text = ' '.join(str(arg) for arg in error.args)
+        text = ' '.join(str(error).split())
         if text == 'need at least one array to concatenate':
             # how MMEngine's datasets fail when they are empty
             text = (
@@ -102,7 +139,9 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
 
 def _log_batch_size(runner: Runner) -> int:
     """Say which total batch the recipe assumes; return what this run has."""
-    per_process = runner.train_dataloader.batch_size
+    loader = runner.train_dataloader
+    # a batch sampler, as MMDetection's, takes the place of batch_size
+    per_process = loader.batch_size or loader.batch_sampler.batch_size
     total = per_process * runner.world_size
     text = f'total batch size {total} ({runner.world_size} x {per_process})'
     scaling = runner.auto_scale_lr or {}

@@ -1,7 +1,9 @@
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
@@ -10,9 +12,9 @@ from mmengine.runner import CheckpointLoader
 from mmrep.checkpoint import (
     CheckpointError,
     check_file,
-    enforce_safe_loading,
     get_state_dict,
     load_checkpoint,
+    register_loaders,
 )
 
 
@@ -31,17 +33,20 @@ def crafted(tmp_path):
     """A checkpoint that runs code, and what the code would create."""
     trap = tmp_path / 'trap'
     path = tmp_path / 'crafted.pth'
-    torch.save(dict(state_dict={}, meta=Payload(trap)), path)
+    torch.save(dict(state_dict={}, extra=Payload(trap)), path)
     return path, trap
 
 
 @pytest.fixture
-def safe_loading(monkeypatch):
+def loaders(monkeypatch):
+    """register_loaders, undone after the test."""
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
+    # users set it for MMEngine; torch refuses to load with both
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     monkeypatch.setattr(
         CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes)
     )
-    enforce_safe_loading()
+    return register_loaders
 
 
 def test_what_mmengine_writes(tmp_path):
@@ -86,13 +91,60 @@ def test_getattr_reaches_nothing_else(tmp_path):
         load_checkpoint(path)
 
 
-def test_enforced_for_mmengine_and_torch(crafted, safe_loading):
+def test_enforced_for_mmengine_and_torch(crafted, loaders):
     path, trap = crafted
-    with pytest.raises(CheckpointError):
+    loaders()
+    with pytest.raises(CheckpointError, match='--trust-checkpoint'):
         CheckpointLoader.load_checkpoint(str(path))
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=False)
     assert not trap.exists()
+
+
+def test_trusted_by_mmengine(crafted, loaders):
+    path, trap = crafted
+    loaders(trust=True)
+    CheckpointLoader.load_checkpoint(str(path))
+    assert trap.exists()
+
+
+def test_unreachable_url(loaders):
+    loaders()
+    with pytest.raises(CheckpointError, match='127.0.0.1.*downloaded'):
+        CheckpointLoader.load_checkpoint('http://127.0.0.1:9/weights.pth')
+
+
+CODE = 'raise SystemExit'  # what MMEngine would execute on resume
+
+
+def test_config_text_is_dropped(tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict={}, meta=dict(config=CODE, iter=3)), path)
+    assert load_checkpoint(path)['meta'] == dict(iter=3)
+
+
+def test_shadowed_methods(tmp_path):
+    """A pickle can set attributes of an OrderedDict, such as its methods."""
+    path = tmp_path / 'weights.pth'
+    meta = OrderedDict(config=CODE, iter=3)
+    meta.pop = set
+    checkpoint = OrderedDict(state_dict={}, meta=meta)
+    checkpoint.get = set
+    torch.save(checkpoint, path)
+    loaded = load_checkpoint(path)
+    assert type(loaded) is type(loaded['meta']) is dict
+    assert loaded['meta'] == dict(iter=3)
+
+
+def test_meta_must_be_a_dict(tmp_path):
+    """A structured scalar can be indexed like one."""
+    path = tmp_path / 'weights.pth'
+    meta = np.array((3, CODE), dtype=[('iter', 'i8'), ('config', 'U20')])[()]
+    torch.save(dict(state_dict={}, meta=meta), path)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match='dict under "meta"'):
+        load_checkpoint(path, trust=True)
 
 
 def truncate(path):
@@ -109,6 +161,7 @@ def truncate(path):
         (lambda p: p.write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(99)), 'damaged'),
         (truncate, 'damaged'),
         (lambda p: torch.save([1, 2], p), 'must hold a dict'),
+        (lambda p: torch.save(dict(state_dict=3), p), 'under "state_dict"'),
         (
             lambda p: zipfile.ZipFile(p, 'w').writestr('a.txt', 'hello'),
             'damaged',
@@ -135,6 +188,12 @@ def test_bad_files(tmp_path, damage, text):
         lambda s: dict(state_dict={f'module.{k}': v for k, v in s.items()}),
     ],
 )
-def test_get_state_dict(wrap):
+def test_get_state_dict(tmp_path, wrap):
     state = {'conv.weight': torch.rand(2), 'conv.bias': torch.rand(2)}
-    assert get_state_dict(wrap(state)) == state
+    torch.save(wrap(state), tmp_path / 'weights.pth')
+    checkpoint = load_checkpoint(tmp_path / 'weights.pth')
+    found = get_state_dict(checkpoint)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+    # MMEngine looks there or at the top
+    assert 'model' not in checkpoint

@@ -16,10 +16,9 @@ def runner(tiny_arch):
     return SimpleNamespace(model=RepLKNet(tiny_arch), logger=logger)
 
 
-def check(runner, state, strict=True, **kwargs):
-    checkpoint = dict(state_dict=state, **kwargs)
-    CheckpointGuardHook(strict).after_load_checkpoint(runner, checkpoint)
-    return checkpoint
+def check(runner, state, strict=True):
+    hook = CheckpointGuardHook(strict)
+    hook.after_load_checkpoint(runner, dict(state_dict=state))
 
 
 def test_fitting_checkpoint(runner):
@@ -68,8 +67,10 @@ def test_deploy_checkpoint_is_explained(runner, tiny_arch):
         check(runner, state)
 
 
-def test_config_text_is_dropped(runner):
-    """MMEngine would execute it when it resumes."""
-    meta = dict(config='raise SystemExit', iter=3)
-    checkpoint = check(runner, runner.model.state_dict(), meta=meta)
-    assert checkpoint['meta'] == dict(iter=3)
+def test_resume_needs_more_than_weights(runner):
+    checkpoint = dict(state_dict=runner.model.state_dict(), meta={})
+    hook = CheckpointGuardHook(resume=True)
+    with pytest.raises(CheckpointError, match='message_hub.*load_from=PATH'):
+        hook.after_load_checkpoint(runner, checkpoint)
+    checkpoint.update(message_hub={}, optimizer={})
+    hook.after_load_checkpoint(runner, checkpoint)
