@@ -8,6 +8,7 @@ from mmrep.engine import (
     check_data,
     enable_aug_test,
     enable_drawing,
+    enable_output,
     load_config,
     set_data_root,
     set_work_dir,
@@ -51,7 +52,7 @@ def main() -> None:
     if args.show_dir:
         enable_drawing(cfg, osp.abspath(args.show_dir))
     if args.out:
-        cfg.test_evaluator.output_dir = osp.abspath(args.out)
+        enable_output(cfg, osp.abspath(args.out))
     cfg.load_from = args.checkpoint
     cfg.resume = False
     runner = build_runner(cfg, 'test', args.launcher, args.trust_checkpoint)

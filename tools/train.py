@@ -6,6 +6,7 @@ from mmrep.engine import (
     build_runner,
     check_data,
     enable_amp,
+    enable_resume,
     load_config,
     set_data_root,
     set_work_dir,
@@ -46,15 +47,14 @@ def main() -> None:
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UsageError(
                 '--auto-scale-lr needs '
                 'auto_scale_lr.base_batch_size in the config.'
             )
         cfg.auto_scale_lr.enable = True
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        enable_resume(cfg, args.resume)
     check_data(
         cfg,
         'train_dataloader',

@@ -48,7 +48,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse, and tell MMEngine the local rank if the launcher gave it."""
-    args = parser.parse_args()
+    try:
+        args = parser.parse_args()
+    except ValueError as error:  # from DictAction
+        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', args.local_rank)
     return args

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmrep.errors import UsageError
 
@@ -49,25 +49,26 @@ def load_config(
         raise UsageError(
             f'the config must be an existing file, got {filename!r}.'
         )
+    # a config is a program, and merging checks little: all may be raised
     try:
         cfg = Config.fromfile(filename)
-    except (
-        OSError,
-        SyntaxError,
-        KeyError,
-        TypeError,
-        ImportError,
-        AttributeError,
-        NameError,
-    ) as error:
+    except Exception as error:
         raise UsageError(
-            f'the config {filename} cannot be read: '
-            f'{type(error).__name__}: {error}'
+            f'the config {filename} cannot be read: {_one_line(error)}'
         ) from error
     if cfg_options:
         _check_options(cfg, cfg_options)
-        cfg.merge_from_dict(cfg_options)
+        try:
+            cfg.merge_from_dict(cfg_options)
+        except Exception as error:
+            raise UsageError(
+                f'--cfg-options does not fit the config: {_one_line(error)}'
+            ) from error
     return cfg
+
+
+def _one_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
@@ -79,6 +80,10 @@ def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
     top_keys = set(inspect.signature(Runner.__init__).parameters)
     top_keys |= {*_EXTRA_KEYS, *cfg.keys()}
     for option in options:
+        if option == 'data_root':
+            raise UsageError(
+                '--cfg-options data_root reaches no data set; use --data-root.'
+            )
         parts = option.split('.')
         node: Any = cfg
         for i, part in enumerate(parts):
@@ -92,13 +97,15 @@ def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
                     break
             elif i == 0 and part in top_keys:
                 break
-            elif 0 < i == len(parts) - 1:
-                break
             else:
+                last = 0 < i == len(parts) - 1
+                if last and 'type' in node:
+                    break
                 known = top_keys if i == 0 else node
-                cutoff = 0.8 if 'type' in node else 0.6
+                lenient = last or 'type' in node
+                cutoff = 0.8 if lenient else 0.6
                 close = difflib.get_close_matches(part, known, 1, cutoff)
-                if 'type' in node and not close:
+                if lenient and not close:
                     break
                 key = '.'.join(parts[: i + 1])
                 hint = f'; did you mean {close[0]!r}?' if close else '.'
@@ -149,6 +156,24 @@ def set_data_root(cfg: Config, data_root: str) -> None:
         dataset['data_root'] = data_root
 
 
+def enable_resume(cfg: Config, checkpoint: str) -> None:
+    """Have a run go on where a checkpoint was written.
+
+    Args:
+        cfg (Config): Config of the run, with ``work_dir``.
+        checkpoint (str): Path of the checkpoint, or 'auto' for the newest in
+            the work dir; where that has none the run starts anew.
+    """
+    if checkpoint == 'auto':
+        checkpoint = find_latest_checkpoint(cfg.work_dir)
+    cfg.resume = checkpoint is not None
+    if cfg.resume:
+        cfg.load_from = checkpoint
+        # what the backbone started from is not needed any more
+        if 'backbone' in cfg.model:
+            cfg.model.backbone.init_cfg = None
+
+
 def check_data(cfg: Config, *loaders: str) -> None:
     """Check that the folders and files of data sets exist.
 
@@ -189,7 +214,8 @@ def enable_amp(cfg: Config) -> None:
         UsageError: If there is no GPU, or the config's optimizer wrapper is
             of another kind.
     """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    wrapper = cfg.get('optim_wrapper') or dict(type=None)
+    kind = wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(
             f'--amp needs optim_wrapper.type to be OptimWrapper, got {kind}.'
@@ -199,8 +225,8 @@ def enable_amp(cfg: Config) -> None:
             '--amp needs a GPU, and none is available; leave '
             'it out to train in fp32 on the CPU.'
         )
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def enable_aug_test(cfg: Config) -> None:
@@ -234,4 +260,23 @@ def enable_drawing(cfg: Config, show_dir: str) -> None:
             'default_hooks.visualization in the config.'
         )
     hook.draw = True
+    hook.interval = 1  # MMSegmentation 1.2 draws every 50th otherwise
     cfg.visualizer.save_dir = show_dir
+
+
+def enable_output(cfg: Config, out_dir: str) -> None:
+    """Have a test write the predicted label maps into ``out_dir``.
+
+    Raises:
+        UsageError: If no evaluator of the config writes them.
+    """
+    evaluators = cfg.get('test_evaluator') or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    writers = [
+        e for e in evaluators if e.type.rpartition('.')[2] == 'IoUMetric'
+    ]
+    if not writers:
+        raise UsageError('--out needs an IoUMetric in test_evaluator.')
+    for evaluator in writers:
+        evaluator.output_dir = out_dir

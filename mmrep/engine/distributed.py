@@ -27,6 +27,7 @@ _RANK_VARIABLES = {
         'OMPI_COMM_WORLD_LOCAL_RANK',
     ),
 }
+_CPU_WRAPPER = 'mmrep.CPUDistributedDataParallel'
 _COMMANDS = {
     'pytorch': 'tools/dist_train.sh or torchrun',
     'slurm': 'tools/slurm_train.sh or srun',
@@ -58,39 +59,49 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         UsageError: If the process was not started by that launcher.
     """
     cfg.launcher = launcher
+    wrapper = cfg.get('model_wrapper_cfg') or {}
+    if wrapper.get('type') == _CPU_WRAPPER:
+        # from the dumped config of a run on the CPU
+        cfg.pop('model_wrapper_cfg')
     if launcher == 'none':
         return
-    rank, world_size, local_rank = _RANK_VARIABLES[launcher]
-    if rank not in os.environ:
+    variables = _RANK_VARIABLES[launcher]
+    if variables[0] not in os.environ:
         raise UsageError(
             f'--launcher {launcher} needs a process started by '
-            f'{_COMMANDS[launcher]} ({rank} is not set); for one process '
-            'leave --launcher out.'
+            f'{_COMMANDS[launcher]} ({variables[0]} is not set); for one '
+            'process leave --launcher out.'
         )
+    for name, source in zip(
+        ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), variables, strict=True
+    ):
+        os.environ[name] = os.environ.get(source, '0')
+    if launcher == 'mpi':
+        os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     if torch.cuda.is_available():
         return
-    os.environ['RANK'] = os.environ[rank]
-    os.environ['WORLD_SIZE'] = os.environ[world_size]
-    os.environ['LOCAL_RANK'] = os.environ[local_rank]
     os.environ.setdefault('MASTER_PORT', '29500')
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         os.environ['MASTER_ADDR'] = _first_slurm_host()
-    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     if not dist.is_initialized():
         dist.init_process_group('gloo')
-    cfg.model_wrapper_cfg = dict(
-        type='mmrep.CPUDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(
+            type=_CPU_WRAPPER,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
 
 
 def _first_slurm_host() -> str:
-
-    hosts = subprocess.run(
-        ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    try:
+        hosts = subprocess.run(
+            command, check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(
+            f'{" ".join(command)} must name the nodes of the job ({error}); '
+            'set MASTER_ADDR to the first one instead.'
+        ) from error
     return hosts.stdout.split()[0]

@@ -9,6 +9,8 @@ from mmrep.engine import (
     enable_amp,
     enable_aug_test,
     enable_drawing,
+    enable_output,
+    enable_resume,
     load_config,
     set_data_root,
     set_work_dir,
@@ -30,6 +32,8 @@ def cfg():
         ('model = dict(', 'SyntaxError'),
         ("_base_ = 'nowhere.py'", 'nowhere.py'),
         ('x = undefined', 'undefined'),
+        ('x = 1 / 0', 'ZeroDivisionError'),
+        ("_base_ = 'pkg::x.py'", 'external package'),
     ],
 )
 def test_unreadable_config(tmp_path, text, message):
@@ -64,6 +68,12 @@ def test_options_are_merged():
         ('model.backbon.with_cp', "did you mean 'backbone'"),
         ('default_hooks.loger.interval', "did you mean 'logger'"),
         ('foo', "no 'foo'"),
+        ('auto_scale_lr.base_batchsize', "did you mean 'base_batch_size'"),
+        ('env_cfg.cudnn_benchmak', "did you mean 'cudnn_benchmark'"),
+        ('data_root', 'use --data-root'),
+        ('param_scheduler.5.end', 'does not fit'),
+        ('param_scheduler.end', 'does not fit'),
+        ('optim_wrapper.optimizer.lr.x', 'does not fit'),
     ],
 )
 def test_misspelt_option(option, hint):
@@ -151,7 +161,34 @@ def test_amp(cfg, monkeypatch):
 def test_drawing(cfg):
     enable_drawing(cfg, 'out')
     assert cfg.default_hooks.visualization.draw is True
+    assert cfg.default_hooks.visualization.interval == 1
     assert cfg.visualizer.save_dir == 'out'
     del cfg.default_hooks['visualization']
     with pytest.raises(UsageError, match='default_hooks.visualization'):
         enable_drawing(cfg, 'out')
+
+
+def test_output(cfg):
+    metric = cfg.test_evaluator
+    cfg.test_evaluator = [dict(type='Other'), metric]
+    enable_output(cfg, 'out')
+    assert cfg.test_evaluator[1].output_dir == 'out'
+    assert 'output_dir' not in cfg.test_evaluator[0]
+    cfg.test_evaluator = dict(type='Other')
+    with pytest.raises(UsageError, match='needs an IoUMetric'):
+        enable_output(cfg, 'out')
+
+
+def test_resume(cfg, tmp_path):
+    cfg.work_dir = str(tmp_path)
+    cfg.load_from = 'start.pth'
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='x.pth')
+    enable_resume(cfg, 'auto')  # nothing there: a first start
+    assert cfg.resume is False and cfg.load_from == 'start.pth'
+    assert cfg.model.backbone.init_cfg is not None
+    (tmp_path / 'last_checkpoint').write_text('iter_3.pth')
+    enable_resume(cfg, 'auto')
+    assert cfg.resume is True and cfg.load_from == 'iter_3.pth'
+    assert cfg.model.backbone.init_cfg is None
+    enable_resume(cfg, 'given.pth')
+    assert cfg.resume is True and cfg.load_from == 'given.pth'

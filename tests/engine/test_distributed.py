@@ -1,4 +1,9 @@
+import os
+import subprocess
+
 import pytest
+import torch
+import torch.distributed as dist
 from mmengine.config import Config
 
 from mmrep.engine.distributed import init_distributed
@@ -11,3 +16,73 @@ def test_launcher_without_its_variables(launcher, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match=f'--launcher {launcher} needs'):
         init_distributed(Config(), launcher)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """The process's variables, and no group that is really opened."""
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR'):
+        os.environ.pop(name, None)
+    monkeypatch.setattr(dist, 'init_process_group', lambda backend: None)
+    return os.environ
+
+
+@pytest.mark.parametrize('cuda', [False, True])
+@pytest.mark.parametrize(
+    'launcher, variables',
+    [
+        ('pytorch', ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')),
+        ('slurm', ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID')),
+        (
+            'mpi',
+            (
+                'OMPI_COMM_WORLD_RANK',
+                'OMPI_COMM_WORLD_SIZE',
+                'OMPI_COMM_WORLD_LOCAL_RANK',
+            ),
+        ),
+    ],
+)
+def test_variables_of_each_launcher(
+    environment, monkeypatch, launcher, variables, cuda
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
+    environment.update(zip(variables, ('3', '4', '1'), strict=True))
+    environment['SLURM_NODELIST'] = 'node[7-8]'
+    monkeypatch.setattr(
+        subprocess,
+        'run',
+        lambda *args, **kwargs: subprocess.CompletedProcess(
+            args, 0, 'node7\nnode8\n'
+        ),
+    )
+    cfg = Config()
+    init_distributed(cfg, launcher)
+    assert cfg.launcher == launcher
+    assert environment['RANK'] == '3'
+    assert environment['WORLD_SIZE'] == '4'
+    assert environment['LOCAL_RANK'] == '1'
+    if launcher == 'mpi':
+        assert environment['MASTER_ADDR'] == '127.0.0.1'
+    if launcher == 'slurm' and not cuda:
+        assert environment['MASTER_ADDR'] == 'node7'
+    assert ('model_wrapper_cfg' in cfg) is not cuda
+
+
+def test_wrapper_of_a_cpu_run_does_not_stay():
+    cpu = dict(type='mmrep.CPUDistributedDataParallel')
+    cfg = Config(dict(model_wrapper_cfg=cpu))
+    init_distributed(cfg, 'none')
+    assert 'model_wrapper_cfg' not in cfg
+    cfg = Config(dict(model_wrapper_cfg=dict(type='Mine')))
+    init_distributed(cfg, 'none')
+    assert cfg.model_wrapper_cfg.type == 'Mine'
+
+
+def test_slurm_without_scontrol(environment, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    environment.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_LOCALID='0')
+    environment.update(SLURM_NODELIST='a', PATH='')
+    with pytest.raises(UsageError, match='set MASTER_ADDR'):
+        init_distributed(Config(), 'slurm')

@@ -130,14 +130,14 @@ class Payload:
 
 
 def crafted(path, trap):
-    torch.save(dict(state_dict={}, meta=Payload(str(trap))), path)
+    torch.save(dict(state_dict={}, extra=Payload(str(trap))), path)
 
 
 def error_of(done):
     """The only line of an error; there must be no traceback."""
     assert done.returncode != 0
     assert 'Traceback' not in done.stderr, done.stderr
-    return next(x for x in done.stderr.splitlines() if x.startswith('error: '))
+    return next(x for x in done.stderr.splitlines() if 'error: ' in x)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,12 @@ def error_of(done):
         (
             ['--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
             'found no images',
+        ),
+        (['--cfg-options', 'foo'], 'takes KEY=VALUE'),
+        (['--work-dir', __file__], 'File exists'),
+        (
+            ['--cfg-options', 'model.decode_head.in_index=[0,1,2]'],
+            'cannot be built (model, hooks): AssertionError',
         ),
         (
             ['--cfg-options', 'load_from=/nowhere.pth'],
@@ -201,6 +207,45 @@ def test_foreign_checkpoint(run_tool, shapes_root, tmp_path):
         TEST, CONFIG, path, '--data-root', shapes_root, '--work-dir', tmp_path
     )
     assert 'does not fit the model' in error_of(done)
+
+
+def test_foreign_pretrained_file(run_tool, shapes_root, tmp_path):
+    path = tmp_path / 'foreign.pth'
+    torch.save(dict(state_dict=dict(weight=torch.rand(3))), path)
+    done = run_tool(
+        TRAIN, CONFIG, '--data-root', shapes_root, '--work-dir', tmp_path,
+        '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
+        f'model.backbone.init_cfg.checkpoint={path}',
+    )  # fmt: skip
+    assert "under the prefix ''" in error_of(done)
+
+
+def test_batch_sampler(run_tool, shapes_root, tmp_path):
+    """MMDetection's configs have one, which hides the batch size."""
+    config = tmp_path / 'sampler.py'
+    config.write_text(
+        f"_base_ = '{CONFIG}'\n"
+        'train_dataloader = dict(batch_sampler=dict('
+        "type='BatchSampler', drop_last=True))\n"
+        'custom_imports = dict(imports=["mmrep", "sampler_of_torch"])\n'
+    )
+    (tmp_path / 'sampler_of_torch.py').write_text(
+        'from mmengine.registry import DATA_SAMPLERS\n'
+        'from torch.utils.data import BatchSampler\n'
+        'DATA_SAMPLERS.register_module(module=BatchSampler)\n'
+    )
+    done = run_tool(
+        '-c',
+        f'import sys; sys.path.insert(0, "{tmp_path}"); '
+        f'sys.argv[0] = "{TRAIN}"; '
+        f'import runpy; runpy.run_path("{TRAIN}", run_name="__main__")',
+        config, '--data-root', shapes_root, '--work-dir', tmp_path / 'work',
+        '--cfg-options', *SMALL, 'train_cfg.max_iters=1',
+        'train_cfg.val_interval=9',
+    )  # fmt: skip
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log[-3000:]
+    assert 'total batch size 2 (1 x 2)' in log
 
 
 @pytest.mark.parametrize('how', ['test', 'resume', 'init_cfg'])
