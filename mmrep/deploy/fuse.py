@@ -68,7 +68,7 @@ def _fuse_conv_module(module: ConvModule) -> None:
 @torch.no_grad()
 def _fold_forward(bn: nn.Module, conv: nn.Conv2d) -> nn.Module:
     """Fold a norm into the 1x1 convolution behind it; return what remains."""
-    if not isinstance(bn, _BatchNorm):
+    if not _is_foldable(conv, bn):
         return bn
     scale, shift = bn_scale_shift(bn)
     weight = conv.weight.double()

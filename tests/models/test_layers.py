@@ -43,3 +43,12 @@ def test_checkpoint_forward_keeps_statistics_of_frozen_norms():
     checkpoint_forward(block, x, with_cp=True).sum().backward()
     assert norm.num_batches_tracked == 1
     assert norm.track_running_stats
+
+
+@pytest.mark.parametrize(
+    'norm',
+    [nn.GroupNorm(2, 4), nn.BatchNorm2d(4, track_running_stats=False)],
+)
+def test_other_norms_cannot_be_folded(norm):
+    with pytest.raises(NotImplementedError, match=type(norm).__name__):
+        fold_bn(nn.Conv2d(4, 4, 1), norm)

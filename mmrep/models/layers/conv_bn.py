@@ -62,7 +62,15 @@ def bn_scale_shift(bn: nn.Module) -> Tuple[Tensor, Tensor]:
     Returns:
         tuple[Tensor, Tensor]: Scale and shift in double precision, each of
         shape (C, ).
+
+    Raises:
+        NotImplementedError: If the norm is no BN with running statistics.
     """
+    if getattr(bn, 'running_var', None) is None:
+        raise NotImplementedError(
+            'only a batch norm with running statistics can be folded into a '
+            f'convolution, got {type(bn).__name__}.'
+        )
     scale = (bn.running_var.double() + bn.eps).rsqrt()
     if bn.weight is not None:
         scale = scale * bn.weight.double()
