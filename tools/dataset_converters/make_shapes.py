@@ -15,7 +15,7 @@ from typing import List, Tuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+from mmengine.utils import track_iter_progress
 
 CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
 
@@ -130,7 +130,7 @@ def write_split(
     folder: str, split: str, count: int, size: int, seed: Tuple[int, ...]
 ) -> None:
     """Write ``count`` images and label maps of one split."""
-    for i in tqdm(range(count), desc=split):
+    for i in track_iter_progress(range(count)):
         image, labels = make_image(np.random.default_rng([*seed, i]), size)
         name = f'shapes_{split}_{i:05d}'
         cv2.imwrite(
