@@ -48,7 +48,6 @@ SECTIONS = {
         'grid': 1.0,
     },
 }
-RIVALS = ('conv', 'conv channels_last')
 TARGETS = [
     # N, C, map, K
     (1, 128, 128, 31),
@@ -88,19 +87,27 @@ class Clock:
         """Median milliseconds of runs after a first one."""
         return self.together({'run': run})['run']
 
-    def together(self, runs):
+    def together(self, runs, limit=float('inf')):
         """Medians of several functions, run in turn so that all see the
-        same machine; a slow one takes part in fewer rounds."""
-        rounds = {}
+        same machine. A slow one takes part in fewer rounds; one above
+        ``limit`` milliseconds is out of the race after its first run."""
+        times, rounds = {}, {}
         for name, run in runs.items():
-            run()
-            seconds = self.once(run) / 1e3
-            rounds[name] = max(3, min(self.most, int(self.seconds / seconds)))
-        times = {name: [] for name in runs}
+            times[name] = [self.once(run)]
+            if times[name][0] > limit:
+                rounds[name] = 0
+                continue
+            ms = self.once(run)
+            times[name] = []
+            rounds[name] = max(3, min(self.most, int(self.seconds / ms * 1e3)))
         for i in range(max(rounds.values())):
             for name, run in runs.items():
-                if i < rounds[name]:
-                    times[name].append(self.once(run))
+                if i >= rounds[name]:
+                    continue
+                if rounds[name] > 3:
+                    # no advantage for whoever follows a similar one
+                    run()
+                times[name].append(self.once(run))
         return {name: statistics.median(t) for name, t in times.items()}
 
     def once(self, run):
@@ -153,12 +160,12 @@ def published_extension():
     return DepthWiseConv2dImplicitGEMM
 
 
-def time_problem(shape, kernel, dtype, clock, limit=None):
+def time_problem(shape, kernel, dtype, clock, limit=float('inf')):
     """Times of each method: {name: {'forward': ms, 'both': ms}}."""
     device = clock.device
     x = torch.randn(shape, device=device, dtype=dtype)
     grad = torch.randn(shape, device=device, dtype=dtype)
-    rows, forward, both = {}, {}, {}
+    forward, both = {}, {}
     found = layers(shape[1], kernel, device, dtype)
     for name, (layer, last) in found.items():
         layout = torch.channels_last if last else torch.contiguous_format
@@ -172,18 +179,12 @@ def time_problem(shape, kernel, dtype, clock, limit=None):
         def run_both(layer=layer, x=input_, g=g):
             torch.autograd.grad(layer(x), (x, layer.weight), g)
 
-        if limit and name in RIVALS:
-            # one run tells whether this rival is out of the race
-            run_forward()
-            ms = clock.once(run_forward)
-            if ms > limit:
-                rows[name] = {'forward': ms, 'both': None}
-                continue
         forward[name], both[name] = run_forward, run_both
-    forward, both = clock.together(forward), clock.together(both)
-    for name in forward:
-        rows[name] = {'forward': forward[name], 'both': both[name]}
-    return rows
+    forward = clock.together(forward, limit)
+    both = clock.together(both, limit)
+    return {
+        name: {'forward': forward[name], 'both': both[name]} for name in found
+    }
 
 
 def run_targets(clock, args):
@@ -225,7 +226,7 @@ def run_grid(clock, args):
         if n * c * size * size > most:
             continue
         shape = (n, c, size, size)
-        rows = time_problem(shape, (k, k), torch.float32, clock, limit=300)
+        rows = time_problem(shape, (k, k), torch.float32, clock, limit=200)
         result.append({'shape': shape, 'kernel': k, 'times': rows})
         show(result[-1])
     return {'rows': result, 'summary': summarise(result)}
@@ -245,8 +246,7 @@ def summarise(rows):
                 if n in ('native', 'fft', 'triton')
             )
             near.append(auto / best)
-            if times['conv'][way]:
-                against.append(auto / times['conv'][way])
+            against.append(auto / times['conv'][way])
         summary[way] = {
             'shapes': len(near),
             'within 10 % of the best backend': sum(r <= 1.1 for r in near)
@@ -490,8 +490,7 @@ def show(row):
         text += f' {row["dtype"][6:]}{"" if row["tf32"] else " no tf32"}'
     parts = []
     for name, ms in row['times'].items():
-        both = '-' if ms['both'] is None else f'{ms["both"]:.2f}'
-        parts.append(f'{name} {ms["forward"]:.2f}/{both}')
+        parts.append(f'{name} {ms["forward"]:.2f}/{ms["both"]:.2f}')
     print(f'{text}: {", ".join(parts)}', flush=True)
 
 
