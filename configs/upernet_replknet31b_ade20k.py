@@ -1,5 +1,5 @@
 # UperNet, RepLKNet-31B (ImageNet-1K), ADE20K at 512x512.
-# Paper, Table 7: mIoU 49.9 single-scale, 50.6 multi-scale (the authors').
+# Paper: mIoU 49.9 single-scale, 50.6 multi-scale (the authors').
 # 8 GPUs x 4 images x 160,000 iterations = 5.12 M samples. The authors' 64 x 2
 # x 40,000 are as many; they keep lr=2e-4 from one node to eight.
 _base_ = [

@@ -1,5 +1,5 @@
 # UperNet, RepLKNet-31B (ImageNet-1K), Cityscapes at 769x769.
-# Paper, Table 8: mIoU 83.1 single-scale, 83.5 multi-scale (the authors').
+# Paper: mIoU 83.1 single-scale, 83.5 multi-scale (the authors').
 # 8 GPUs x 2 images x 80,000 iterations = 1.28 M samples, as the authors'
 # 32 x 2 x 20,000.
 _base_ = [

@@ -131,7 +131,7 @@ def test_schedule_ends_with_training(path):
 
 
 def test_published_parameter_count():
-    """112 M (paper, Table 7): deploy form, without the auxiliary head."""
+    """112 M (the paper's): deploy form, without the auxiliary head."""
     cfg = Config.fromfile(CONFIGS / 'upernet_replknet31b_ade20k.py')
     cfg.model.backbone.deploy = True
     model = build(cfg, 'meta')
