@@ -1,7 +1,8 @@
 """Re-parameterized large-kernel ConvNets for dense prediction.
 
-Importing the package registers its models and hooks with MMEngine. Where only
-torch is installed, :mod:`mmrep.ops` still works and nothing is registered.
+Importing the package registers its models and hooks with MMEngine, and lets
+mmcv's operators work where mmcv was not compiled. Where only torch is
+installed, :mod:`mmrep.ops` still works and nothing is registered.
 """
 
 from importlib.util import find_spec
@@ -9,6 +10,9 @@ from importlib.util import find_spec
 from mmrep.version import __version__
 
 if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
+    from mmrep.compat import install
+
+    install()
     from mmrep import engine, models  # noqa: F401
 
 __all__ = ['__version__']

@@ -17,6 +17,7 @@ from mmrep.checkpoint import (
     load_checkpoint,
     register_loaders,
 )
+from mmrep.compat import report as operator_report
 from mmrep.engine.distributed import init_distributed
 from mmrep.engine.norms import SingleImageBatchNorm
 from mmrep.errors import UsageError
@@ -62,6 +63,7 @@ def build_runner(
     from_cfg = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = _build('model, hooks', lambda: from_cfg(cfg))
     runner.logger.info(backend_report())
+    runner.logger.info(operator_report())
     if mode == 'test':
         _build('test_dataloader, test_cfg', lambda: runner.test_loop)
         return runner

@@ -1,0 +1,97 @@
+"""A stand-in for ``mmcv._ext``, mmcv's compiled operators.
+
+:func:`install` puts a finder behind all others on ``sys.meta_path``: it is
+asked only when no compiled ``mmcv._ext`` was found, and loads nothing before
+somebody imports that module. The module then has the operators that detectors
+and segmentors of mmrep reach. Every other name is a function that raises when
+it is called, because importing ``mmcv.ops`` reads the names of all operators.
+"""
+
+import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Callable, NoReturn, Optional, Sequence
+
+NAME = 'mmcv._ext'
+# operator -> the module here that has it
+OPERATORS = {
+    'nms': 'nms',
+    'softnms': 'nms',
+    'roi_align_forward': 'roi_align',
+    'roi_align_backward': 'roi_align',
+    'sigmoid_focal_loss_forward': 'focal_loss',
+    'sigmoid_focal_loss_backward': 'focal_loss',
+    'softmax_focal_loss_forward': 'focal_loss',
+    'softmax_focal_loss_backward': 'focal_loss',
+}
+REMEDY = (
+    'install mmcv with its compiled operators: on a machine with a C++ '
+    'compiler (and nvcc for CUDA operators), `MMCV_WITH_OPS=1 pip install '
+    '--force-reinstall --no-deps --no-build-isolation --no-binary :all: '
+    'onedl-mmcv==2.3.6`'
+)
+
+
+class Finder:
+    """Finds ``mmcv._ext`` where nothing else does; is its loader too."""
+
+    @classmethod
+    def find_spec(
+        cls,
+        fullname: str,
+        path: Optional[Sequence[str]] = None,
+        target: Optional[ModuleType] = None,
+    ) -> Optional[ModuleSpec]:
+        """Spec of the stand-in, None for any other module."""
+        if fullname != NAME:
+            return None
+        return ModuleSpec(fullname, cls, origin=__name__)
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> None:
+        """Leave the creation of the module to the import system."""
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """Fill the module."""
+        for name, home in OPERATORS.items():
+            home = importlib.import_module(f'{__package__}.{home}')
+            setattr(module, name, getattr(home, name))
+        module.get_compiler_version = lambda: 'n/a'
+        module.get_compiling_cuda_version = lambda: 'n/a'
+        module.__getattr__ = _missing
+
+
+def install() -> None:
+    """Let ``import mmcv._ext`` find the stand-in if nothing else is there."""
+    if Finder not in sys.meta_path:
+        sys.meta_path.append(Finder)
+
+
+def report() -> str:
+    """For a log: which implementation each operator of mmcv uses."""
+    ext = sys.modules.get(NAME)
+    if ext is None:
+        return 'mmcv operators: not loaded'
+    if ext.__spec__ is None or ext.__spec__.origin != __name__:
+        return f'mmcv operators: compiled, {getattr(ext, "__file__", NAME)}'
+    from .torchvision import describe
+
+    lines = [f'    {name}: {describe(name)}' for name in OPERATORS]
+    return '\n'.join(['mmcv operators: not compiled, in their place', *lines])
+
+
+def _missing(name: str) -> Callable[..., NoReturn]:
+    """Module-level ``__getattr__``: an operator that is not here."""
+    if name.startswith('_'):
+        raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
+
+    def operator(*args: Any, **kwargs: Any) -> NoReturn:
+        raise ImportError(
+            f"mmcv's operator {name!r} needs the compiled {NAME}, which is "
+            f'not installed; {REMEDY}.'
+        )
+
+    operator.__name__ = operator.__qualname__ = name
+    return operator
