@@ -1,0 +1,273 @@
+"""Parameters and FLOPs of a model, per part, without its weights.
+
+FLOPs are multiply-adds, as papers of this field count them: one for each
+product of a weight (or of a matrix) that is summed. Convolutions and matrix
+products count; norms, activations, pooling, interpolation and RoIAlign do not.
+
+Everything runs on PyTorch's meta device, where tensors have shapes and no
+values, so the largest model takes seconds and no memory.
+"""
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmrep import ops  # noqa: F401, registers the operator
+from mmrep.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What :func:`count` found.
+
+    Args:
+        parts (dict): ``{'params': int, 'flops': int}`` for each part of the
+            model that inference runs; FLOPs are multiply-adds.
+        params (int): Parameters of those parts together.
+        flops (int): Multiply-adds of one image.
+        idle (dict): Parameters of the parts that inference does not run,
+            such as an auxiliary head; they are not in ``params``.
+    """
+
+    parts: Dict[str, Dict[str, int]]
+    params: int
+    flops: int
+    idle: Dict[str, int]
+
+    def to_dict(self) -> dict:
+        """``params``, ``flops`` and ``parts``, in plain units."""
+        return dict(params=self.params, flops=self.flops, parts=self.parts)
+
+
+def build_on_meta(cfg: Config) -> nn.Module:
+    """Build a config's model in evaluation form on the meta device.
+
+    Args:
+        cfg (Config): Config of a segmentor, a detector, a classifier or a
+            backbone under ``model``.
+
+    Returns:
+        nn.Module: The model; its parameters have no values.
+
+    Raises:
+        UsageError: If it cannot be built.
+    """
+    if not isinstance(cfg.get('model'), dict):
+        raise UsageError('the config must define model.')
+    scope = cfg.get('default_scope') or 'mmengine'
+    try:
+        with DefaultScope.overwrite_default_scope(scope):
+            try:
+                with torch.device('meta'):
+                    model = MODELS.build(cfg.model)
+            except (NotImplementedError, RuntimeError):
+                # some constructors look at the values of a tensor
+                model = MODELS.build(cfg.model).to('meta')
+    except (
+        AssertionError,
+        AttributeError,
+        ImportError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UsageError(
+            f'the model of the config cannot be built: '
+            f'{type(error).__name__}: {" ".join(str(error).split())}'
+        ) from error
+    model.eval()
+    return model
+
+
+def count(
+    model: nn.Module,
+    shape: Tuple[int, int],
+    num_proposals: int = 1000,
+    num_masks: int = 100,
+) -> Complexity:
+    """Count parameters, and multiply-adds for one image.
+
+    Args:
+        model (nn.Module): A segmentor, detector, classifier or backbone in
+            evaluation form, on any device; it is best on the meta device
+            (:func:`build_on_meta`).
+        shape (tuple[int, int]): Height and width of the image.
+        num_proposals (int): Boxes that each box head of a two-stage detector
+            sees. Defaults to 1000, as MMDetection 2.x counted.
+        num_masks (int): Boxes that each mask head sees. Defaults to 100,
+            likewise.
+
+    Returns:
+        Complexity: The counts.
+
+    Raises:
+        UsageError: If the model cannot take such an image, or has a RoI head
+            that this does not know.
+    """
+    if model.training:
+        raise ValueError(
+            'count needs a model in evaluation mode, got one in training '
+            'mode; call model.eval() first.'
+        )
+    parts = {name: m for name, m in model.named_children() if _weighs(m)}
+    if not isinstance(model, BaseModel):
+        parts = {'backbone': model}
+    flops: Dict[str, int] = {}
+    with ExitStack() as stack:
+        if _has(model, 'roi_head'):
+            stack.enter_context(
+                _replaced_forward(
+                    model.roi_head,
+                    _roi_forward(model.roi_head, num_proposals, num_masks),
+                )
+            )
+        stack.enter_context(torch.no_grad())
+        counter = stack.enter_context(_counter())
+        for name, part in parts.items():
+            for module in part if isinstance(part, nn.ModuleList) else [part]:
+                stack.enter_context(_measured(name, module, counter, flops))
+        device = next(model.parameters(), torch.empty(0)).device
+        try:
+            _run(model, torch.empty(1, 3, *shape, device=device))
+        except (RuntimeError, ValueError) as error:
+            text = ' '.join(str(error).split())
+            raise UsageError(
+                f'the model cannot take an image of {shape[0]} x {shape[1]} '
+                f'(height x width): {text}'
+            ) from error
+    total = counter.get_total_flops() // 2
+    idle = {n: _params([m]) for n, m in parts.items() if n not in flops}
+    params = _params([model]) - sum(idle.values())
+    counts = {
+        name: dict(params=_params([parts[name]]), flops=flops[name])
+        for name in parts
+        if name in flops
+    }
+    rest = dict(
+        params=params - sum(c['params'] for c in counts.values()),
+        flops=total - sum(c['flops'] for c in counts.values()),
+    )
+    if any(rest.values()):
+        counts['other'] = rest
+    return Complexity(counts, params, total, idle)
+
+
+def _weighs(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
+
+
+def _params(modules: List[nn.Module]) -> int:
+    seen = {id(p): p for m in modules for p in m.parameters()}
+    return sum(p.numel() for p in seen.values())
+
+
+def _has(model: nn.Module, name: str) -> bool:
+    return getattr(model, name, None) is not None
+
+
+def _counter() -> FlopCounterMode:
+    """PyTorch's counter, which is told of our operator."""
+    return FlopCounterMode(
+        display=False,
+        custom_mapping={torch.ops.mmrep.depthwise_conv2d: _depthwise_flops},
+    )
+
+
+def _depthwise_flops(x_shape, weight_shape, *args, out_shape, **kwargs) -> int:
+    """FLOPs as PyTorch counts, two for each multiply-add."""
+    channels, _, kernel_h, kernel_w = weight_shape
+    batch, _, height, width = x_shape
+    return 2 * batch * channels * height * width * kernel_h * kernel_w
+
+
+def _run(model: nn.Module, image: Tensor) -> None:
+    """Run what inference runs, up to the heads' maps."""
+    if not isinstance(model, BaseModel):
+        model(image)
+    elif _has(model, 'roi_head'):
+        features = model.extract_feat(image)
+        if _has(model, 'rpn_head'):
+            model.rpn_head(features)
+        model.roi_head(features)
+    else:
+        model(image, mode='tensor')
+
+
+@contextmanager
+def _replaced_forward(module: nn.Module, forward: Callable) -> Iterator[None]:
+    """Set ``module.forward``; also calls that pass by ``__call__`` see it."""
+    before: Optional[Callable] = module.__dict__.get('forward')
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
+
+
+@contextmanager
+def _measured(
+    name: str,
+    module: nn.Module,
+    counter: FlopCounterMode,
+    flops: Dict[str, int],
+) -> Iterator[None]:
+    """Book what ``module.forward`` computes to ``flops[name]``."""
+    forward = module.forward
+
+    def measured(*args, **kwargs):
+        before = counter.get_total_flops()
+        out = forward(*args, **kwargs)
+        spent = (counter.get_total_flops() - before) // 2
+        flops[name] = flops.get(name, 0) + spent
+        return out
+
+    with _replaced_forward(module, measured):
+        yield
+
+
+def _roi_forward(
+    roi_head: nn.Module, num_proposals: int, num_masks: int
+) -> Callable:
+    """Run a RoI head on as many boxes as are counted.
+
+    How many there are depends on an image, and pooling them costs no
+    multiply-adds, so the heads see empty maps instead.
+    """
+    from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+
+    if type(roi_head) not in (CascadeRoIHead, StandardRoIHead):
+        raise UsageError(
+            'of two-stage detectors, only those with a StandardRoIHead or a '
+            f'CascadeRoIHead can be counted, got {type(roi_head).__name__}.'
+        )
+
+    def stages(name: str) -> list:
+        module = getattr(roi_head, name, None)
+        if isinstance(module, nn.ModuleList):
+            return list(module)
+        return [] if module is None else [module]
+
+    def forward(features: Tuple[Tensor, ...]) -> None:
+        for kind, boxes in (('bbox', num_proposals), ('mask', num_masks)):
+            extractors = stages(f'{kind}_roi_extractor')
+            # which a RoI head without masks has not
+            heads = stages(f'{kind}_head')
+            for extractor, head in zip(extractors, heads, strict=True):
+                size = extractor.roi_layers[0].output_size
+                pooled = features[0].new_empty(
+                    boxes, extractor.out_channels, *size
+                )
+                if roi_head.with_shared_head:
+                    pooled = roi_head.shared_head(pooled)
+                head(pooled)
+
+    return forward
