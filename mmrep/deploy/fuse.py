@@ -9,6 +9,7 @@ from mmrep.models.backbones.replknet import ConvFFN, RepLKBlock
 from mmrep.models.layers.conv_bn import bn_scale_shift, fold_bn
 
 
+@torch.no_grad()
 def fuse_conv_bn(model: nn.Module) -> nn.Module:
     """Fold batch norms into convolutions, in place, for inference.
 
@@ -65,7 +66,6 @@ def _fuse_conv_module(module: ConvModule) -> None:
         setattr(module, module.norm_name, nn.Identity())
 
 
-@torch.no_grad()
 def _fold_forward(bn: nn.Module, conv: nn.Conv2d) -> nn.Module:
     """Fold a norm into the 1x1 convolution behind it; return what remains."""
     if not _is_foldable(conv, bn):

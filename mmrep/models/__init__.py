@@ -1,3 +1,3 @@
-from mmrep.models.backbones import RepLKNet
+from mmrep.models.backbones import RepLKNet, UniRepLKNet
 
-__all__ = ['RepLKNet']
+__all__ = ['RepLKNet', 'UniRepLKNet']

@@ -13,10 +13,9 @@ from typing import List, Optional, Sequence, Tuple, Union
 
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmcv.cnn.bricks import DropPath
-from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmrep.models.backbones.base import StagedBackbone
 from mmrep.models.layers import (
     ReparamLargeKernelConv,
     build_conv_bn,
@@ -138,7 +137,7 @@ class RepLKNetStage(nn.Module):
 
 
 @MODELS.register_module()
-class RepLKNet(BaseModule):
+class RepLKNet(StagedBackbone):
     """RepLKNet backbone.
 
     Args:
@@ -214,31 +213,18 @@ class RepLKNet(BaseModule):
         deploy: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(init_cfg)
-        arch = self._parse_arch(arch)
+        super().__init__(
+            arch,
+            out_indices,
+            drop_path_rate,
+            frozen_stages,
+            norm_eval,
+            with_cp,
+            deploy,
+            init_cfg,
+        )
+        arch = self.arch
         channels, depths = arch['channels'], arch['depths']
-        num_stages = len(depths)
-        self.out_indices = tuple(out_indices)
-        if not self.out_indices or not all(
-            0 <= i < num_stages for i in self.out_indices
-        ):
-            raise ValueError(
-                f'out_indices must lie in 0..{num_stages - 1} '
-                f'and not be empty, got {out_indices}.'
-            )
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
-                f'frozen_stages must lie in -1..{num_stages}, '
-                f'got {frozen_stages}.'
-            )
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(
-                f'drop_path_rate must lie in [0, 1), got {drop_path_rate}.'
-            )
-        self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval
-        self.with_cp = with_cp
-        self.deploy = deploy
 
         def conv(in_chs: int, out_chs: int, size: int, **kwargs) -> nn.Module:
             return build_conv_bn(
@@ -263,10 +249,7 @@ class RepLKNet(BaseModule):
                 conv(base, base, 3, stride=2, groups=base),
             ]
         )
-        last_block = max(sum(depths) - 1, 1)
-        drop_paths = iter(
-            [drop_path_rate * i / last_block for i in range(sum(depths))]
-        )
+        drop_paths = iter(self.drop_path_rates)
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
         for i in range(max(self.out_indices) + 1):
@@ -313,32 +296,6 @@ class RepLKNet(BaseModule):
             self.stages.append(RepLKNetStage(blocks, norm, with_cp))
         self._freeze_stages()
 
-    @classmethod
-    def _parse_arch(cls, arch: Union[str, dict]) -> dict:
-        """Look up a name, check a dict; return all keys."""
-        if isinstance(arch, str):
-            if arch not in cls.arch_settings:
-                raise ValueError(
-                    f'arch must be one of '
-                    f'{sorted(cls.arch_settings)} or a dict, '
-                    f'got {arch!r}.'
-                )
-            return {**cls._arch_defaults, **cls.arch_settings[arch]}
-        required = {'channels', 'depths', 'kernel_sizes'}
-        allowed = required | set(cls._arch_defaults)
-        if not required <= set(arch) <= allowed:
-            raise ValueError(
-                f'arch must have the keys {sorted(required)} and '
-                f'may have {sorted(cls._arch_defaults)}, got '
-                f'{sorted(arch)}.'
-            )
-        if len({len(arch[key]) for key in required}) != 1:
-            raise ValueError(
-                'channels, depths and kernel_sizes must have a '
-                f'value per stage each, got {dict(arch)}.'
-            )
-        return {**cls._arch_defaults, **arch}
-
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """Extract features.
 
@@ -360,25 +317,12 @@ class RepLKNet(BaseModule):
                 outs.append(x if stage.norm is None else stage.norm(x))
         return tuple(outs)
 
-    def _freeze_stages(self) -> None:
-        frozen: List[nn.Module] = []
-        if self.frozen_stages >= 0:
-            frozen.append(self.stem)
-            frozen.extend(self.stages[: self.frozen_stages])
-            frozen.extend(self.transitions[: max(self.frozen_stages - 1, 0)])
-        for module in frozen:
-            module.eval()
-            module.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> 'RepLKNet':
-        """Set the mode; frozen stages and ``norm_eval`` stay as they are."""
-        super().train(mode)
-        self._freeze_stages()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
+    def _frozen_modules(self, num_stages: int) -> Sequence[nn.Module]:
+        return [
+            self.stem,
+            *self.stages[:num_stages],
+            *self.transitions[: max(num_stages - 1, 0)],
+        ]
 
     def switch_to_deploy(self) -> None:
         """Merge every large kernel with its branch and norms, in place.

@@ -3,9 +3,9 @@
 from collections import OrderedDict
 from typing import Optional, Tuple
 
-import torch
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def build_conv_bn(
@@ -32,11 +32,11 @@ def build_conv_bn(
     return nn.Sequential(layers)
 
 
-@torch.no_grad()
 def fold_bn(conv: nn.Conv2d, bn: nn.Module) -> Tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that equals ``bn(conv(x))``.
 
-    The arithmetic is in double precision; the result has the weight's dtype.
+    The arithmetic is in double precision; the result has the weight's dtype
+    and is differentiable.
 
     Args:
         conv (nn.Conv2d): The convolution.
@@ -47,10 +47,37 @@ def fold_bn(conv: nn.Conv2d, bn: nn.Module) -> Tuple[Tensor, Tensor]:
         tuple[Tensor, Tensor]: Weight, shape as ``conv.weight``, and bias,
         shape (C_out, ).
     """
-    scale, shift = bn_scale_shift(bn)
-    weight = conv.weight.double() * scale.reshape(-1, 1, 1, 1)
-    bias = shift if conv.bias is None else shift + conv.bias.double() * scale
-    return weight.to(conv.weight.dtype), bias.to(conv.weight.dtype)
+    return fold_affine(conv.weight, conv.bias, *bn_scale_shift(bn))
+
+
+def fold_affine(
+    weight: Tensor, bias: Optional[Tensor], scale: Tensor, shift: Tensor
+) -> Tuple[Tensor, Tensor]:
+    """Fold a scale and a shift of the output channels into a convolution.
+
+    Args:
+        weight (Tensor): Weight of a convolution or a linear layer, shape
+            (C_out, ...).
+        bias (Tensor, optional): Its bias, shape (C_out, ).
+        scale (Tensor): Shape (C_out, ), in double precision.
+        shift (Tensor): Likewise.
+
+    Returns:
+        tuple[Tensor, Tensor]: Weight and bias in the weight's dtype.
+    """
+    folded = weight.double() * scale.reshape(-1, *(1,) * (weight.dim() - 1))
+    if bias is not None:
+        shift = shift + bias.double() * scale
+    return folded.to(weight.dtype), shift.to(weight.dtype)
+
+
+def is_frozen_bn(module: nn.Module) -> bool:
+    """Whether a module is a batch norm that uses its running statistics."""
+    return (
+        isinstance(module, _BatchNorm)
+        and not module.training
+        and module.running_var is not None
+    )
 
 
 def bn_scale_shift(bn: nn.Module) -> Tuple[Tensor, Tensor]:

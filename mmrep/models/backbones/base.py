@@ -1,0 +1,119 @@
+"""What the backbones share: checks of arguments, freezing, depth rules."""
+
+from typing import List, Optional, Sequence, Tuple, Union
+
+from mmengine.model import BaseModule
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class StagedBackbone(BaseModule):
+    """A backbone of a stem, stages, and what leads from stage to stage.
+
+    A subclass names its archs in ``arch_settings``, the other keys of an
+    arch with their defaults in ``_arch_defaults``, and builds ``stages``.
+
+    Args:
+        arch (str | dict): A name in ``arch_settings``, or a dict with
+            ``channels``, ``depths`` and the keys in ``_required``.
+        out_indices (Sequence[int]): Stages whose maps are returned.
+        drop_path_rate (float): Stochastic depth of the last block.
+        frozen_stages (int): Number of frozen stages; 0 freezes the stem,
+            -1 nothing.
+        norm_eval (bool): Keep every BN in evaluation mode.
+        with_cp (bool): Recompute activations in the backward pass.
+        deploy (bool): Build the deploy form.
+        init_cfg (dict | list[dict], optional): Initialization config.
+    """
+
+    arch_settings: dict = {}
+    _required: Tuple[str, ...] = ('channels', 'depths', 'kernel_sizes')
+    _arch_defaults: dict = {}
+
+    def __init__(
+        self,
+        arch: Union[str, dict],
+        out_indices: Sequence[int],
+        drop_path_rate: float,
+        frozen_stages: int,
+        norm_eval: bool,
+        with_cp: bool,
+        deploy: bool,
+        init_cfg: Optional[Union[dict, List[dict]]],
+    ) -> None:
+        super().__init__(init_cfg)
+        self.arch = self._parse_arch(arch)
+        num_stages = len(self.arch['depths'])
+        self.out_indices = tuple(out_indices)
+        if not self.out_indices or not all(
+            0 <= i < num_stages for i in self.out_indices
+        ):
+            raise ValueError(
+                f'out_indices must lie in 0..{num_stages - 1} '
+                f'and not be empty, got {out_indices}.'
+            )
+        if not -1 <= frozen_stages <= num_stages:
+            raise ValueError(
+                f'frozen_stages must lie in -1..{num_stages}, '
+                f'got {frozen_stages}.'
+            )
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(
+                f'drop_path_rate must lie in [0, 1), got {drop_path_rate}.'
+            )
+        blocks = sum(self.arch['depths'])
+        # linear from 0 at the first block
+        self.drop_path_rates = [
+            drop_path_rate * i / max(blocks - 1, 1) for i in range(blocks)
+        ]
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self.deploy = deploy
+
+    @classmethod
+    def _parse_arch(cls, arch: Union[str, dict]) -> dict:
+        """Look up a name, check a dict; return all keys."""
+        if isinstance(arch, str):
+            if arch not in cls.arch_settings:
+                raise ValueError(
+                    f'arch must be one of '
+                    f'{sorted(cls.arch_settings)} or a dict, '
+                    f'got {arch!r}.'
+                )
+            return {**cls._arch_defaults, **cls.arch_settings[arch]}
+        required = set(cls._required)
+        allowed = required | set(cls._arch_defaults)
+        if not required <= set(arch) <= allowed:
+            raise ValueError(
+                f'arch must have the keys {sorted(required)} and '
+                f'may have {sorted(cls._arch_defaults)}, got '
+                f'{sorted(arch)}.'
+            )
+        if len({len(arch[key]) for key in required}) != 1:
+            raise ValueError(
+                f'{", ".join(cls._required)} must have a '
+                f'value per stage each, got {dict(arch)}.'
+            )
+        return {**cls._arch_defaults, **arch}
+
+    def _frozen_modules(self, num_stages: int) -> Sequence[nn.Module]:
+        """The stem, the first stages, and what lies between them."""
+        raise NotImplementedError
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        for module in self._frozen_modules(self.frozen_stages):
+            module.eval()
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'StagedBackbone':
+        """Set the mode; frozen stages and ``norm_eval`` stay as they are."""
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
