@@ -2,6 +2,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from pycocotools.coco import COCO
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'tools/dataset_converters/make_shapes.py'
@@ -20,6 +21,38 @@ def test_layout_and_labels(shapes_root):
             seen |= set(np.unique(label))
         assert seen == set(range(1, 8)), 'every class occurs, 0 never'
         assert cv2.imread(str(images[0])).shape == (64, 64, 3)
+
+
+def test_instances_are_the_label_maps(shapes_root):
+    """Masks and boxes, read by COCO's own tools, against the label maps."""
+    for split in ('training', 'validation'):
+        coco = COCO(shapes_root / f'annotations/instances_{split}.json')
+        folder = shapes_root / 'images' / split
+        images = coco.loadImgs(coco.getImgIds())
+        assert {i['file_name'] for i in images} == {
+            path.name for path in folder.iterdir()
+        }
+        assert {c['id']: c['name'] for c in coco.dataset['categories']} == {
+            1: 'disc', 2: 'ring', 3: 'square', 4: 'triangle', 5: 'cross',
+            6: 'star',
+        }  # fmt: skip
+        for image in images:
+            name = Path(image['file_name']).with_suffix('.png')
+            path = shapes_root / 'annotations' / split / name
+            truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert truth.shape == (image['height'], image['width'])
+            labels = np.ones_like(truth)
+            entries = coco.loadAnns(coco.getAnnIds(image['id']))
+            for entry in entries:
+                mask = coco.annToMask(entry).astype(bool)
+                assert (labels[mask] == 1).all(), 'masks do not overlap'
+                labels[mask] = entry['category_id'] + 1
+                assert entry['area'] == mask.sum() >= 16
+                box = cv2.boundingRect(mask.astype(np.uint8))
+                assert entry['bbox'] == list(box) and not entry['iscrowd']
+            # what is left of a covered shape may be too small to count
+            assert (labels != truth).sum() < 16 * 3
+            assert ((labels == truth) | (labels == 1)).all()
 
 
 def test_seed_decides(run_tool, shapes_root, tmp_path):

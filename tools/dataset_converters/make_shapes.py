@@ -1,23 +1,27 @@
-"""Generate a small segmentation data set of shapes, in ADE20K's layout.
+"""Generate a small data set of shapes, for segmentors and for detectors.
 
 Textured discs, rings, squares, triangles, crosses and stars cover each other
 on a textured ground. The hue hints at the class; where hues overlap, the
-shape decides.
+shape decides. Label maps lie as in ADE20K; annotations/instances_*.json hold
+the box and the mask of what is to be seen of each shape, in COCO's form.
 """
 
 import argparse
+import json
 import os
 import os.path as osp
 import shutil
 import sys
 import tempfile
-from typing import List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
 CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
+# A shape of which others leave fewer pixels is no instance.
+MIN_AREA = 16
 
 
 def make_colours(rng: np.random.Generator, index: int) -> np.ndarray:
@@ -113,26 +117,71 @@ def make_mask(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
 
 def make_image(
     rng: np.random.Generator, size: int
-) -> Tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) and its labels (H, W), 1 for CLASSES[0]."""
+) -> Tuple[np.ndarray, np.ndarray, List[Tuple[int, np.ndarray]]]:
+    """An image, its labels and its shapes.
+
+    Returns:
+        tuple: The image (H, W, 3), its labels (H, W) with 1 for CLASSES[0],
+        and of each shape the index of its class and its mask (H, W), without
+        what other shapes cover.
+    """
     image = make_texture(rng, 0, size)
     labels = np.ones((size, size), np.uint8)
+    shapes: List[Tuple[int, np.ndarray]] = []
     for _ in range(rng.integers(3, 7)):
         index = int(rng.integers(1, len(CLASSES)))
         mask = make_mask(rng, CLASSES[index], size) > 0
         image[mask] = make_texture(rng, index, size)[mask]
         labels[mask] = index + 1
+        shapes = [(other, below & ~mask) for other, below in shapes]
+        shapes.append((index, mask))
     image += rng.normal(0, 6, image.shape)
-    return image.clip(0, 255).astype(np.uint8), labels
+    return image.clip(0, 255).astype(np.uint8), labels, shapes
+
+
+def encode_mask(mask: np.ndarray) -> Dict[str, List[int]]:
+    """Run lengths of a mask, column by column, as COCO writes them."""
+    flat = mask.ravel(order='F')
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff([0, *ends, flat.size]).tolist()
+    # the first run is of zeros
+    counts = [0, *runs] if flat[0] else runs
+    return dict(size=list(mask.shape), counts=counts)
+
+
+def make_annotation(index: int, mask: np.ndarray) -> Dict[str, Any]:
+    """COCO's entry for a shape, without the ids of itself and its image."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    x, y = int(columns[0]), int(rows[0])
+    return dict(
+        category_id=index,
+        bbox=[x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+        area=int(mask.sum()),
+        segmentation=encode_mask(mask),
+        iscrowd=0,
+    )
 
 
 def write_split(
     folder: str, split: str, count: int, size: int, seed: Tuple[int, ...]
 ) -> None:
-    """Write ``count`` images and label maps of one split."""
+    """Write ``count`` images, label maps and instances of one split."""
+    images: List[Dict[str, Any]] = []
+    annotations: List[Dict[str, Any]] = []
     for i in track_iter_progress(range(count)):
-        image, labels = make_image(np.random.default_rng([*seed, i]), size)
+        rng = np.random.default_rng([*seed, i])
+        image, labels, shapes = make_image(rng, size)
         name = f'shapes_{split}_{i:05d}'
+        images.append(
+            dict(id=i, file_name=f'{name}.jpg', width=size, height=size)
+        )
+        for index, mask in shapes:
+            if mask.sum() < MIN_AREA:
+                continue
+            entry = make_annotation(index, mask)
+            annotations.append(
+                dict(id=len(annotations) + 1, image_id=i, **entry)
+            )
         cv2.imwrite(
             osp.join(folder, 'images', split, f'{name}.jpg'),
             image,
@@ -140,6 +189,17 @@ def write_split(
         )
         cv2.imwrite(
             osp.join(folder, 'annotations', split, f'{name}.png'), labels
+        )
+    categories = [
+        dict(id=i, name=name) for i, name in enumerate(CLASSES) if i > 0
+    ]
+    path = osp.join(folder, 'annotations', f'instances_{split}.json')
+    with open(path, 'w') as file:
+        json.dump(
+            dict(
+                images=images, annotations=annotations, categories=categories
+            ),
+            file,
         )
 
 
