@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import mmrep  # noqa: F401  the operators, before a test imports mmdet
+
 ROOT = Path(__file__).parents[1]
 
 

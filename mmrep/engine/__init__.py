@@ -12,10 +12,12 @@ from mmrep.engine.config import (
 from mmrep.engine.distributed import CPUDistributedDataParallel
 from mmrep.engine.hooks import CheckpointGuardHook
 from mmrep.engine.launch import build_runner
+from mmrep.engine.tta import InstanceTTAModel
 
 __all__ = [
     'CPUDistributedDataParallel',
     'CheckpointGuardHook',
+    'InstanceTTAModel',
     'build_runner',
     'check_data',
     'enable_amp',
