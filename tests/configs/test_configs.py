@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from mmengine.structures import PixelData
-from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 from torch import nn
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LEAVES = sorted(CONFIGS.glob('*.py'))
 SEGMENTORS = [path for path in LEAVES if path.name.startswith('upernet')]
+DETECTORS = [path for path in LEAVES if path not in SEGMENTORS]
+RATIOS = dict(mmseg=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), mmdet=(0.75, 1, 1.25))
 
 
 def ids(path):
@@ -24,9 +26,26 @@ def ids(path):
 
 def build(cfg, device='cpu'):
     cfg.model.backbone.pop('init_cfg', None)  # nothing is downloaded
-    with DefaultScope.overwrite_default_scope('mmseg'):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
         with torch.device(device):
             return revert_sync_batchnorm(MODELS.build(cfg.model))
+
+
+def heads(model_cfg):
+    """Every part of a model's config that has classes."""
+    pending, found = [model_cfg], []
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            found += [part] if 'num_classes' in part else []
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+    return found
+
+
+def has_masks(cfg):
+    return 'mask_head' in cfg.model.get('roi_head', {})
 
 
 def test_there_are_configs():
@@ -36,7 +55,15 @@ def test_there_are_configs():
         'upernet_replknet31b_cityscapes',
         'upernet_replknet-tiny_camvid',
         'upernet_replknet-tiny_shapes',
+        'cascade-mask-rcnn_replknet31b_coco',
+        'cascade-mask-rcnn_replknet-tiny_shapes',
+        'fcos_replknet31b_coco',
+        'fcos_replknet-tiny_bccd',
+        'fcos_replknet-tiny_shapes',
     }
+    assert all(
+        Config.fromfile(path).default_scope == 'mmdet' for path in DETECTORS
+    )
 
 
 def test_every_base_is_used():
@@ -88,14 +115,76 @@ def test_training_and_prediction(path):
     assert size == crop, 'images are padded to the crop size'
 
 
-@pytest.mark.parametrize('path', SEGMENTORS, ids=ids)
+@pytest.mark.parametrize('path', DETECTORS, ids=ids)
+def test_training_and_detection(path):
+    cfg = Config.fromfile(path)
+    masks = has_masks(cfg)
+    if masks:  # fewer regions
+        cfg.model.train_cfg.rpn_proposal.max_per_img = 20
+        cfg.model.test_cfg.rpn.max_per_img = 20
+    model = build(cfg)
+    classes = heads(cfg.model)[0].num_classes
+    data = demo_mm_inputs(
+        2, (3, 64, 96), num_items=[2, 3], num_classes=classes, with_mask=masks
+    )
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    loss = sum(
+        v if torch.is_tensor(v) else sum(v)
+        for k, v in losses.items()
+        if 'loss' in k
+    )
+    loss.backward()
+    idle = [n for n, p in model.named_parameters() if p.grad is None]
+    assert loss.isfinite() and not idle
+
+    model.eval()
+    with torch.no_grad():
+        data = demo_mm_inputs(1, (3, 50, 70), num_classes=classes)
+        result = model.test_step(data)[0].pred_instances
+    assert result.bboxes.shape == (len(result), 4)
+    if masks:
+        assert result.masks.shape == (len(result), 50, 70)
+
+
+@pytest.mark.parametrize('path', DETECTORS, ids=ids)
+def test_detection_data_fit_the_model(path):
+    cfg = Config.fromfile(path)
+    for mode in ('val', 'test'):
+        dataset, metric = (
+            cfg[f'{mode}_dataloader'].dataset,
+            cfg[f'{mode}_evaluator'],
+        )
+        assert metric.ann_file == f'{dataset.data_root}{dataset.ann_file}'
+        assert dataset.test_mode is True
+        measured = metric.metric
+        measured = [measured] if isinstance(measured, str) else measured
+        assert measured == ['bbox', 'segm'][: 1 + has_masks(cfg)]
+    for mode in ('train', 'val', 'test'):
+        dataset = cfg[f'{mode}_dataloader'].dataset
+        with DATASETS.switch_scope_and_registry('mmdet') as registry:
+            default = registry.get(dataset.type).METAINFO
+        classes = dataset.get('metainfo', default)['classes']
+        assert {h.num_classes for h in heads(cfg.model)} == {len(classes)}
+        for t in dataset.pipeline:
+            if t.type == 'LoadAnnotations':
+                assert t.with_bbox and t.get('with_mask', False) == has_masks(
+                    cfg
+                )
+    expected = 'mmrep.InstanceTTAModel' if has_masks(cfg) else 'DetTTAModel'
+    assert cfg.tta_model.type == expected
+    assert cfg.model.data_preprocessor.get('pad_mask', False) == has_masks(cfg)
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=ids)
 def test_pipelines(path):
     cfg = Config.fromfile(path)
     train = [t.type for t in cfg.train_dataloader.dataset.pipeline]
-    assert 'LoadAnnotations' in train and 'RandomCrop' in train
+    assert 'LoadAnnotations' in train and 'RandomFlip' in train
+    if path in SEGMENTORS:
+        assert 'RandomCrop' in train
     test = [t.type for t in cfg.test_dataloader.dataset.pipeline]
     assert test.index('Resize') < test.index('LoadAnnotations')
-    with DefaultScope.overwrite_default_scope('mmseg'):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
         for name in ('train', 'val', 'test'):
             for t in cfg[f'{name}_dataloader'].dataset.pipeline:
                 TRANSFORMS.build(t)
@@ -103,7 +192,7 @@ def test_pipelines(path):
             TRANSFORMS.build(t)
 
 
-@pytest.mark.parametrize('path', SEGMENTORS, ids=ids)
+@pytest.mark.parametrize('path', LEAVES, ids=ids)
 def test_augmented_scales_are_ratios_of_the_test_scale(path):
     cfg = Config.fromfile(path)
     scale = next(
@@ -114,7 +203,7 @@ def test_augmented_scales_are_ratios_of_the_test_scale(path):
     resizes, flips = cfg.tta_pipeline[-1].transforms[:2]
     assert [t.scale for t in resizes] == [
         (int(scale[0] * r), int(scale[1] * r))
-        for r in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+        for r in RATIOS[cfg.default_scope]
     ]
     assert [t.prob for t in flips] == [0, 1]
 
@@ -130,6 +219,19 @@ def test_schedule_ends_with_training(path):
     assert interval == cfg.train_cfg.val_interval
 
 
+@pytest.mark.parametrize('path', DETECTORS, ids=ids)
+def test_epochs_end_with_training(path):
+    cfg = Config.fromfile(path)
+    warmup, decay = cfg.param_scheduler
+    epochs = cfg.train_cfg.max_epochs
+    assert not warmup.by_epoch and decay.end == epochs
+    assert decay.get('T_max', epochs) == epochs
+    assert all(step < epochs for step in decay.get('milestones', []))
+    assert epochs % cfg.train_cfg.val_interval == 0
+    interval = cfg.default_hooks.checkpoint.interval
+    assert interval == cfg.train_cfg.val_interval
+
+
 def test_published_parameter_count():
     """112 M (the paper's): deploy form, without the auxiliary head."""
     cfg = Config.fromfile(CONFIGS / 'upernet_replknet31b_ade20k.py')
@@ -138,6 +240,21 @@ def test_published_parameter_count():
     model.auxiliary_head = None
     count = sum(p.numel() for p in model.parameters())
     assert round(count / 1e6) == 112, count
+
+
+@pytest.mark.parametrize(
+    'name, millions',
+    [
+        ('cascade-mask-rcnn_replknet31b_coco', 137),
+        ('fcos_replknet31b_coco', 87),
+    ],
+)
+def test_published_parameter_count_of_detectors(name, millions):
+    """The paper's, of the deploy form."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg.model.backbone.deploy = True
+    count = sum(p.numel() for p in build(cfg, 'meta').parameters())
+    assert round(count / 1e6) == millions, count
 
 
 @pytest.mark.parametrize(
@@ -161,10 +278,45 @@ def test_published_recipe(name, iters, batch, crop, align_corners):
     assert optimizer.weight_decay == 0.05
 
 
-def test_norms_have_no_weight_decay():
+@pytest.mark.parametrize(
+    'name, epochs, steps, lr, batch, drop_path, scales',
+    [
+        (
+            'cascade-mask-rcnn_replknet31b_coco', 36, [27, 33], 4e-4, 32, 0.6,
+            [(s, 1333) for s in (480, 512, 544, 576, 608, 640, 672, 704, 736,
+                                 768, 800)],
+        ),
+        (
+            'fcos_replknet31b_coco', 24, [16, 22], 2e-4, 16, 0.5,
+            [(1333, 640), (1333, 800)],
+        ),
+    ],
+)  # fmt: skip
+def test_published_detection_recipe(
+    name, epochs, steps, lr, batch, drop_path, scales
+):
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.param_scheduler[1].milestones == steps
+    assert cfg.train_dataloader.batch_size * 8 == batch
+    assert cfg.auto_scale_lr.base_batch_size == batch
+    assert cfg.model.backbone.drop_path_rate == drop_path
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05
+    )
+    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    resize = next(t for t in pipeline if t.type.startswith('RandomChoice'))
+    branches = resize.get('transforms', [[resize]])
+    assert {branch[-1].type for branch in branches} == {'RandomChoiceResize'}
+    assert all(branch[-1].scales == scales for branch in branches)
+
+
+@pytest.mark.parametrize('name', ['upernet', 'fcos', 'cascade-mask-rcnn'])
+def test_norms_have_no_weight_decay(name):
     from mmengine.optim import build_optim_wrapper
 
-    cfg = Config.fromfile(CONFIGS / 'upernet_replknet-tiny_shapes.py')
+    cfg = Config.fromfile(CONFIGS / f'{name}_replknet-tiny_shapes.py')
     model = build(cfg)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     decay = {
@@ -174,7 +326,9 @@ def test_norms_have_no_weight_decay():
     }
     for module in model.modules():
         for p in module.parameters(recurse=False):
-            norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            norm = isinstance(
+                module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+            )
             assert decay[id(p)] == (0 if norm else 0.05)
 
 
