@@ -7,6 +7,7 @@ found from MMSegmentation's and MMDetection's configs alike.
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
 
 # Backbones.
@@ -23,4 +24,11 @@ MODEL_WRAPPERS = Registry(
     parent=MMENGINE_MODEL_WRAPPERS,
     scope='mmrep',
     locations=['mmrep.engine'],
+)
+# How a backbone reads the file that it starts from.
+WEIGHT_INITIALIZERS = Registry(
+    'weight initializer',
+    parent=MMENGINE_INITIALIZERS,
+    scope='mmrep',
+    locations=['mmrep.checkpoint'],
 )

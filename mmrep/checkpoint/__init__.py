@@ -1,3 +1,12 @@
+from mmrep.checkpoint.convert import (
+    Conversion,
+    Match,
+    convert,
+    match,
+    recognise,
+    weights_of,
+)
+from mmrep.checkpoint.layouts import LAYOUTS, Released
 from mmrep.checkpoint.loading import (
     CheckpointError,
     check_file,
@@ -5,11 +14,22 @@ from mmrep.checkpoint.loading import (
     load_checkpoint,
     register_loaders,
 )
+from mmrep.checkpoint.pretrained import ReleasedInit, fit_pretrained
 
 __all__ = [
+    'LAYOUTS',
     'CheckpointError',
+    'Conversion',
+    'Match',
+    'Released',
+    'ReleasedInit',
     'check_file',
+    'convert',
+    'fit_pretrained',
     'get_state_dict',
     'load_checkpoint',
+    'match',
+    'recognise',
     'register_loaders',
+    'weights_of',
 ]

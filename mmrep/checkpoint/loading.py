@@ -6,6 +6,7 @@ of what MMEngine writes beside the tensors; anything else is refused.
 """
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Dict, List, Tuple
@@ -18,6 +19,9 @@ from mmengine.runner.checkpoint import load_from_http
 from torch import Tensor
 
 from mmrep.errors import UsageError
+
+# Whether register_loaders was told to trust, for pretrained backbones.
+_trusts: ContextVar[bool] = ContextVar('_trusts', default=False)
 
 
 class CheckpointError(UsageError):
@@ -200,6 +204,23 @@ def get_state_dict(checkpoint: Dict[str, Any]) -> Dict[str, Tensor]:
     }
 
 
+def read(filename: str) -> Dict[str, Any]:
+    """Read a checkpoint as :func:`register_loaders` has set it up.
+
+    Local files are read safely also where it was not called, such as by
+    MMSegmentation's own tools; URLs are MMEngine's business there.
+
+    Args:
+        filename (str): Path or URL of the file.
+
+    Returns:
+        dict: What was saved.
+    """
+    if '://' in filename:
+        return CheckpointLoader.load_checkpoint(filename, 'cpu')
+    return load_checkpoint(filename, trust=_trusts.get())
+
+
 def register_loaders(trust: bool = False) -> None:
     """Have MMEngine read checkpoints by :func:`load_checkpoint`.
 
@@ -226,6 +247,7 @@ def register_loaders(trust: bool = False) -> None:
             ) from error
         return _normalise(checkpoint, filename)
 
+    _trusts.set(trust)
     CheckpointLoader.register_scheme('', load_local, force=True)
     if not trust:
         os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)

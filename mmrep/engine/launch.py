@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmrep.checkpoint import (
     CheckpointError,
     check_file,
+    fit_pretrained,
     get_state_dict,
     load_checkpoint,
     register_loaders,
@@ -91,6 +92,9 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
         return
     filename = init_cfg['checkpoint']
     if '://' in filename:
+        return
+    if init_cfg.get('_scope_') == 'mmrep':
+        fit_pretrained(backbone, filename, init_cfg.get('prefix'))
         return
     found = get_state_dict(load_checkpoint(filename, trust=trust))
     prefix = (init_cfg.get('prefix') or '').rstrip('.')

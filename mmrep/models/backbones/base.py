@@ -6,6 +6,20 @@ from mmengine.model import BaseModule
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+InitCfg = Optional[Union[dict, List[dict]]]
+
+
+def _with_scope(init_cfg: InitCfg) -> InitCfg:
+    """Have ``Pretrained`` mean the initializer of mmrep.checkpoint.
+
+    It knows the released files' layouts, which MMEngine's does not.
+    """
+    if isinstance(init_cfg, (list, tuple)):
+        return [_with_scope(cfg) for cfg in init_cfg]
+    if init_cfg and init_cfg.get('type') == 'Pretrained':
+        return dict(init_cfg, _scope_='mmrep')
+    return init_cfg
+
 
 class StagedBackbone(BaseModule):
     """A backbone of a stem, stages, and what leads from stage to stage.
@@ -39,9 +53,9 @@ class StagedBackbone(BaseModule):
         norm_eval: bool,
         with_cp: bool,
         deploy: bool,
-        init_cfg: Optional[Union[dict, List[dict]]],
+        init_cfg: InitCfg,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(_with_scope(init_cfg))
         self.arch = self._parse_arch(arch)
         num_stages = len(self.arch['depths'])
         self.out_indices = tuple(out_indices)

@@ -1,0 +1,415 @@
+"""From a released file to the state dict of a model, every key explained."""
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional
+
+import torch
+from torch import Tensor, nn
+
+from mmrep.checkpoint.layouts import LAYOUTS, Released, State
+from mmrep.checkpoint.loading import CheckpointError, load_checkpoint
+
+_EMA_NAMES = ('model_ema', 'state_dict_ema', 'ema_state_dict')
+_STAGE = re.compile(r'(?:stages|downsample_layers)\.(\d+)\.|transitions\.(\d)')
+_OUTPUT_NORM = re.compile(r'(?:stages\.\d+\.norm|norm\d+)\.')
+
+
+@dataclass
+class Match:
+    """How a file and a model fit together.
+
+    Args:
+        layout (str): Layout of the file.
+        deploy (bool): Whether the file is in deploy form.
+        has_heads (bool): Whether it is a whole segmentor or detector.
+        state (dict): The tensors that fit, by the model's names.
+        left_out (dict): Keys of the file that the model does not need, by
+            reason.
+        to_train (dict): Keys of the model that such a file never has, by
+            reason.
+        missing (list[str]): Other keys of the model that the file lacks.
+        unexpected (list[str]): Other keys of the file.
+        mismatched (list[str]): Keys whose shapes differ, with both shapes.
+    """
+
+    layout: str
+    deploy: bool
+    has_heads: bool
+    state: State = field(default_factory=dict)
+    left_out: Dict[str, List[str]] = field(default_factory=dict)
+    to_train: Dict[str, List[str]] = field(default_factory=dict)
+    missing: List[str] = field(default_factory=list)
+    unexpected: List[str] = field(default_factory=list)
+    mismatched: List[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> str:
+        """What keeps the file from being used, in one line; '' if nothing."""
+        return '; '.join(
+            f'{len(keys)} {kind} ({some(keys)})'
+            for kind, keys in (
+                ('missing', self.missing),
+                ('unexpected', self.unexpected),
+                ('of another shape', self.mismatched),
+            )
+            if keys
+        )
+
+    def report(self) -> str:
+        """All that was found, a line for each kind."""
+        form = 'deploy' if self.deploy else 'training'
+        lines = [f'layout: {self.layout}, {form} form']
+        lines.append(f'matched: {len(self.state)}')
+        for title, groups in (
+            ('left out', self.left_out),
+            ('not in such a file', self.to_train),
+        ):
+            for reason, keys in groups.items():
+                lines.append(f'{title}: {len(keys)}, {reason} ({some(keys)})')
+        for title in ('missing', 'unexpected', 'mismatched'):
+            keys = getattr(self, title)
+            lines.append(
+                f'{title}: {len(keys)}' + (f' ({some(keys)})' if keys else '')
+            )
+        return '\n'.join(lines)
+
+
+def some(keys: Iterable[str], limit: int = 3) -> str:
+    """The first few keys, and how many more there are."""
+    keys = list(keys)
+    more = f' and {len(keys) - limit} more' if len(keys) > limit else ''
+    return ', '.join(keys[:limit]) + more
+
+
+def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
+    """The tensors of a checkpoint, without what is wrapped around them.
+
+    Undoes containers (``state_dict``, ``model``), the prefixes ``module.``
+    and ``ema_model.``, and drops what MMCV 0.x's EMA hook leaves beside the
+    weights.
+
+    Args:
+        checkpoint (dict): What :func:`load_checkpoint` returns.
+        ema (bool): Take the average that a training script of timm's kind
+            saves beside the weights. MMCV and MMEngine save the average as
+            the weights themselves. Defaults to False.
+
+    Returns:
+        dict[str, Tensor]: Tensors by parameter name.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    averages = [
+        checkpoint[name]
+        for name in _EMA_NAMES
+        if isinstance(checkpoint.get(name), dict)
+    ]
+    holder: dict = checkpoint
+    if ema:
+        if not averages:
+            raise CheckpointError(
+                'the checkpoint must hold averaged weights under one of '
+                f'{", ".join(_EMA_NAMES)}, and holds {some(checkpoint)}.'
+            )
+        holder = averages[0]
+    elif averages and not {'state_dict', 'model'} & checkpoint.keys():
+        holder = averages[0]
+    while True:
+        inner = holder.get('state_dict', holder.get('model'))
+        if not isinstance(inner, dict):
+            break
+        holder = dict(dict.items(inner))
+    state = {
+        key: value
+        for key, value in dict.items(holder)
+        if isinstance(value, Tensor) and isinstance(key, str)
+    }
+    for wrapper in ('ema_model.', 'module.', 'model.'):
+        if any(key.startswith(wrapper) for key in state):
+            # beside them are counters of steps
+            state = {
+                key[len(wrapper) :]: value
+                for key, value in state.items()
+                if key.startswith(wrapper)
+            }
+    flat = {f'ema_{key.replace(".", "_")}' for key in state}
+    state = {k: v for k, v in state.items() if k not in flat}
+    if not state:
+        raise CheckpointError('the checkpoint holds no tensors by name.')
+    return state
+
+
+def recognise(state: State) -> Released:
+    """Find the layout of a file.
+
+    Args:
+        state (dict[str, Tensor]): What :func:`weights_of` returns.
+
+    Returns:
+        Released: Its tensors, sorted.
+
+    Raises:
+        CheckpointError: If no known layout fits.
+    """
+    for layout in LAYOUTS:
+        released = layout(state)
+        if released is not None:
+            return released
+    raise CheckpointError(
+        'the checkpoint is of no known layout (docs/model_zoo.md lists them); '
+        f'it begins with {some(state)}.'
+    )
+
+
+def match(released: Released, model: nn.Module) -> Match:
+    """Compare a released file with a model, key by key.
+
+    Args:
+        released (Released): What :func:`recognise` returns.
+        model (nn.Module): A segmentor, detector, classifier or backbone, in
+            the form (training or deploy) of the file, on any device.
+
+    Returns:
+        Match: What fits and what does not.
+
+    Raises:
+        CheckpointError: If the file is in another form than the model.
+    """
+    backbone = getattr(model, 'backbone', model)
+    if getattr(backbone, 'deploy', False) != released.deploy:
+        form, other = ('deploy', 'training')[:: 1 if released.deploy else -1]
+        raise CheckpointError(
+            f'the checkpoint is in {form} form and the model of the config in '
+            f'{other} form; set model.backbone.deploy={released.deploy}.'
+        )
+    expected = model.state_dict()
+    whole = any(key.startswith('backbone.') for key in expected)
+    prefix = 'backbone.' if whole else ''
+    found = {prefix + key: v for key, v in released.backbone.items()}
+    result = Match(released.layout, released.deploy, bool(released.heads))
+    if 'head.fc.weight' in expected:
+        # a classifier; its norm is the last stage's
+        last = max(int(n) for n in _stages(expected, prefix))
+        for key, value in released.classifier.items():
+            key = key.replace('head.', 'head.fc.')
+            key = re.sub(r'^norm\.', f'{prefix}stages.{last}.norm.', key)
+            found[key] = value
+    elif released.classifier:
+        result.left_out['the ImageNet classifier'] = sorted(
+            released.classifier
+        )
+    if whole:
+        found.update(released.heads)
+    elif released.heads:
+        result.left_out['not of the backbone'] = sorted(released.heads)
+
+    unbuilt = _unbuilt(found, expected, prefix)
+    if unbuilt:
+        result.left_out['stages that the backbone does not build'] = unbuilt
+    for key in sorted(found.keys() - set(unbuilt)):
+        if key not in expected:
+            result.unexpected.append(key)
+        elif found[key].shape != expected[key].shape:
+            result.mismatched.append(
+                f'{key}: {tuple(found[key].shape)} instead of '
+                f'{tuple(expected[key].shape)}'
+            )
+        else:
+            result.state[key] = found[key]
+    from_imagenet = not released.heads
+    for key in sorted(expected.keys() - found.keys()):
+        if key.endswith('num_batches_tracked'):
+            continue
+        if from_imagenet and not key.startswith(prefix):
+            _add(result.to_train, 'neck and heads, trained from scratch', key)
+        elif (
+            from_imagenet
+            and 'head.fc.weight' not in expected
+            and _OUTPUT_NORM.match(key[len(prefix) :])
+        ):
+            _add(result.to_train, 'output norms, trained from scratch', key)
+        else:
+            result.missing.append(key)
+    return result
+
+
+def _add(groups: Dict[str, List[str]], reason: str, key: str) -> None:
+    groups.setdefault(reason, []).append(key)
+
+
+def _stages(state: Iterable[str], prefix: str) -> List[str]:
+    names = (key[len(prefix) :] for key in state if key.startswith(prefix))
+    return [n.split('.')[1] for n in names if n.startswith('stages.')]
+
+
+def _unbuilt(found: State, expected: State, prefix: str) -> List[str]:
+    """Keys of stages behind the last one of the model."""
+    last = max((int(n) for n in _stages(expected, prefix)), default=-1)
+    keys = []
+    for key in found:
+        stage = _STAGE.match(key[len(prefix) :])
+        if stage is None:
+            continue
+        index = stage.group(1) or int(stage.group(2)) + 1
+        if int(index) > last:
+            keys.append(key)
+    return keys
+
+
+def check_name(filename: str, digest: str) -> None:
+    """Compare a SHA-256 with its first digits in an OpenMMLab file name.
+
+    Raises:
+        CheckpointError: If the file is not the one that had this name.
+    """
+    named = re.search(
+        r'_\d{8}-([0-9a-f]{8})\.pth$', os.path.basename(filename)
+    )
+    if named and not digest.startswith(named.group(1)):
+        raise CheckpointError(
+            f'the SHA-256 of {filename} must begin with {named.group(1)}, as '
+            f'its name says, and is {digest}; download it again, or rename '
+            'it if you changed it.'
+        )
+
+
+def sha256(filename: str) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(filename).open('rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def dataset_meta_of(checkpoint: Dict[str, Any]) -> Optional[dict]:
+    """Classes and palette of a checkpoint's data set, of either generation.
+
+    MMSegmentation 0.x and MMDetection 2.x call them ``CLASSES`` and
+    ``PALETTE``. What is not a list of names or of colours is left out.
+    """
+    meta = checkpoint.get('meta', {})
+    known = meta.get('dataset_meta')
+    source = known if isinstance(known, dict) else meta
+    lowered = {str(k).lower(): v for k, v in dict.items(source)}
+    plain = {}
+    classes = lowered.get('classes')
+    if isinstance(classes, (list, tuple)) and all(
+        isinstance(name, str) for name in classes
+    ):
+        plain['classes'] = tuple(str(name) for name in classes)
+    palette = lowered.get('palette')
+    if isinstance(palette, (list, tuple)) and all(
+        isinstance(colour, (list, tuple)) for colour in palette
+    ):
+        plain['palette'] = [[int(c) for c in colour] for colour in palette]
+    return plain or None
+
+
+def convert(
+    filename: str,
+    model: nn.Module,
+    ema: bool = False,
+    trust: bool = False,
+) -> 'Conversion':
+    """Read a released file and fit it to a model.
+
+    Args:
+        filename (str): Path of the file.
+        model (nn.Module): The config's model; it is switched to deploy form
+            if the file is in deploy form.
+        ema (bool): See :func:`weights_of`. Defaults to False.
+        trust (bool): Run code that the file may contain. Defaults to False.
+
+    Returns:
+        Conversion: What was found; ``write`` it.
+
+    Raises:
+        CheckpointError: If the file cannot be read or recognised.
+    """
+    checkpoint = load_checkpoint(filename, trust=trust)
+    digest = sha256(filename)
+    check_name(filename, digest)
+    released = recognise(weights_of(checkpoint, ema))
+    if released.deploy:
+        backbone = getattr(model, 'backbone', model)
+        if hasattr(backbone, 'switch_to_deploy'):
+            backbone.switch_to_deploy()
+    return Conversion(
+        match(released, model),
+        digest,
+        os.path.basename(filename),
+        dataset_meta_of(checkpoint),
+    )
+
+
+@dataclass
+class Conversion:
+    """A released file that was fitted to a model.
+
+    Args:
+        match (Match): How they fit.
+        sha256 (str): SHA-256 of the file.
+        name (str): Its name.
+        dataset_meta (dict, optional): Classes and palette that it names.
+    """
+
+    match: Match
+    sha256: str
+    name: str
+    dataset_meta: Optional[dict]
+
+    def write(self, filename: str) -> None:
+        """Write tensors and plain metadata, at once or not at all.
+
+        Raises:
+            CheckpointError: If a key of the file or of the model is not
+                explained, or the file cannot be written.
+        """
+        if self.match.problems:
+            raise CheckpointError(
+                f'{self.name} does not fit the model of the config: '
+                f'{self.match.problems}; nothing was written.'
+            )
+        meta: Dict[str, Any] = dict(
+            source=dict(
+                name=self.name,
+                sha256=self.sha256,
+                layout=self.match.layout,
+                form='deploy' if self.match.deploy else 'training',
+            )
+        )
+        if self.dataset_meta:
+            meta['dataset_meta'] = self.dataset_meta
+        state: Dict[str, Tensor] = {
+            # a copy of its own, without the storage that it was a view of
+            key: value.detach()
+            .cpu()
+            .clone(memory_format=torch.contiguous_format)
+            for key, value in self.match.state.items()
+        }
+        path = Path(filename)
+        part = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, part = tempfile.mkstemp(
+                prefix=f'.{path.name}.', dir=path.parent
+            )
+            with os.fdopen(handle, 'wb') as file:
+                torch.save(dict(state_dict=state, meta=meta), file)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(part, 0o666 & ~umask)
+            os.replace(part, path)
+        except (OSError, RuntimeError) as error:
+            if part is not None and os.path.exists(part):
+                os.unlink(part)
+            raise CheckpointError(
+                f'{filename} cannot be written: {error}.'
+            ) from error

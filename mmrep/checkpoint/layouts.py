@@ -1,0 +1,151 @@
+"""How released files name their tensors: one function per source layout.
+
+Each function takes the tensors of a file by name, without wrappers such as
+``module.``, and returns them sorted into a :class:`Released`, or None if the
+file is not of its layout. :data:`LAYOUTS` lists them in the order in which
+they are asked. Another family adds its functions there.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Callable, Dict, Optional, Tuple
+
+from torch import Tensor
+
+State = Dict[str, Tensor]
+
+# Parts of MMSegmentation's and MMDetection's models beside the backbone.
+_DOWNSTREAM_PARTS = (
+    'neck.',
+    'decode_head.',
+    'auxiliary_head.',
+    'rpn_head.',
+    'roi_head.',
+    'bbox_head.',
+)
+_STAGE_NORM = re.compile(r'stages\.(\d+)\.norm\.')
+
+
+@dataclass
+class Released:
+    """The tensors of a released file, sorted.
+
+    Args:
+        layout (str): Whose layout it is.
+        backbone (dict): Tensors of the backbone, by our backbone's names.
+        heads (dict): Neck and heads of a segmentor or detector, by the names
+            that the model has.
+        classifier (dict): The ImageNet classifier behind the backbone: its
+            norm as ``norm.*`` and its linear layer as ``head.*``.
+        deploy (bool): Whether re-parameterized branches are merged.
+    """
+
+    layout: str
+    backbone: State
+    heads: State = field(default_factory=dict)
+    classifier: State = field(default_factory=dict)
+    deploy: bool = False
+
+
+def replknet_downstream(state: State) -> Optional[Released]:
+    """Segmentors and detectors of MMSegmentation and MMDetection, any version.
+
+    Parts have their model's names. The norms under ``stages.*.norm`` are
+    RepLKNet-XL's output norms.
+    """
+    if not any(key.startswith(_DOWNSTREAM_PARTS) for key in state):
+        return None
+    backbone = _below(state, 'backbone.')
+    if not _is_replknet(backbone):
+        return None
+    return Released(
+        'segmentor or detector',
+        backbone,
+        heads={k: v for k, v in state.items() if not _in_backbone(k)},
+        deploy=_is_merged_replknet(backbone),
+    )
+
+
+def replknet_mmpretrain(state: State) -> Optional[Released]:
+    """MMPretrain's classifiers: ``backbone.*`` and ``head.fc.*``.
+
+    MMPretrain calls the norm in front of the classifier
+    ``backbone.stages.3.norm``. XL's output norms downstream have such names
+    too, but there every stage has one.
+    """
+    backbone = _below(state, 'backbone.')
+    others = {k for k in state if not _in_backbone(k)}
+    if not _is_replknet(backbone) or any(
+        not key.startswith('head.fc.') for key in others
+    ):
+        return None
+    released = Released(
+        'MMPretrain', backbone, deploy=_is_merged_replknet(backbone)
+    )
+    for key in others:
+        name = key.replace('head.fc.', 'head.')
+        released.classifier[name] = state[key]
+    _take_classifier_norm(released)
+    return released
+
+
+def replknet_authors(state: State) -> Optional[Released]:
+    """The authors' own files: ``stem.*``, ``stages.*``, ``norm``, ``head``."""
+    if not _is_replknet(state):
+        return None
+    released = Released('authors', {}, deploy=_is_merged_replknet(state))
+    for key, value in state.items():
+        part = key.split('.')[0]
+        if part in ('norm', 'head'):
+            released.classifier[key] = value
+        else:
+            released.backbone[key] = value
+    if not released.classifier:
+        # a backbone cut out of one of MMPretrain's files
+        _take_classifier_norm(released)
+    return released
+
+
+LAYOUTS: Tuple[Callable[[State], Optional[Released]], ...] = (
+    replknet_downstream,
+    replknet_mmpretrain,
+    replknet_authors,
+)
+
+
+def _in_backbone(key: str) -> bool:
+    return key.startswith('backbone.')
+
+
+def _below(state: State, prefix: str) -> State:
+    return {
+        key[len(prefix) :]: value
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
+
+
+def _is_replknet(state: State) -> bool:
+    return 'stem.0.conv.weight' in state and any(
+        '.large_kernel.' in key for key in state
+    )
+
+
+def _is_merged_replknet(state: State) -> bool:
+    return any('.lkb_reparam.' in key for key in state)
+
+
+def _take_classifier_norm(released: Released) -> None:
+    """Move a lone norm of the last stage to the classifier: it is its."""
+    stages = [int(n) for n in map(_stage_of, released.backbone) if n]
+    norms = [key for key in released.backbone if _STAGE_NORM.match(key)]
+    if {int(_stage_of(key)) for key in norms} != {max(stages)}:
+        return
+    for key in norms:
+        name = 'norm.' + key.rpartition('.')[2]
+        released.classifier[name] = released.backbone.pop(key)
+
+
+def _stage_of(key: str) -> str:
+    parts = key.split('.')
+    return parts[1] if parts[0] == 'stages' else ''
