@@ -1,14 +1,16 @@
 # make quickstart   set up, train and test a small model on generated data
 # make test         set up, run the test suite
+# make test-upstream  the same with OpenMMLab's own packages, in .venv-upstream
 # make lint         formatting, lint, import contract
 
 PYTHON ?= python3
 VENV ?= .venv
+UPSTREAM := .venv-upstream
 BIN := $(VENV)/bin
 CONFIG := configs/upernet_replknet-tiny_shapes.py
 WORK_DIR := work_dirs/quickstart
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test test-upstream lint clean
 
 quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
@@ -19,6 +21,9 @@ quickstart: $(VENV)/.installed data/shapes
 
 test: $(VENV)/.tests-installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-upstream: $(UPSTREAM)/.installed
+	$(UPSTREAM)/bin/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.tests-installed
 	$(BIN)/ruff check .
@@ -38,5 +43,12 @@ $(VENV)/.tests-installed: $(VENV)/.installed requirements/tests.txt
 	$(BIN)/python -m pip install --quiet -r requirements/tests.txt
 	touch $@
 
+$(UPSTREAM)/.installed: requirements/upstream.txt requirements/tests.txt
+	test -x $(UPSTREAM)/bin/python || $(PYTHON) -m venv $(UPSTREAM)
+	$(UPSTREAM)/bin/python -m pip install --quiet \
+	    -r requirements/upstream.txt -r requirements/tests.txt
+	$(UPSTREAM)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) data/shapes $(WORK_DIR)
+	rm -rf $(VENV) $(UPSTREAM) data/shapes $(WORK_DIR)

@@ -106,7 +106,8 @@ def _signed(
     classes = torch.arange(input.size(1), device=input.device)
     positive = target[:, None] == classes
     sign = positive.to(logits.dtype).mul_(2).sub_(1)
-    balance = torch.where(positive, alpha, 1 - alpha).to(logits.dtype)
+    share = logits.new_tensor([1 - alpha, alpha])
+    balance = share[positive.long()]
     if weight.numel():
         balance *= _weight_of(target, weight)[:, None]
     return sign, balance, logits

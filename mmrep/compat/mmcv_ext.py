@@ -9,6 +9,7 @@ it is called, because importing ``mmcv.ops`` reads the names of all operators.
 
 import importlib
 import sys
+from importlib import metadata
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable, NoReturn, Optional, Sequence
@@ -25,12 +26,6 @@ OPERATORS = {
     'softmax_focal_loss_forward': 'focal_loss',
     'softmax_focal_loss_backward': 'focal_loss',
 }
-REMEDY = (
-    'install mmcv with its compiled operators: on a machine with a C++ '
-    'compiler (and nvcc for CUDA operators), `MMCV_WITH_OPS=1 pip install '
-    '--force-reinstall --no-deps --no-build-isolation --no-binary :all: '
-    'onedl-mmcv==2.3.6`'
-)
 
 
 class Finder:
@@ -88,10 +83,25 @@ def _missing(name: str) -> Callable[..., NoReturn]:
         raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
 
     def operator(*args: Any, **kwargs: Any) -> NoReturn:
+        import mmcv
+
+        package = 'onedl-mmcv' if find_distribution('onedl-mmcv') else 'mmcv'
         raise ImportError(
-            f"mmcv's operator {name!r} needs the compiled {NAME}, which is "
-            f'not installed; {REMEDY}.'
+            f'{name!r} is an operator of mmcv that mmrep has no stand-in for. '
+            'Compile mmcv for the PyTorch that is here, with a C++ compiler '
+            'and, for GPUs, nvcc: `pip install --force-reinstall --no-deps '
+            '--no-cache-dir --no-build-isolation '
+            f'{package}=={mmcv.__version__}`'
         )
 
     operator.__name__ = operator.__qualname__ = name
     return operator
+
+
+def find_distribution(name: str) -> bool:
+    """Whether a package is installed under this name of PyPI."""
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

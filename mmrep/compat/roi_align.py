@@ -13,7 +13,7 @@ from torch import Tensor
 from .torchvision import has_kernel
 
 # Numbers that one step may hold, so that memory stays bounded.
-BUDGET = 1 << 22
+BUDGET = 1 << 21
 # What mmcv gives to bins without samples in max mode.
 LOWEST = -10000.0
 

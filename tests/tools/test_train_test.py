@@ -41,6 +41,7 @@ def test_train(trained):
     assert (work_dir / 'upernet_replknet-tiny_shapes.py').is_file()
     assert 'mIoU' in log
     assert 'large-kernel backends on' in log
+    assert 'mmcv operators: ' in log
     assert 'total batch size 2 (1 x 2), the recipe assumes 8' in log
     # two images instead of eight: a quarter of the learning rate
     assert 'Scaling the original LR by 0.25' in log
