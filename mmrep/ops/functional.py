@@ -6,10 +6,12 @@ from typing import Optional, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import library  # noqa: F401, registers the operators
+from .checks import Facts, check, check_facts, is_autocast
 from .dispatch import Plan, check_backend, choose, resolve
-from .problem import DTYPES, Problem, is_channels_last, uses_tf32
+from .problem import Problem, is_channels_last, uses_tf32
 
 
 def depthwise_conv2d(
@@ -39,12 +41,21 @@ def depthwise_conv2d(
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _into_graph(x, weight, bias, backend, relu, autotune)
+    backend = resolve(backend, autotune)
+    if _is_transformed():
+        check_backend('auto' if backend == 'autotune' else backend)
+        if backend not in ('auto', 'autotune', 'native'):
+            raise NotImplementedError(
+                f'backend {backend!r} cannot run under torch.func transforms '
+                f"and forward-mode differentiation; 'auto' and 'native' can."
+            )
+        check(x, weight, bias)
+        return _plain(x, weight, bias, relu)
     grad = torch.is_grad_enabled()
     device = 'cpu' if x.is_cpu else x.device.type
     autocast = None
-    if _is_autocast(device):
+    if is_autocast(device) and x.dtype != torch.float64:
         autocast = torch.get_autocast_dtype(device)
-    backend = resolve(backend, autotune)
     # everything that the checks and the choice look at, gathered in about
     # two microseconds: next to a small convolution that counts
     plan = _plan(
@@ -67,6 +78,14 @@ def depthwise_conv2d(
     return torch.ops.mmrep.depthwise_conv2d(
         x, weight, bias, relu, backend, plan.spectra
     )[0]
+
+
+def _is_transformed() -> bool:
+    """Whether vmap, jvp and the like are on: they know ATen's operators."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
 
 
 def _plain(
@@ -110,20 +129,6 @@ def _into_graph(
     )[0]
 
 
-def _is_autocast(device: str) -> bool:
-    """Whether autocast is on; some devices (meta) do not know of it."""
-    return (
-        device == 'cpu' or torch.amp.is_autocast_available(device)
-    ) and torch.is_autocast_enabled(device)
-
-
-Facts = Tuple[Tuple[int, ...], torch.dtype, torch.device]
-
-
-def _facts(tensor: Tensor) -> Facts:
-    return tensor.shape, tensor.dtype, tensor.device
-
-
 @lru_cache(maxsize=4096)
 def _plan(
     shape: Tuple[int, ...],
@@ -160,49 +165,3 @@ def _plan(
         tf32 and device.type != 'cpu',
     )
     return choose(problem, backend)
-
-
-def check(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> None:
-    """Raise unless the arguments are ones that the operator takes."""
-    check_facts(
-        _facts(x),
-        _facts(weight),
-        None if bias is None else _facts(bias),
-        _is_autocast(x.device.type),
-    )
-
-
-def check_facts(
-    x: Facts, weight: Facts, bias: Optional[Facts], autocast: bool
-) -> None:
-    """Raise unless shapes, types and devices fit together."""
-    shape, dtype, device = x
-    if len(shape) != 4:
-        raise ValueError(
-            f'x must have shape (N, C, H, W), got {tuple(shape)}.'
-        )
-    channels = shape[1]
-    if len(weight[0]) != 4 or tuple(weight[0][:2]) != (channels, 1):
-        raise ValueError(
-            f'weight must have shape ({channels}, 1, Kh, Kw), '
-            f'got {tuple(weight[0])}.'
-        )
-    if weight[0][2] % 2 == 0 or weight[0][3] % 2 == 0:
-        raise ValueError(
-            f'kernel size must be odd, got {tuple(weight[0][2:])}.'
-        )
-    if bias is not None and tuple(bias[0]) != (channels,):
-        raise ValueError(
-            f'bias must have shape ({channels},), got {tuple(bias[0])}.'
-        )
-    if dtype not in DTYPES:
-        raise TypeError(f'x must be one of {DTYPES}, got {dtype}.')
-    for name, other in (('weight', weight), ('bias', bias)):
-        if other is None:
-            continue
-        if other[2] != device:
-            raise ValueError(
-                f'{name} must be on {device} as x is, got {other[2]}.'
-            )
-        if other[1] != dtype and not autocast:
-            raise TypeError(f'{name} must be {dtype} as x is, got {other[1]}.')

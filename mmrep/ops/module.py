@@ -1,9 +1,14 @@
 """The layer, and the swap of a model's depth-wise layers for it."""
 
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dispatch import check_backend, resolve
 from .functional import depthwise_conv2d
+from .problem import DTYPES
 
 # Taps of a kernel too small for a choice: PyTorch's own is always taken.
 SMALL = 9
@@ -15,7 +20,7 @@ class DepthwiseConv2d(nn.Conv2d):
     What the operator does not do (strides, dilation, other groups, padding
     that is not 'same') is left to ``nn.Conv2d``. Arguments, parameters and
     state dict are those of ``nn.Conv2d``. Input (N, C, H, W), output
-    (N, C', H', W') in the same layout.
+    (N, C', H', W') in the same layout; N may be left out.
 
     Args:
         *args: Arguments of ``nn.Conv2d``.
@@ -39,12 +44,8 @@ class DepthwiseConv2d(nn.Conv2d):
         check_backend(backend)
         self.backend = backend
         self.autotune = autotune
-        if backend not in ('auto', 'native') and not is_eligible(self):
-            raise NotImplementedError(
-                f'backend {backend!r} needs a depth-wise convolution with '
-                f"odd kernel, stride 1 and 'same' zero padding, got "
-                f'Conv2d({super().extra_repr()}).'
-            )
+        if not is_eligible(self):
+            self._leave_to_conv2d()
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) to (N, C', H', W')."""
@@ -54,15 +55,21 @@ class DepthwiseConv2d(nn.Conv2d):
             and resolve(self.backend, self.autotune) == 'auto'
         ):
             return super().forward(x)
-        if x.dim() == 4 and is_eligible(self):
-            return depthwise_conv2d(
-                x,
-                self.weight,
-                self.bias,
-                self.backend,
-                autotune=self.autotune,
+        if is_eligible(self):
+            return _convolve(
+                x, self.weight, self.bias, self.backend, self.autotune
             )
+        self._leave_to_conv2d()
         return super().forward(x)
+
+    def _leave_to_conv2d(self) -> None:
+        """Raise if the layer names a backend that is not PyTorch's own."""
+        if self.backend not in ('auto', 'native'):
+            raise NotImplementedError(
+                f'backend {self.backend!r} needs a depth-wise convolution '
+                f"with odd kernel, stride 1 and 'same' zero padding, got "
+                f'Conv2d({super().extra_repr()}).'
+            )
 
     def extra_repr(self) -> str:
         """Arguments of ``nn.Conv2d``, and the backend if one is named."""
@@ -70,6 +77,24 @@ class DepthwiseConv2d(nn.Conv2d):
         if self.backend != 'auto':
             text += f', backend={self.backend}'
         return text
+
+
+@torch.fx.wrap
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    backend: str,
+    autotune: bool,
+) -> Tensor:
+    """The operator for all that a layer takes; torch.fx sees one node."""
+    if x.dim() == 3:
+        x = x.unsqueeze(0)
+        return _convolve(x, weight, bias, backend, autotune).squeeze(0)
+    if x.dtype not in DTYPES and backend == 'auto':
+        # complex numbers and the like
+        return F.conv2d(x, weight, bias, padding='same', groups=x.size(1))
+    return depthwise_conv2d(x, weight, bias, backend, autotune=autotune)
 
 
 def is_eligible(conv: nn.Conv2d) -> bool:

@@ -178,6 +178,7 @@ def test_only_the_fft_spreads_nan_over_the_map():
         ((1, 2, 8, 8), (2, 2, 3, 3)),
         ((1, 2, 8, 8), (2, 1, 4, 3)),
         ((1, 2, 8, 8), (2, 1, 3, 3), (3,)),
+        ((1, 2, 0, 8), (2, 1, 3, 3)),
     ],
 )
 def test_wrong_shapes(shapes):

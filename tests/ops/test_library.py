@@ -2,7 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
+from torch.func import grad, jvp, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmrep.ops import DepthwiseConv2d, depthwise_conv2d, use_backend
 
@@ -158,3 +162,57 @@ def test_distributed_data_parallel(tmp_path):
     torch.multiprocessing.spawn(
         train_one_step, args=(str(tmp_path / 'store'),), nprocs=2
     )
+
+
+def test_autocast_leaves_double_alone():
+    x, weight = make(dtype=torch.double)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = depthwise_conv2d(x, weight, backend='fft')
+        with pytest.raises(TypeError, match='float64'):
+            depthwise_conv2d(x, weight.float())
+    assert_close(out, reference(x, weight))
+    assert out.dtype == torch.double
+
+
+def test_torch_func_transforms():
+    x, weight = make(kernel=21)
+
+    def loss(weight, x):
+        return depthwise_conv2d(x, weight).square().sum()
+
+    def plain(weight, x):
+        padding = weight.size(2) // 2
+        return F.conv2d(x, weight, padding=padding, groups=3).square().sum()
+
+    xs = torch.stack([x, 2 * x]).detach()
+    weight = weight.detach()
+    for transform in (
+        lambda f: vmap(f, (None, 0))(weight, xs),
+        lambda f: vmap(grad(f), (None, 0))(weight, xs),
+        lambda f: jvp(lambda w: f(w, xs[0]), (weight,), (weight,))[1],
+    ):
+        assert_close(transform(loss), transform(plain).double())
+    with use_backend('fft'):
+        with pytest.raises(NotImplementedError, match='torch.func'):
+            grad(loss)(weight, xs[0])
+
+
+def test_forward_mode_differentiation():
+    x, weight = (t.detach() for t in make(kernel=21))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        out = depthwise_conv2d(dual, weight)
+        tangent = forward_ad.unpack_dual(out).tangent
+    assert_close(tangent, reference(torch.ones_like(x), weight))
+
+
+def test_flops_are_those_of_the_convolution():
+    x, weight = make(kernel=21)
+    with FlopCounterMode(display=False) as plain:
+        F.conv2d(x, weight, padding=10, groups=3)
+    with FlopCounterMode(display=False) as forward:
+        out = depthwise_conv2d(x, weight, backend='fft')
+    with FlopCounterMode(display=False) as backward:
+        out.sum().backward()
+    assert forward.get_total_flops() == plain.get_total_flops() > 0
+    assert backward.get_total_flops() == 2 * plain.get_total_flops()

@@ -133,3 +133,43 @@ def test_small_kernels_still_obey_a_named_backend():
     assert not layer(x).isnan().all()
     with use_backend('fft'):
         assert layer(x).isnan().all()
+
+
+def test_a_named_backend_takes_one_image():
+    layer = DepthwiseConv2d(2, 2, 3, padding=1, groups=2, backend='fft')
+    x = torch.zeros(2, 8, 8)
+    x[0, 0, 0] = float('nan')
+    out = layer(x)
+    assert out.shape == x.shape
+    assert out[0].isnan().all()
+
+
+def test_a_layer_that_became_ineligible_says_so():
+    layer = DepthwiseConv2d(2, 2, 13, padding=6, groups=2, backend='fft')
+    layer.padding = (0, 0)
+    with pytest.raises(NotImplementedError, match='fft'):
+        layer(torch.zeros(1, 2, 20, 20))
+
+
+def test_other_types_are_left_to_conv2d():
+    plain, ours = twins(
+        in_channels=2,
+        out_channels=2,
+        kernel_size=13,
+        padding=6,
+        groups=2,
+        dtype=torch.complex64,
+    )
+    x = torch.randn(1, 2, 20, 20, dtype=torch.complex64)
+    assert torch.equal(ours(x), plain(x))
+
+
+def test_symbolic_trace_sees_one_node():
+    model = nn.Sequential(
+        DepthwiseConv2d(2, 2, 31, padding=15, groups=2), nn.ReLU()
+    )
+    traced = torch.fx.symbolic_trace(model)
+    calls = [n for n in traced.graph.nodes if n.op == 'call_function']
+    assert len(calls) == 1
+    x = torch.randn(1, 2, 40, 40)
+    assert torch.equal(traced(x), model(x))

@@ -125,6 +125,29 @@ def test_tune_remembers_the_fastest():
     assert triton.tune(problem, 'forward', dict.fromkeys(pool, 0).get) == best
 
 
+def test_tune_skips_what_does_not_run():
+    x, weight, _ = make((1, 1, 18, 19, 5, 5), torch.float32)
+    problem = Problem.of(x, weight)
+    first, *rest = triton.candidates(problem, 'forward')
+
+    def measure(config):
+        if config in rest:
+            raise RuntimeError('out of shared memory')
+        return 1.0
+
+    assert triton.tune(problem, 'forward', measure) == first
+    rest.extend(triton.candidates(problem, 'grad_weight'))
+    with pytest.raises(RuntimeError, match='shared memory'):
+        triton.tune(problem, 'grad_weight', measure)
+
+
+def test_strided_bias():
+    x, weight, _ = make((1, 3, 9, 9, 5, 5), torch.float32)
+    bias = torch.randn(3, 2, device=DEVICE)[:, 1]
+    out = depthwise_conv2d(x, weight, bias, 'triton')
+    assert_close(out, reference(x, weight, bias))
+
+
 @pytest.mark.parametrize('allowed', (True, False))
 def test_precision_follows_torch(monkeypatch, allowed):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', allowed)

@@ -216,7 +216,7 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
     _kernels().conv_kernel[(-(-patches // config.patches), c)](
         source,
         table,
-        table if bias is None else bias,
+        table if bias is None else bias.contiguous(),
         y,
         h,
         w // unit,
@@ -397,11 +397,23 @@ def tune(
 
     Returns:
         Config: The fastest; the forward and the input gradient share it.
+
+    Raises:
+        Exception: One of :func:`failures`, if no configuration runs.
     """
     kind = 'grad_weight' if direction == 'grad_weight' else 'forward'
     key = _key(problem), kind
     if key not in _TUNED:
-        times = {c: measure(c) for c in candidates(problem, kind)}
+        times, failed = {}, None
+        for config in candidates(problem, kind):
+            try:
+                times[config] = measure(config)
+            except failures() as error:
+                # a smaller GPU has no room for the larger tiles
+                LOGGER.debug('%s does not run: %s', config, error)
+                failed = error
+        if not times:
+            raise failed
         _TUNED[key] = min(times, key=times.get)
     return _TUNED[key]
 
