@@ -47,6 +47,7 @@ ASSUMED = {
             0.0,
             0.0,
             0.003,
+            0.0,
         ]
         for kind, rate in (
             ('forward/direct', 0.001),
@@ -57,35 +58,36 @@ ASSUMED = {
         for regime in range(len(cost.REGIMES) + 1)
     },
 }
-COLUMNS = ('shape', 'kernel', 'channels_last', 'direction', 'algorithm', 'ms')
+COLUMNS = ('shape', 'kernel', 'channels_last', 'direction', 'milliseconds')
 KERNELS = (3, 3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 27, 29, 31, 41, 51)
 MAPS = (7, 10, 14, 16, 20, 28, 32, 40, 56, 64, 80, 96, 112, 128, 192, 256)
 CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 BATCHES = (1, 1, 2, 4, 8)
+# The forward is what is chosen most often.
+DIRECTIONS = ('forward', 'forward', 'grad_input', 'grad_weight')
 
 
 def describe_device(device):
-    """Name of the processor, with the instruction set for a CPU."""
+    """Name of the processor."""
     if device == 'cuda':
         return torch.cuda.get_device_name()
-    isa = torch.backends.cpu.get_cpu_capability()
-    return f'{platform.processor() or platform.machine()}, {isa}'
+    return platform.processor() or platform.machine()
 
 
 def random_problem(rng, device, dtype, most_elements):
     """A shape that fits into memory and time."""
+    # the map and the kernel are kept, or large ones would be rare
+    h = rng.choice(MAPS)
+    w = h if rng.random() < 0.7 else rng.choice(MAPS)
+    k = rng.choice(KERNELS)
+    kernel = (k, k)
+    if rng.random() < 0.1:
+        kernel = rng.choice(((k, 5), (5, k)))
+    last = rng.random() < 0.5
     while True:
         n, c = rng.choice(BATCHES), rng.choice(CHANNELS)
-        h = rng.choice(MAPS)
-        w = h if rng.random() < 0.7 else rng.choice(MAPS)
-        k = rng.choice(KERNELS)
-        kernel = (k, k)
-        if rng.random() < 0.1:
-            kernel = rng.choice(((k, 5), (5, k)))
         if n * c * h * w <= most_elements:
-            return Problem(
-                device, dtype, (n, c, h, w), kernel, rng.random() < 0.5
-            )
+            return Problem(device, dtype, (n, c, h, w), kernel, last)
 
 
 def measure(args):
@@ -96,36 +98,42 @@ def measure(args):
     end = time.perf_counter() + args.seconds
     while time.perf_counter() < end:
         problem = random_problem(rng, args.device, dtype, args.elements)
-        direction = rng.choice(cost.DIRECTIONS)
-        for algorithm in cost.algorithms(args.device, direction):
-            if cost.estimate(
-                problem, direction, algorithm
-            ) > 1000 or dispatch.why_not(
-                cost.backend_of(algorithm), problem.device, dtype
-            ):
-                continue
-            times = algorithms.measure(problem, direction, algorithm)
-            records.append(
-                [
-                    problem.shape,
-                    problem.kernel,
-                    problem.channels_last,
-                    direction,
-                    algorithm,
-                    round(min(times), 4),
-                ]
+        direction = rng.choice(DIRECTIONS)
+        names = [
+            name
+            for name in cost.algorithms(args.device, direction)
+            if cost.estimate(problem, direction, name) < args.longest
+            and not dispatch.why_not(
+                cost.backend_of(name), problem.device, dtype
             )
+        ]
+        if not names:
+            continue
+        times = algorithms.measure(problem, direction, names, args.each)
+        records.append(
+            [
+                problem.shape,
+                problem.kernel,
+                problem.channels_last,
+                direction,
+                {name: round(ms, 4) for name, ms in times.items()},
+            ]
+        )
     return records
 
 
 def fit(paths):
-    """Coefficients by device and by type and name of the model."""
+    """Coefficients by machine and by type and name of the model."""
     from scipy.optimize import nnls
 
     rows = {}
     for path in paths:
         data = json.loads(Path(path).read_text())
-        for shape, kernel, last, direction, algorithm, ms in data['records']:
+        names = {cost.machine(data['device'], data['instructions'])}
+        if data['device'] == 'cpu' and data['dtype'] == 'float64':
+            # oneDNN does not take part, so all processors share one model
+            names = {'cpu AVX2', 'cpu AVX512'}
+        for shape, kernel, last, direction, times in data['records']:
             problem = Problem(
                 data['device'],
                 getattr(torch, data['dtype']),
@@ -133,21 +141,23 @@ def fit(paths):
                 tuple(kernel),
                 last,
             )
-            key, counts = cost.features(problem, direction, algorithm)
-            key = data['device'], f'{data["dtype"]}/{key}'
-            rows.setdefault(key, []).append((counts, ms))
+            for algorithm, ms in times.items():
+                key, counts = cost.features(problem, direction, algorithm)
+                for name in names:
+                    model = name, f'{data["dtype"]}/{key}'
+                    rows.setdefault(model, []).append((counts, ms))
     table = {}
-    for (device, key), samples in sorted(rows.items()):
+    for (machine, key), samples in sorted(rows.items()):
         counts = torch.tensor([s[0] for s in samples], dtype=torch.double)
         ms = torch.tensor([s[1] for s in samples], dtype=torch.double)
         weights = robust(nnls, counts, ms)
         off = ((counts @ weights) / ms).log2().abs()
         print(
-            f'{device} {key}: {len(samples)} samples, off by a factor of '
+            f'{machine} {key}: {len(samples)} samples, off by a factor of '
             f'{2 ** off.median():.2f} (median), '
             f'{2 ** off.quantile(0.9):.2f} (90 %)'
         )
-        table.setdefault(device, {})[key] = [
+        table.setdefault(machine, {})[key] = [
             float(f'{w:.3g}') for w in weights.tolist()
         ]
     return table
@@ -174,8 +184,8 @@ def write_table(table):
         '# fmt: off',
         'COEFFICIENTS = {',
     ]
-    for device, models in table.items():
-        lines.append(f'    {device!r}: {{')
+    for machine, models in table.items():
+        lines.append(f'    {machine!r}: {{')
         for key, weights in models.items():
             row = f'        {key!r}: {weights},'
             if len(row) > 79:
@@ -198,7 +208,18 @@ def main():
     part.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
     part.add_argument('--dtype', default='float32')
     part.add_argument('--seconds', type=float, default=400)
-    part.add_argument('--elements', type=float, default=9e6)
+    part.add_argument(
+        '--elements', type=float, default=17e6, help='of the largest input'
+    )
+    part.add_argument(
+        '--longest',
+        type=float,
+        default=1000,
+        help='milliseconds above which an algorithm is left out',
+    )
+    part.add_argument(
+        '--each', type=float, default=0.1, help='seconds for an algorithm'
+    )
     part.add_argument('--seed', type=int, default=0)
     part.add_argument('--out', type=Path, required=True)
     part = commands.add_parser('fit', help='write cost_table.py')
@@ -211,13 +232,14 @@ def main():
         'device': args.device,
         'dtype': args.dtype,
         'name': describe_device(args.device),
+        'instructions': torch.backends.cpu.get_cpu_capability(),
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
         'columns': COLUMNS,
         'records': measure(args),
     }
-    args.out.write_text(json.dumps(result))
-    print(f'{len(result["records"])} records in {args.out}')
+    args.out.write_text(json.dumps(result, separators=(',', ':')))
+    print(f'{len(result["records"])} shapes in {args.out}')
 
 
 if __name__ == '__main__':

@@ -1,13 +1,17 @@
-"""Run one algorithm of one direction, and time it."""
+"""Run one algorithm of one direction, and time several."""
 
-import time
-from typing import Callable, List, Optional, Tuple
+from functools import partial
+from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from .backends import fft, native, triton
 from .problem import Problem
+from .timing import time_in_turn
+
+# An algorithm that takes this many times the fastest is timed only once.
+HOPELESS = 8.0
 
 
 def forward(
@@ -84,30 +88,43 @@ def backward(
 
 
 def measure(
-    problem: Problem, direction: str, algorithm: str, seconds: float = 0.2
-) -> List[float]:
-    """Milliseconds of a few runs of an algorithm on random tensors.
+    problem: Problem,
+    direction: str,
+    names: Sequence[str],
+    seconds: float = 0.2,
+) -> Dict[str, float]:
+    """Median milliseconds of several algorithms on random tensors.
 
     Args:
         problem: Facts of the call.
         direction: 'forward', 'grad_input' or 'grad_weight'.
-        algorithm: One of :func:`cost.algorithms`.
-        seconds: No new run starts after this time. Defaults to 0.2.
+        names: Some of :func:`cost.algorithms`.
+        seconds: Time for each of them. Defaults to 0.2.
 
     Returns:
-        list[float]: Times of one to nine runs after a first one.
+        dict[str, float]: Milliseconds by name.
     """
     memory_format = (
         torch.channels_last
         if problem.channels_last
         else torch.contiguous_format
     )
-    options = {'device': problem.device, 'dtype': problem.dtype}
-    x = torch.randn(problem.shape, **options).to(memory_format=memory_format)
-    weight = torch.randn(problem.shape[1], 1, *problem.kernel, **options)
-    grad = torch.randn_like(x)
+    # no number is drawn from the generators of the user's run
+    random = torch.Generator(problem.device).manual_seed(0)
 
-    def run():
+    def draw(*shape):
+        return torch.randn(
+            shape,
+            generator=random,
+            device=problem.device,
+            dtype=problem.dtype,
+        )
+
+    x = draw(*problem.shape).to(memory_format=memory_format)
+    weight = draw(problem.shape[1], 1, *problem.kernel)
+    grad = draw(*problem.shape).to(memory_format=memory_format)
+
+    def run(algorithm):
         if direction == 'forward':
             forward(x, weight, None, False, algorithm)
         else:
@@ -121,36 +138,24 @@ def measure(
 
     def triton_run(config):
         if direction == 'forward':
-            return lambda: triton.forward(x, weight, config=config)
-        call = getattr(triton, direction)
-        return lambda: call(grad, x, weight, config)
+            triton.forward(x, weight, config=config)
+        else:
+            getattr(triton, direction)(grad, x, weight, config)
 
-    with torch.no_grad():
-        if algorithm == 'triton':
-            triton.tune(
-                problem,
-                direction,
-                lambda config: min(
-                    time_runs(triton_run(config), problem.device, 0.02)
-                ),
-            )
-        return time_runs(run, problem.device, seconds)
+    def tune(config):
+        run = partial(triton_run, config)
+        return time_in_turn({config: run}, device, 0.02)[config]
 
-
-def time_runs(
-    run: Callable[[], None], device: str, seconds: float, most: int = 9
-) -> List[float]:
-    """Milliseconds of up to ``most`` runs after a first one."""
-    sync = torch.cuda.synchronize if device == 'cuda' else None
-    times = []
-    end = time.perf_counter() + seconds
-    run()
-    while not times or (len(times) < most and time.perf_counter() < end):
-        if sync:
-            sync()
-        start = time.perf_counter()
-        run()
-        if sync:
-            sync()
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
+    device = problem.device
+    # what is measured runs below autocast, as the operator does
+    with torch.no_grad(), torch.autocast(device, enabled=False):
+        runs = {name: partial(run, name) for name in names}
+        if 'triton' in names:
+            try:
+                triton.tune(problem, direction, tune)
+            except triton.failures() as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                triton.give_up(error)
+                del runs['triton']
+        return time_in_turn(runs, device, seconds, hopeless=HOPELESS)

@@ -6,7 +6,7 @@ fitted to measurements by tools/fit_op_dispatch.py.
 
 import math
 from functools import lru_cache
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 
@@ -23,6 +23,8 @@ NATIVE = (
 )
 # Kernel widths up to which a native algorithm keeps one speed.
 REGIMES = (3, 9, 13)
+# Millions of elements above which a conversion reaches into the memory.
+CACHED = 2.0
 
 
 def algorithms(
@@ -121,7 +123,24 @@ def features(
         elements * taps / max(w, 1),
         c * kh * kw / 1e6,
         converted,
+        converted * (elements > CACHED),
     )
+
+
+@lru_cache(maxsize=None)
+def machine(device: str, instructions: Optional[str] = None) -> str:
+    """The table's name of a device: of a CPU, with its instruction set.
+
+    oneDNN takes other algorithms with AVX-512 than without.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+        instructions: As PyTorch names them. Defaults to those that it uses.
+    """
+    if device != 'cpu':
+        return device
+    found = instructions or torch.backends.cpu.get_cpu_capability()
+    return 'cpu AVX512' if found == 'AVX512' else 'cpu AVX2'
 
 
 @lru_cache(maxsize=4096)
@@ -138,7 +157,7 @@ def estimate(problem: Problem, direction: str, algorithm: str, **state):
     dtype = str(problem.dtype).rpartition('.')[2]
     if problem.device == 'cuda' and dtype == 'float32' and not problem.tf32:
         dtype = 'ieee'
-    table = COEFFICIENTS[problem.device]
+    table = COEFFICIENTS[machine(problem.device)]
     weights = table.get(f'{dtype}/{key}') or table.get(f'float32/{key}')
     if weights is None:
         return float('inf')

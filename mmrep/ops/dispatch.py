@@ -1,7 +1,6 @@
 """Choice of an algorithm for each call: asked for, measured, or estimated."""
 
 import logging
-import statistics
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -13,6 +12,7 @@ from torch import Tensor
 from . import cost
 from .algorithms import measure
 from .backends import fft, native, triton
+from .checks import check
 from .problem import Problem
 
 LOGGER = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ BACKENDS = {'native': native, 'fft': fft, 'triton': triton}
 KEPT_BYTES = 256 << 20
 # 'autotune' measures what the model puts within this factor of the best.
 WORTH_MEASURING = 4.0
+# What is estimated faster than PyTorch's own way must be so by this share:
+# the estimates are off by as much, and its own way is never a loss.
+MARGIN = 0.12
 # Milliseconds that a call by way of the registered operators costs more:
 # without gradients, and with them.
 OVERHEAD = 0.04, 0.12
@@ -128,6 +131,7 @@ def explain(x: Tensor, weight: Tensor) -> Dict[str, str]:
         for 'auto' the algorithm of each direction with the time that the
         cost model gives it.
     """
+    check(x, weight, None)
     problem = Problem.of(x, weight, x.requires_grad, weight.requires_grad)
     answer = {}
     for name in BACKENDS:
@@ -138,6 +142,9 @@ def explain(x: Tensor, weight: Tensor) -> Dict[str, str]:
     parts = []
     for direction in cost.DIRECTIONS:
         algorithm = getattr(plan, direction)
+        if not _is_modelled(problem.device):
+            parts.append(f'{direction} by {algorithm}')
+            continue
         ms = cost.estimate(problem, direction, algorithm)
         parts.append(f'{direction} by {algorithm} (about {ms:.2g} ms)')
     answer['auto'] = ', '.join(parts)
@@ -162,14 +169,17 @@ def choose(problem: Problem, backend: str) -> Plan:
                 f'backend {backend!r} cannot run here: {reason}.'
             )
     if not _is_modelled(problem.device) and backend != 'fft':
-        return Plan(*_plain_names(problem), plain=True)
+        own = (_own(problem, direction) for direction in cost.DIRECTIONS)
+        return Plan(*own, plain=True)
     forward = _times(problem, 'forward', backend)
     grad_input = _times(problem, 'grad_input', backend)
     grad_weight = _times(problem, 'grad_weight', backend)
     fits = _spectra_bytes(problem) <= KEPT_BYTES
     if backend == 'auto' and not problem.grad_weight:
         # the kernel's transform is in the cache after the first call
-        forward['fft'] = cost.estimate(problem, 'forward', 'fft', kept=True)
+        forward['fft'] = (1 + MARGIN) * cost.estimate(
+            problem, 'forward', 'fft', kept=True
+        )
     best = None
     for f, f_ms in forward.items():
         for i, i_ms in grad_input.items():
@@ -203,10 +213,10 @@ def _is_modelled(device: str) -> bool:
     )
 
 
-def _plain_names(problem: Problem) -> Tuple[str, str, str]:
-    """The algorithms that PyTorch's own convolution is made of."""
-    layout = problem.layout
-    return f'direct_{layout}', *(2 * (f'transposed_{layout}',))
+def _own(problem: Problem, direction: str) -> str:
+    """The algorithm by which PyTorch's own convolution does a direction."""
+    form = 'direct' if direction == 'forward' else 'transposed'
+    return f'{form}_{problem.layout}'
 
 
 def _is_plain(problem: Problem, names: Tuple[str, str, str]) -> bool:
@@ -216,9 +226,9 @@ def _is_plain(problem: Problem, names: Tuple[str, str, str]) -> bool:
         return False
     used = True, problem.grad_input, problem.grad_weight
     return all(
-        name == own or not needed
-        for name, own, needed in zip(
-            names, _plain_names(problem), used, strict=True
+        name == _own(problem, direction) or not needed
+        for name, direction, needed in zip(
+            names, cost.DIRECTIONS, used, strict=True
         )
     )
 
@@ -234,13 +244,14 @@ def _times(problem: Problem, direction: str, backend: str) -> Dict[str, float]:
         return {names[0]: 0.0}
     times = {n: cost.estimate(problem, direction, n) for n in names}
     if backend != 'autotune':
-        return times
+        own = _own(problem, direction)
+        return {n: ms * (1 + MARGIN * (n != own)) for n, ms in times.items()}
     least = min(times.values())
-    return {
-        name: statistics.median(measure(problem, direction, name))
-        for name, ms in times.items()
-        if ms <= WORTH_MEASURING * least
-    }
+    return measure(
+        problem,
+        direction,
+        [n for n, ms in times.items() if ms <= WORTH_MEASURING * least],
+    )
 
 
 def _saved(problem: Problem, keep: bool, both: bool) -> float:

@@ -88,6 +88,42 @@ def test_explain_names_every_backend_and_the_choice():
     assert 'forward by' in answer['auto']
 
 
+def test_explain_where_nothing_is_measured():
+    x = torch.empty(1, 8, 64, 64, device='meta')
+    answer = explain(x, torch.empty(8, 1, 31, 31, device='meta'))
+    assert 'not on meta' in answer['fft']
+    assert answer['auto'].startswith('forward by direct_nchw')
+    with pytest.raises(ValueError, match='weight must have shape'):
+        explain(x, torch.empty(4, 1, 31, 31))
+
+
+@pytest.mark.parametrize('gain, plain', ((0.05, True), (0.2, False)))
+@pytest.mark.parametrize('last', (False, True))
+def test_a_small_gain_is_no_reason_to_leave_conv2d(
+    monkeypatch, last, gain, plain
+):
+    own = 'direct_nhwc' if last else 'direct_nchw'
+    monkeypatch.setattr(
+        cost,
+        'estimate',
+        lambda problem, direction, name, **state: (
+            10.0 if name == own else 10.0 * (1 - gain)
+        ),
+    )
+    dispatch.choose.cache_clear()
+    one = problem((1, 7, 40, 40), 15, channels_last=last)
+    assert dispatch.choose(one, 'auto').plain is plain
+    dispatch.choose.cache_clear()
+
+
+def test_each_instruction_set_has_its_own_table():
+    assert cost.machine('cuda') == 'cuda'
+    assert cost.machine('cpu', 'AVX512') == 'cpu AVX512'
+    assert cost.machine('cpu', 'DEFAULT') == 'cpu AVX2'
+    for name in ('cpu AVX2', 'cpu AVX512', 'cuda'):
+        assert 'float32/fft' in cost.COEFFICIENTS[name]
+
+
 def test_available_backends_and_report():
     assert available_backends('cpu')[:2] == ('native', 'fft')
     for name in ('native', 'fft', 'triton'):
@@ -129,9 +165,9 @@ def test_a_backend_that_cannot_run_says_why(monkeypatch):
 def test_autotune_measures_once_and_takes_the_fastest(monkeypatch):
     calls = []
 
-    def measure(problem, direction, algorithm):
-        calls.append((direction, algorithm))
-        return [1.0 if algorithm == 'transposed_nchw' else 2.0]
+    def measure(problem, direction, names):
+        calls.extend((direction, name) for name in names)
+        return {n: 1.0 if n == 'transposed_nchw' else 2.0 for n in names}
 
     monkeypatch.setattr(dispatch, 'measure', measure)
     monkeypatch.setattr(dispatch, 'WORTH_MEASURING', 1e9)
@@ -144,6 +180,14 @@ def test_autotune_measures_once_and_takes_the_fastest(monkeypatch):
     assert len(calls) == asked
     plan = dispatch.choose(Problem.of(x, weight), 'autotune')
     assert plan.forward == 'transposed_nchw'
+
+
+def test_measuring_draws_no_random_numbers_of_the_run():
+    x, weight = torch.ones(1, 3, 25, 25), torch.ones(3, 1, 17, 17)
+    state = torch.get_rng_state()
+    with torch.autocast('cpu', torch.bfloat16):
+        depthwise_conv2d(x, weight, autotune=True)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_auto_survives_a_kernel_that_fails(monkeypatch):

@@ -1,0 +1,87 @@
+"""Times of functions that are compared with each other."""
+
+import statistics
+import time
+from typing import Callable, Dict, Hashable
+
+import torch
+
+# Milliseconds below which a run on a CPU is preceded by one that is not
+# timed, and a run on a GPU is repeated until it takes as long.
+SHORT = {'cpu': 20.0, 'cuda': 1.0}
+
+
+def time_in_turn(
+    runs: Dict[Hashable, Callable[[], None]],
+    device: str,
+    seconds: float,
+    least: int = 1,
+    most: int = 9,
+    limit: float = float('inf'),
+    hopeless: float = float('inf'),
+) -> Dict[Hashable, float]:
+    """Median milliseconds of functions.
+
+    They run in turn, so that all see the same state of the machine. A slow
+    one takes part in fewer rounds.
+
+    Args:
+        runs: Functions by name.
+        device: Type of the device they run on; on a GPU events give the
+            time.
+        seconds: Time for each function.
+        least: Smallest number of rounds. Defaults to 1.
+        most: Largest number of rounds. Defaults to 9.
+        limit: What takes more milliseconds runs only once. Defaults to no
+            limit.
+        hopeless: What takes this many times the fastest runs only once.
+            Defaults to no limit.
+
+    Returns:
+        dict: Milliseconds by name.
+    """
+    if device == 'cuda':
+        # kernels compile, cuDNN searches
+        for run in runs.values():
+            run()
+    first = {name: _once(run, device) for name, run in runs.items()}
+    for name, ms in first.items():
+        if ms < SHORT['cpu']:
+            # the first of its kind on a CPU is slow: oneDNN compiles too
+            first[name] = _once(runs[name], device)
+    best = min(first.values())
+    times = {name: [] for name in runs}
+    rounds, repeats = {}, {}
+    for name, ms in first.items():
+        if ms > limit or ms > hopeless * best:
+            times[name].append(ms)
+            continue
+        rounds[name] = max(least, min(most, int(seconds / ms * 1e3)))
+        repeats[name] = 1
+        if device == 'cuda':
+            repeats[name] = max(1, min(20, int(SHORT[device] / ms)))
+    for i in range(max(rounds.values(), default=0)):
+        for name, count in rounds.items():
+            if i >= count:
+                continue
+            if device == 'cpu' and first[name] < SHORT[device]:
+                # no advantage for whoever follows a similar one
+                runs[name]()
+            times[name].append(_once(runs[name], device, repeats[name]))
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def _once(run: Callable[[], None], device: str, repeat: int = 1) -> float:
+    """Milliseconds of a run, the mean of several without a pause."""
+    if device == 'cuda':
+        begin = torch.cuda.Event(enable_timing=True)
+        end = torch.cuda.Event(enable_timing=True)
+        begin.record()
+        for _ in range(repeat):
+            run()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / repeat
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e3
