@@ -7,45 +7,59 @@ Needs PyTorch alone (and Triton on a GPU). Sections:
 
     targets  K >= 27 on maps of 32 to 128, batch 1 to 2 (CPU)
     grid     a sample of K 3 to 51, C 64 to 1024, maps 14 to 256, batch 1 to 8
+    network  RepLKNet-31B, deploy form, one 512x512 image (CPU; OpenMMLab)
     memory   peak memory of one forward, 1x128x256x512, K=31
+    compile  Triton's kernels, ahead and in parallel (GPU)
     check    every backend against nn.Conv2d in double (GPU)
     dense    dense-prediction shapes, 4 types (GPU)
     table1   24 layers, batch 64, 384 channels (GPU)
     tuned    dense shapes with autotuning, bf16 (GPU)
 
 Times are medians in milliseconds of one run: on a GPU by CUDA events. What
-takes seconds on a CPU (over 3 in 'targets', 0.2 in 'grid') runs once.
+takes over 3 seconds in 'targets', or in 'grid' 4 times as long as the
+fastest, runs once.
 """
 
 import argparse
+import copy
+import functools
 import json
+import multiprocessing
+import os
 import platform
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
 from mmrep.ops.backends import triton  # noqa: E402
-from mmrep.ops.dispatch import available_backends  # noqa: E402
+from mmrep.ops.benchmark import (  # noqa: E402
+    Clock,
+    ceilings,
+    check_one,
+    cuda_peak,
+    rates,
+    time_problem,
+)
+from mmrep.ops.dispatch import BACKENDS, available_backends  # noqa: E402
 
 # Sections by device, each with the share of the time after which it ends.
 SECTIONS = {
-    'cpu': {'memory': 0.1, 'targets': 0.6, 'grid': 1.0},
+    'cpu': {'memory': 0.05, 'targets': 0.4, 'network': 0.65, 'grid': 1.0},
     'cuda': {
         'memory': 0.05,
-        'check': 0.15,
-        'dense': 0.45,
-        'table1': 0.65,
-        'tuned': 0.85,
+        'compile': 0.22,
+        'check': 0.3,
+        'dense': 0.55,
+        'table1': 0.77,
+        'tuned': 0.9,
         'grid': 1.0,
     },
 }
@@ -75,117 +89,16 @@ TABLE1 = [
     for size in (16, 32, 64)
     for k in (3, 7, 13, 21, 31)
 ]
+GRID_KERNELS = (3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51)
+GRID_MAPS = (14, 16, 28, 32, 56, 64, 96, 128, 200, 256)
+TYPES = [
+    # type, TF32 allowed
+    (torch.bfloat16, True),
+    (torch.float16, True),
+    (torch.float32, True),
+    (torch.float32, False),
+]
 TUNED = [DENSE[0], DENSE[10], DENSE[2], TABLE1[-1], DENSE[3]]
-
-
-class Clock:
-    """Times functions on one device."""
-
-    def __init__(self, device, seconds, most):
-        self.device, self.seconds, self.most = device, seconds, most
-
-    def __call__(self, run):
-        """Median milliseconds of runs after a first one."""
-        return self.together({'run': run})['run']
-
-    def together(self, runs, limit=float('inf')):
-        """Medians of several functions, run in turn so that all see the
-        same machine. A slow one takes part in fewer rounds; one above
-        ``limit`` milliseconds is out of the race after its first run."""
-        times, rounds = {}, {}
-        for name, run in runs.items():
-            times[name] = [self.once(run)]
-            if times[name][0] > limit:
-                rounds[name] = 0
-                continue
-            ms = self.once(run)
-            times[name] = []
-            rounds[name] = max(3, min(self.most, int(self.seconds / ms * 1e3)))
-        for i in range(max(rounds.values())):
-            for name, run in runs.items():
-                if i >= rounds[name]:
-                    continue
-                if rounds[name] > 3:
-                    # no advantage for whoever follows a similar one
-                    run()
-                times[name].append(self.once(run))
-        return {name: statistics.median(t) for name, t in times.items()}
-
-    def once(self, run):
-        if self.device == 'cpu':
-            start = time.perf_counter()
-            run()
-            return (time.perf_counter() - start) * 1e3
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in '12')
-        begin.record()
-        run()
-        end.record()
-        end.synchronize()
-        return begin.elapsed_time(end)
-
-
-def layers(channels, kernel, device, dtype):
-    """What is compared: name to (layer, channels_last)."""
-    kwargs = {
-        'in_channels': channels,
-        'out_channels': channels,
-        'kernel_size': kernel,
-        'padding': (kernel[0] // 2, kernel[1] // 2),
-        'groups': channels,
-        'bias': False,
-        'device': device,
-        'dtype': dtype,
-    }
-    conv, auto = torch.nn.Conv2d(**kwargs), DepthwiseConv2d(**kwargs)
-    found = {
-        'conv': (conv, False),
-        'conv channels_last': (conv, True),
-        'auto': (auto, False),
-        'auto channels_last': (auto, True),
-    }
-    for name in available_backends(device, dtype):
-        found[name] = DepthwiseConv2d(**kwargs, backend=name), False
-    extension = published_extension()
-    if extension and dtype != torch.bfloat16 and device == 'cuda':
-        layer = extension(channels, max(kernel)).to(device, dtype)
-        found['extension'] = layer, False
-    return found
-
-
-def published_extension():
-    """The published implicit-GEMM layer, where it is installed."""
-    try:
-        from depthwise_conv2d_implicit_gemm import DepthWiseConv2dImplicitGEMM
-    except ImportError:
-        return None
-    return DepthWiseConv2dImplicitGEMM
-
-
-def time_problem(shape, kernel, dtype, clock, limit=float('inf')):
-    """Times of each method: {name: {'forward': ms, 'both': ms}}."""
-    device = clock.device
-    x = torch.randn(shape, device=device, dtype=dtype)
-    grad = torch.randn(shape, device=device, dtype=dtype)
-    forward, both = {}, {}
-    found = layers(shape[1], kernel, device, dtype)
-    for name, (layer, last) in found.items():
-        layout = torch.channels_last if last else torch.contiguous_format
-        input_ = x.detach().to(memory_format=layout).requires_grad_()
-        g = grad.to(memory_format=layout)
-
-        def run_forward(layer=layer, x=input_):
-            with torch.no_grad():
-                layer(x)
-
-        def run_both(layer=layer, x=input_, g=g):
-            torch.autograd.grad(layer(x), (x, layer.weight), g)
-
-        forward[name], both[name] = run_forward, run_both
-    forward = clock.together(forward, limit)
-    both = clock.together(both, limit)
-    return {
-        name: {'forward': forward[name], 'both': both[name]} for name in found
-    }
 
 
 def run_targets(clock, args):
@@ -214,20 +127,20 @@ def run_targets(clock, args):
 
 def run_grid(clock, args):
     """Does 'auto' take the best backend, and is it never the slower one."""
-    rng = random.Random(1)
+    rng = random.Random(args.seed)
     result = []
-    most = 4e6 if clock.device == 'cpu' else 6e7
     while time.perf_counter() < args.end:
-        n, c = (
-            rng.choice((1, 1, 2, 4, 8)),
-            rng.choice((64, 128, 256, 512, 1024)),
-        )
-        size = rng.choice((14, 16, 28, 32, 56, 64, 96, 128, 200, 256))
-        k = rng.choice((3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51))
-        if n * c * size * size > most:
-            continue
+        # the map and the kernel are kept, or large ones would be rare
+        size, k = rng.choice(GRID_MAPS), rng.choice(GRID_KERNELS)
+        n = c = 1024
+        while (
+            n * c * size * size > args.elements
+            or n * c * (size * k) ** 2 > args.macs
+        ):
+            n = rng.choice((1, 1, 2, 4, 8))
+            c = rng.choice((64, 128, 256, 512, 1024))
         shape = (n, c, size, size)
-        rows = time_problem(shape, (k, k), torch.float32, clock, limit=200)
+        rows = time_problem(shape, (k, k), torch.float32, clock, hopeless=4)
         result.append({'shape': shape, 'kernel': k, 'times': rows})
         show(result[-1])
     return {'rows': result, 'summary': summarise(result)}
@@ -237,28 +150,25 @@ def summarise(rows):
     """How often auto is near the best backend, and its worst ratios."""
     summary = {}
     for way in ('forward', 'both'):
-        near, against = [], []
-        for row in rows:
-            times = row['times']
-            auto = times['auto'][way]
-            best = min(
-                t[way]
-                for n, t in times.items()
-                if n in ('native', 'fft', 'triton')
-            )
-            near.append(auto / best)
-            against.append(auto / times['conv'][way])
+        times = [
+            {name: t[way] for name, t in row['times'].items()} for row in rows
+        ]
+        near = [
+            t['auto'] / min(t[n] for n in t if n in BACKENDS) for t in times
+        ]
         summary[way] = {
             'shapes': len(near),
             'within 10 % of the best backend': sum(r <= 1.1 for r in near)
             / len(near),
             'worst against the best backend': max(near),
-            'slower than nn.Conv2d by over 10 %': sum(
-                r > 1.1 for r in against
-            ),
-            'worst against nn.Conv2d': max(against),
         }
-        print(f'{way}: {summary[way]}')
+        for end in ('', ' channels_last'):
+            against = [t['auto' + end] / t['conv' + end] for t in times]
+            summary[way][f'against nn.Conv2d{end}'] = {
+                'slower by over 10 %': sum(r > 1.1 for r in against),
+                'worst': max(against),
+            }
+        print(f'{way}: {json.dumps(summary[way], indent=1)}')
     return summary
 
 
@@ -266,10 +176,12 @@ def run_memory(clock, args):
     """Peak of a forward over what was there before, by the input's size."""
     shape, k = (1, 128, 256, 512), 31
     if clock.device == 'cuda':
-        return {
+        result = {
             name: cuda_peak(shape, k, name)
-            for name in available_backends('cuda')
+            for name in ('auto', *available_backends('cuda'))
         }
+        print(f'memory, times the input: {result}')
+        return result
     result = {}
     for name in ('auto', 'fft', 'native'):
         code = (
@@ -301,16 +213,44 @@ def cpu_peak(shape, k, name):
     print((after - before) * 1024 / (x.numel() * 4))
 
 
-def cuda_peak(shape, k, name):
-    """The peak of one forward on the GPU, in sizes of its input."""
-    x = torch.randn(shape, device='cuda')
-    weight = torch.randn(shape[1], 1, k, k, device='cuda')
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+def run_network(clock, args):
+    """RepLKNet-31B in deploy form on one 512x512 image, by layout."""
+    try:
+        from mmrep.deploy import fuse_conv_bn
+        from mmrep.models import RepLKNet
+    except ImportError as error:
+        print(f'network left out, it needs OpenMMLab: {error}')
+        return None
+    authors = RepLKNet('31B').eval()
+    authors.switch_to_deploy()
+    fused = fuse_conv_bn(copy.deepcopy(authors))
+    x = torch.randn(1, 3, 512, 512)
     with torch.no_grad():
-        depthwise_conv2d(x, weight, backend=name)
-    peak = torch.cuda.max_memory_allocated() - before
-    return peak / (x.numel() * 4)
+        want = fused(x)
+    runs = {}
+    for name, source, conv2d, last in (
+        ("the authors' form", authors, True, False),
+        ('nn.Conv2d, BN folded', fused, True, False),
+        ('nn.Conv2d, BN folded, channels_last', fused, True, True),
+        ('mmrep', fused, False, False),
+        ('mmrep, channels_last', fused, False, True),
+    ):
+        model, image = copy.deepcopy(source), x
+        if conv2d:
+            for layer in model.modules():
+                if isinstance(layer, DepthwiseConv2d):
+                    layer.__class__ = torch.nn.Conv2d
+        if last:
+            model = model.to(memory_format=torch.channels_last)
+            image = x.to(memory_format=torch.channels_last)
+        runs[name] = torch.no_grad()(functools.partial(model, image))
+        for a, b in zip(runs[name](), want, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    times = clock.together(runs)
+    for name, ms in times.items():
+        ratio = times["the authors' form"] / ms
+        print(f'RepLKNet-31B, {name}: {ms:.0f} ms, {ratio:.1f}x')
+    return times
 
 
 def run_check(clock, args):
@@ -333,8 +273,16 @@ def run_check(clock, args):
             for name in available_backends(clock.device, dtype):
                 if name == 'native':
                     continue
-                errors = check_one(shape, kernel, dtype, name, clock.device)
-                good = max(errors) <= tolerance[dtype]
+                try:
+                    errors = check_one(
+                        shape, kernel, dtype, name, clock.device
+                    )
+                except Exception as error:
+                    errors = [reason_of(error)]
+                good = all(
+                    not isinstance(e, str) and e <= tolerance[dtype]
+                    for e in errors
+                )
                 result.append(
                     {
                         'shape': shape,
@@ -351,25 +299,6 @@ def run_check(clock, args):
     return result
 
 
-def check_one(shape, kernel, dtype, name, device):
-    """Relative errors (norms) of the output and both gradients."""
-    x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
-    weight = torch.randn(
-        shape[1], 1, *kernel, device=device, dtype=dtype, requires_grad=True
-    )
-    grad = torch.randn(shape, device=device, dtype=dtype)
-    out = depthwise_conv2d(x, weight, backend=name)
-    got = (out, *torch.autograd.grad(out, (x, weight), grad))
-    exact = [t.detach().double().requires_grad_() for t in (x, weight)]
-    padding = kernel[0] // 2, kernel[1] // 2
-    want = F.conv2d(*exact, padding=padding, groups=shape[1])
-    want = (want, *torch.autograd.grad(want, exact, grad.double()))
-    return [
-        ((a.double() - b).norm() / b.norm()).item()
-        for a, b in zip(got, want, strict=True)
-    ]
-
-
 def run_dense(clock, args):
     """Dense-prediction shapes in four arithmetics."""
     return run_typed(clock, args, DENSE)
@@ -381,21 +310,16 @@ def run_table1(clock, args):
 
 
 def run_typed(clock, args, shapes):
-    torch.backends.cudnn.benchmark = True
     result = []
-    for dtype, tf32 in (
-        (torch.bfloat16, True),
-        (torch.float16, True),
-        (torch.float32, True),
-        (torch.float32, False),
-    ):
-        torch.backends.cudnn.allow_tf32 = tf32
-        torch.backends.cuda.matmul.allow_tf32 = tf32
+    for dtype, tf32 in TYPES:
+        allow_tf32(tf32)
         peak, bandwidth = ceilings(dtype, clock)
         for *shape, k in shapes:
             if time.perf_counter() > args.end:
-                break
-            rows = time_problem(shape, (k, k), dtype, clock)
+                print(f'no time left for {shape}, K={k}, {dtype}')
+                continue
+            rows = time_problem(shape, (k, k), dtype, clock, limit=300)
+            bounds = shape, k, dtype, peak, bandwidth
             result.append(
                 {
                     'shape': shape,
@@ -403,19 +327,129 @@ def run_typed(clock, args, shapes):
                     'dtype': str(dtype),
                     'tf32': tf32,
                     'times': rows,
-                    'triton': rates(
-                        rows['triton']['forward'],
-                        shape,
-                        k,
-                        dtype,
-                        peak,
-                        bandwidth,
-                    ),
+                    # both gradients are as much work as a forward each
+                    'rates': {
+                        name: {
+                            'forward': rates(ms['forward'], *bounds),
+                            'both': rates(ms['both'] / 3, *bounds),
+                        }
+                        for name, ms in rows.items()
+                    },
                 }
             )
             show(result[-1])
-    torch.backends.cudnn.allow_tf32 = True
+        compare(
+            [
+                r
+                for r in result
+                if (r['dtype'], r['tf32']) == (str(dtype), tf32)
+            ]
+        )
+    allow_tf32(True)
     return result
+
+
+def allow_tf32(allowed):
+    """Set TF32 for convolutions and for matrix products."""
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def compare(rows):
+    """Print how many times faster auto is, at worst and at K >= 27."""
+    for way in ('forward', 'both'):
+        against = {'nn.Conv2d': [], 'the extension': []}
+        shares = []
+        for row in rows:
+            times = {name: t[way] for name, t in row['times'].items()}
+            known = [t for n, t in times.items() if n.startswith('conv')]
+            if 'auto' not in times or not known:
+                continue
+            large = row['kernel'] >= 27
+            ratio = min(known) / times['auto']
+            against['nn.Conv2d'].append((ratio, large))
+            if 'extension' in times:
+                ratio = times['extension'] / times['auto']
+                against['the extension'].append((ratio, large))
+            if 'triton' in times and large:
+                rate = row['rates']['triton'][way]
+                shares.append(rate['of the Toeplitz bound'])
+        for name, ratios in against.items():
+            if ratios:
+                most = [f'{r:.1f}x' for r, large in ratios if large]
+                print(
+                    f'{rows[0]["dtype"]}, {way}, auto against {name} (better '
+                    f'layout): worst {min(ratios)[0]:.2f}x, K >= 27: {most}'
+                )
+        if shares:
+            text = ', '.join(f'{share:.0%}' for share in shares)
+            print(f'share of the Toeplitz bound at K >= 27: {text}')
+
+
+def run_compile(clock, args):
+    """Compile what the later sections run, in several processes."""
+    jobs = [
+        (shape, k, dtype, tf32, False)
+        for dtype, tf32 in TYPES
+        for *shape, k in DENSE + TABLE1
+    ]
+    for *shape, k in TUNED:
+        jobs.append((shape, k, torch.bfloat16, True, True))
+    start = time.perf_counter()
+    context = multiprocessing.get_context('spawn')
+    done = 0
+    with context.Pool(min(12, os.cpu_count())) as pool:
+        results = pool.imap_unordered(compile_one, jobs)
+        try:
+            for _ in jobs:
+                error = results.next(max(0.1, args.end - time.perf_counter()))
+                done += 1
+                if error:
+                    print(f'does not compile: {error}')
+        except multiprocessing.TimeoutError:
+            print('no time left to compile')
+    seconds = time.perf_counter() - start
+    print(f'{done} of {len(jobs)} compiled in {seconds:.0f} s')
+    return {'jobs': len(jobs), 'done': done, 'seconds': seconds}
+
+
+def compile_one(job, device='cuda'):
+    """Run the Triton kernels of one problem; returns what went wrong."""
+    shape, k, dtype, tf32, every = job
+    allow_tf32(tf32)
+    errors = []
+
+    def attempt(run, *args):
+        try:
+            return run(*args)
+        except Exception as error:
+            # what fails here also fails, and is reported, where it is timed
+            errors.append(f'{shape}, K={k}, {dtype}: {reason_of(error)}')
+
+    def tensors():
+        x = torch.randn(shape, device=device, dtype=dtype)
+        return x, x.new_empty(shape[1], 1, k, k).normal_()
+
+    made = attempt(tensors)
+    for kind, call in triton_calls(*made).items() if made else ():
+        problem = triton.Problem.of(*made)
+        configs = triton.candidates(problem, kind) if every else [None]
+        for config in configs:
+            attempt(call, config)
+    return '; '.join(errors)
+
+
+def reason_of(error):
+    """First line of an exception."""
+    return f'{type(error).__name__}: {error}'.splitlines()[0]
+
+
+def triton_calls(x, weight):
+    """The kernels by kind, as functions of a configuration."""
+    return {
+        'forward': lambda config: triton.forward(x, weight, config=config),
+        'grad_weight': lambda config: triton.grad_weight(x, x, weight, config),
+    }
 
 
 def run_tuned(clock, args):
@@ -427,61 +461,30 @@ def run_tuned(clock, args):
         if time.perf_counter() > args.end:
             break
         x = torch.randn(shape, device=clock.device, dtype=dtype)
-        weight = torch.randn(
-            shape[1], 1, k, k, device=clock.device, dtype=dtype
-        )
-        calls = {
-            'forward': lambda c, x=x, w=weight: triton.forward(x, w, config=c),
-            'grad_weight': lambda c, x=x, w=weight: triton.grad_weight(
-                x, x, w, c
-            ),
-        }
+        weight = x.new_empty(shape[1], 1, k, k).normal_()
         problem = triton.Problem.of(x, weight)
         row = {'shape': shape, 'kernel': k}
-        for kind, call in calls.items():
+        for kind, call in triton_calls(x, weight).items():
             times = {}
-            for config in triton.candidates(problem, kind):
+            default, *others = triton.candidates(problem, kind)
+            for config in (default, *others):
                 try:
-                    times[config] = clock(lambda c=config, call=call: call(c))
-                except triton.failures() as error:
-                    reason = str(error).splitlines()[0]
-                    print(f'{config} does not run: {reason}')
+                    times[config] = clock(functools.partial(call, config))
+                except Exception as error:
+                    print(f'{config} does not run: {reason_of(error)}')
+            if not times:
+                continue
             best = min(times, key=times.get)
             row[kind] = {
                 'ms': times[best],
                 'config': best._asdict(),
-                'default ms': next(iter(times.values())),
+                'default ms': times.get(default),
                 'all': [[*c, ms] for c, ms in times.items()],
                 **rates(times[best], shape, k, dtype, peak, bandwidth),
             }
             print(shape, k, kind, best, f'{times[best]:.3f} ms')
         result.append(row)
     return result
-
-
-def ceilings(dtype, clock):
-    """Measured FLOP/s of a matrix product and bytes/s of a copy."""
-    size, room = (8192, 1 << 30) if clock.device == 'cuda' else (64, 1 << 16)
-    a, b = (
-        torch.randn(size, size, device=clock.device, dtype=dtype) for _ in '12'
-    )
-    big = torch.ones(room, device=clock.device, dtype=torch.uint8)
-    matrix = 2 * size**3 / (clock(lambda: a @ b) / 1e3)
-    copy = 2 * room / (clock(lambda: big.clone()) / 1e3)
-    return matrix, copy
-
-
-def rates(ms, shape, k, dtype, peak, bandwidth):
-    """Useful TFLOP/s and the shares of the Toeplitz and memory bounds."""
-    elements = shape[0] * shape[1] * shape[2] * shape[3]
-    width = -(-(16 + k - 1) // 16) * 16
-    toeplitz = 2 * elements * k * width / peak * 1e3
-    memory = 2 * elements * dtype.itemsize / bandwidth * 1e3
-    return {
-        'useful TFLOP/s': 2 * elements * k * k / ms / 1e9,
-        'of the Toeplitz bound': toeplitz / ms,
-        'of the memory bound': memory / ms,
-    }
 
 
 def show(row):
@@ -527,7 +530,13 @@ def main():
     parser.add_argument('--sections', nargs='+')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/op'))
     parser.add_argument('--seconds', type=float, default=440)
+    parser.add_argument('--seed', type=int, default=1, help='of the grid')
+    parser.add_argument('--elements', type=float, help='most, in the grid')
     args = parser.parse_args()
+    if args.elements is None:
+        args.elements = 17e6 if args.device == 'cpu' else 6e7
+    # a plain convolution on a CPU falls to 2 GFLOP/s
+    args.macs = 5e9 if args.device == 'cpu' else 1e12
     sections = args.sections or SECTIONS[args.device]
     unknown = set(sections) - set(SECTIONS[args.device])
     if unknown:
@@ -540,6 +549,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     few = args.device == 'cuda'
     clock = Clock(args.device, 0.06 if few else 0.4, 30 if few else 25)
+    torch.backends.cudnn.benchmark = True
     facts = describe(args.device)
     start = time.perf_counter()
     failed = []
@@ -550,8 +560,10 @@ def main():
             result = globals()[f'run_{section}'](clock, args)
         except Exception as error:
             # the other sections are worth having
-            print(f'{section} failed: {type(error).__name__}: {error}')
+            print(f'{section} failed: {reason_of(error)}')
             failed.append(section)
+            continue
+        if result is None:
             continue
         path = args.out / f'op_{section}_{args.device}.json'
         draft = path.with_suffix('.tmp')

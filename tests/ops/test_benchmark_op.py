@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmrep.ops import benchmark, timing
 from mmrep.ops.backends import triton
 
 TOOL = Path(__file__).parents[2] / 'tools/benchmark_op.py'
@@ -19,33 +20,73 @@ def tool():
     return runpy.run_path(str(TOOL))
 
 
-@pytest.fixture
-def clock(tool):
-    return tool['Clock']('cpu', 0.001, 3)
+CLOCK = benchmark.Clock('cpu', 0.001, 3)
+ARGS = argparse.Namespace(
+    end=time.perf_counter() + 1e6, seed=0, elements=1e4, macs=1e6
+)
 
 
-ARGS = argparse.Namespace(end=time.perf_counter() + 1e6)
-
-
-def test_one_shape_by_every_method(tool, clock):
-    rows = tool['time_problem']((1, 3, 9, 9), (5, 5), torch.float32, clock)
+def test_one_shape_by_every_method(tool):
+    rows = benchmark.time_problem((1, 3, 9, 9), (5, 5), torch.float32, CLOCK)
     assert {'conv', 'conv channels_last', 'auto', 'fft'} <= set(rows)
     assert all(r['forward'] > 0 and r['both'] > 0 for r in rows.values())
     row = {'shape': (1, 3, 9, 9), 'kernel': 5, 'times': rows}
     summary = tool['summarise']([row])
     assert summary['forward']['shapes'] == 1
+    ratio = rows['auto']['both'] / rows['conv']['both']
+    assert summary['both']['against nn.Conv2d']['worst'] == ratio
+
+
+def test_slow_functions_run_less_often():
+    calls = dict.fromkeys('abc', 0)
+
+    def run(name, seconds):
+        calls[name] += 1
+        time.sleep(seconds)
+
+    times = timing.time_in_turn(
+        {
+            'a': lambda: run('a', 0.001),
+            'b': lambda: run('b', 0.03),
+            'c': lambda: run('c', 0.1),
+        },
+        'cpu',
+        0.1,
+        limit=80,
+    )
+    # a has two runs, then 9 rounds of two each; b as many as fit in 0.1 s
+    assert calls == {'a': 20, 'b': 4, 'c': 1}
+    assert 1 <= times['a'] < 30 <= times['b'] < 100 <= times['c']
 
 
 @pytest.mark.skipif(REASON is not None, reason=f'Triton: {REASON}')
-def test_sections_of_a_gpu(tool, clock):
-    result = tool['run_typed'](clock, ARGS, [(1, 2, 9, 9, 5)])
+def test_sections_of_a_gpu(tool, capsys):
+    result = tool['run_typed'](CLOCK, ARGS, [(1, 1, 5, 5, 27)])
     assert len(result) == 4
-    assert result[0]['triton']['useful TFLOP/s'] > 0
+    rates = result[0]['rates']['triton']
+    assert rates['forward']['useful TFLOP/s'] > 0
+    assert rates['both']['of the Toeplitz bound'] > 0
+    printed = capsys.readouterr().out
+    assert 'auto against nn.Conv2d' in printed
+    assert 'share of the Toeplitz bound' in printed
     names = tool['run_tuned'].__globals__
     names['TUNED'] = [(1, 1, 17, 17, 7)]
-    (row,) = tool['run_tuned'](clock, ARGS)
+    (row,) = tool['run_tuned'](CLOCK, ARGS)
     assert row['forward']['ms'] <= row['forward']['default ms']
-    errors = tool['check_one'](
+    errors = benchmark.check_one(
         (1, 2, 9, 9), (5, 5), torch.float32, 'triton', 'cpu'
     )
     assert max(errors) < 1e-5
+
+
+@pytest.mark.skipif(REASON is not None, reason=f'Triton: {REASON}')
+def test_what_does_not_compile_is_reported(tool, monkeypatch):
+    job = [1, 1, 17, 17], 7, torch.bfloat16, True, True
+    assert tool['compile_one'](job, 'cpu') == ''
+    job = [1, 1, 17, 17], 7, torch.float32, True, False
+
+    def fails(*args):
+        raise RuntimeError('out of shared memory')
+
+    monkeypatch.setattr(triton, 'grad_weight', fails)
+    assert 'out of shared memory' in tool['compile_one'](job, 'cpu')

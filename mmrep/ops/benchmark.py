@@ -1,0 +1,230 @@
+"""Time the operator beside nn.Conv2d; tools/benchmark_op.py prints it."""
+
+import logging
+from typing import Callable, Dict, List, Optional, Tuple, Type
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .dispatch import available_backends
+from .functional import depthwise_conv2d
+from .module import DepthwiseConv2d
+from .timing import time_in_turn
+
+LOGGER = logging.getLogger(__name__)
+# Milliseconds by method, then by 'forward' and 'both' (forward + backward).
+Times = Dict[str, Dict[str, float]]
+
+
+class Clock:
+    """Times functions on one device.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+        seconds: Time for each function.
+        most: Largest number of runs.
+    """
+
+    def __init__(self, device: str, seconds: float, most: int) -> None:
+        self.device, self.seconds, self.most = device, seconds, most
+
+    def __call__(self, run: Callable[[], None]) -> float:
+        """Median milliseconds of a function."""
+        return self.together({'run': run})['run']
+
+    def together(
+        self,
+        runs: Dict[str, Callable[[], None]],
+        **bounds: float,
+    ) -> Dict[str, float]:
+        """Medians of functions that run in turn; see time_in_turn()."""
+        return time_in_turn(
+            runs, self.device, self.seconds, 3, self.most, **bounds
+        )
+
+
+def layers(
+    channels: int, kernel: Tuple[int, int], device: str, dtype: torch.dtype
+) -> Dict[str, Tuple[nn.Module, bool]]:
+    """What is compared: name to (layer, channels_last)."""
+    kwargs = {
+        'in_channels': channels,
+        'out_channels': channels,
+        'kernel_size': kernel,
+        'padding': (kernel[0] // 2, kernel[1] // 2),
+        'groups': channels,
+        'bias': False,
+        'device': device,
+        'dtype': dtype,
+    }
+    conv, auto = nn.Conv2d(**kwargs), DepthwiseConv2d(**kwargs)
+    found = {
+        'conv': (conv, False),
+        'conv channels_last': (conv, True),
+        'auto': (auto, False),
+        'auto channels_last': (auto, True),
+    }
+    for name in available_backends(device, dtype):
+        found[name] = DepthwiseConv2d(**kwargs, backend=name), False
+    extension = published_extension()
+    if extension and dtype != torch.bfloat16 and device == 'cuda':
+        layer = extension(channels, max(kernel)).to(device, dtype)
+        found['extension'] = layer, False
+    return found
+
+
+def published_extension() -> Optional[Type[nn.Module]]:
+    """The published implicit-GEMM layer, where it is installed."""
+    try:
+        from depthwise_conv2d_implicit_gemm import DepthWiseConv2dImplicitGEMM
+    except (ImportError, OSError):
+        return None
+    return DepthWiseConv2dImplicitGEMM
+
+
+def time_problem(
+    shape: Tuple[int, int, int, int],
+    kernel: Tuple[int, int],
+    dtype: torch.dtype,
+    clock: Clock,
+    **bounds: float,
+) -> Times:
+    """Time every method on random tensors.
+
+    Args:
+        shape: (N, C, H, W) of the input.
+        kernel: (Kh, Kw).
+        dtype: Type of the tensors.
+        clock: Times them.
+        **bounds: ``limit`` or ``hopeless`` of time_in_turn().
+
+    Returns:
+        dict[str, dict[str, float]]: Milliseconds of 'forward' and 'both' by
+        method. On a GPU one that fails is left out, with a warning.
+    """
+    device = clock.device
+    x = torch.randn(shape, device=device, dtype=dtype)
+    grad = torch.randn(shape, device=device, dtype=dtype)
+    forward, both = {}, {}
+    for name, (layer, last) in layers(shape[1], kernel, device, dtype).items():
+        layout = torch.channels_last if last else torch.contiguous_format
+        input_ = x.detach().to(memory_format=layout).requires_grad_()
+        g = grad.to(memory_format=layout)
+
+        def run_forward(layer=layer, x=input_):
+            with torch.no_grad():
+                layer(x)
+
+        def run_both(layer=layer, x=input_, g=g):
+            torch.autograd.grad(layer(x), (x, layer.weight), g)
+
+        if device == 'cuda':
+            # one method that fails must not take the others with it
+            try:
+                run_forward()
+                run_both()
+                torch.cuda.synchronize()
+            except Exception as error:
+                reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+                LOGGER.warning(
+                    '%s fails on %s, K=%s: %s', name, shape, kernel, reason
+                )
+                continue
+        forward[name], both[name] = run_forward, run_both
+    forward = clock.together(forward, **bounds)
+    both = clock.together(both, **bounds)
+    return {
+        name: {'forward': forward[name], 'both': both[name]}
+        for name in forward
+    }
+
+
+def ceilings(dtype: torch.dtype, clock: Clock) -> Tuple[float, float]:
+    """Measured FLOP/s of a matrix product and bytes/s of a copy."""
+    size, room = (8192, 1 << 30) if clock.device == 'cuda' else (64, 1 << 16)
+    a, b = (
+        torch.randn(size, size, device=clock.device, dtype=dtype) for _ in '12'
+    )
+    big = torch.ones(room, device=clock.device, dtype=torch.uint8)
+    matrix = 2 * size**3 / (clock(lambda: a @ b) / 1e3)
+    copy = 2 * room / (clock(lambda: big.clone()) / 1e3)
+    return matrix, copy
+
+
+def rates(
+    ms: float,
+    shape: Tuple[int, int, int, int],
+    k: int,
+    dtype: torch.dtype,
+    peak: float,
+    bandwidth: float,
+) -> Dict[str, float]:
+    """Useful TFLOP/s and the shares of the Toeplitz and memory bounds.
+
+    Args:
+        ms: Time of a forward or of one gradient.
+        shape: (N, C, H, W) of the input.
+        k: Width and height of the kernel.
+        dtype: Type of the tensors.
+        peak: FLOP/s of a matrix product.
+        bandwidth: Bytes/s of a copy.
+    """
+    elements = shape[0] * shape[1] * shape[2] * shape[3]
+    width = -(-(16 + k - 1) // 16) * 16
+    toeplitz = 2 * elements * k * width / peak * 1e3
+    memory = 2 * elements * dtype.itemsize / bandwidth * 1e3
+    return {
+        'useful TFLOP/s': 2 * elements * k * k / ms / 1e9,
+        'of the Toeplitz bound': toeplitz / ms,
+        'of the memory bound': memory / ms,
+    }
+
+
+def check_one(
+    shape: Tuple[int, int, int, int],
+    kernel: Tuple[int, int],
+    dtype: torch.dtype,
+    name: str,
+    device: str,
+) -> List[float]:
+    """Relative errors of a backend against F.conv2d in double.
+
+    Args:
+        shape: (N, C, H, W) of the input.
+        kernel: (Kh, Kw).
+        dtype: Type of the tensors.
+        name: Name of the backend.
+        device: 'cpu' or 'cuda'.
+
+    Returns:
+        list[float]: Norms of the errors of the output, the input gradient
+        and the weight gradient over those of the exact ones.
+    """
+    x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
+    weight = torch.randn(
+        shape[1], 1, *kernel, device=device, dtype=dtype, requires_grad=True
+    )
+    grad = torch.randn(shape, device=device, dtype=dtype)
+    out = depthwise_conv2d(x, weight, backend=name)
+    got = (out, *torch.autograd.grad(out, (x, weight), grad))
+    exact = [t.detach().double().requires_grad_() for t in (x, weight)]
+    padding = kernel[0] // 2, kernel[1] // 2
+    want = F.conv2d(*exact, padding=padding, groups=shape[1])
+    want = (want, *torch.autograd.grad(want, exact, grad.double()))
+    return [
+        ((a.double() - b).norm() / b.norm()).item()
+        for a, b in zip(got, want, strict=True)
+    ]
+
+
+def cuda_peak(shape: Tuple[int, int, int, int], k: int, name: str) -> float:
+    """The peak of one forward on the GPU, in sizes of its input."""
+    x = torch.randn(shape, device='cuda')
+    weight = torch.randn(shape[1], 1, k, k, device='cuda')
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    with torch.no_grad():
+        depthwise_conv2d(x, weight, backend=name)
+    peak = torch.cuda.max_memory_allocated() - before
+    return peak / (x.numel() * 4)
