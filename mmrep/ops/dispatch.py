@@ -26,7 +26,7 @@ WORTH_MEASURING = 4.0
 MARGIN = 0.12
 # Milliseconds that a call by way of the registered operators costs more:
 # without gradients, and with them.
-OVERHEAD = 0.04, 0.12
+OVERHEAD = 0.04, 0.25
 
 _requested: ContextVar[str] = ContextVar('mmrep_ops_backend', default='auto')
 

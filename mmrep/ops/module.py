@@ -10,8 +10,12 @@ from .dispatch import check_backend, resolve
 from .functional import depthwise_conv2d
 from .problem import DTYPES
 
-# Taps of a kernel too small for a choice: PyTorch's own is always taken.
+# Taps of a kernel too small for a choice: PyTorch's own is always taken. So
+# it is where a choice would cost a tenth of the time: with a kernel that no
+# PyTorch is slow at, up to so many multiplications.
 SMALL = 9
+SMALL_WIDTH = 9
+SMALL_WORK = 2.5e6
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -50,10 +54,15 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) to (N, C', H', W')."""
         kernel_h, kernel_w = self.kernel_size
-        if (
-            kernel_h * kernel_w <= SMALL
-            and resolve(self.backend, self.autotune) == 'auto'
-        ):
+        taps = kernel_h * kernel_w
+        small = taps <= SMALL or (
+            kernel_h <= SMALL_WIDTH
+            and kernel_w <= SMALL_WIDTH
+            and not torch.compiler.is_compiling()
+            and isinstance(x, Tensor)
+            and x.numel() * taps <= SMALL_WORK
+        )
+        if small and resolve(self.backend, self.autotune) == 'auto':
             return super().forward(x)
         if is_eligible(self):
             return _convolve(

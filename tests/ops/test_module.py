@@ -11,6 +11,7 @@ from mmrep.ops import (
     DepthwiseConv2d,
     convert_depthwise,
     depthwise_conv2d,
+    module,
     use_backend,
 )
 
@@ -120,10 +121,23 @@ def test_training_step_equals_that_of_conv2d():
 
 
 def test_module_and_function_agree():
-    layer = DepthwiseConv2d(3, 3, 9, padding=4, groups=3)
+    layer = DepthwiseConv2d(3, 3, 13, padding=6, groups=3)
     x = torch.randn(1, 3, 20, 20)
     want = depthwise_conv2d(x, layer.weight, layer.bias)
     assert torch.equal(layer(x), want)
+
+
+def test_small_work_makes_no_choice(monkeypatch):
+    def refused(*args, **kwargs):
+        raise AssertionError('a choice was made')
+
+    monkeypatch.setattr(module, 'depthwise_conv2d', refused)
+    layer = DepthwiseConv2d(64, 64, 9, padding=4, groups=64)
+    assert layer(torch.zeros(1, 64, 14, 14)).shape == (1, 64, 14, 14)
+    for size, backend in ((32, 'auto'), (14, 'fft')):
+        with use_backend(backend):
+            with pytest.raises(AssertionError, match='a choice'):
+                layer(torch.zeros(1, 64, size, size))
 
 
 def test_small_kernels_still_obey_a_named_backend():
