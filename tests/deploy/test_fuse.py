@@ -73,6 +73,27 @@ def test_segmentor(tiny_arch, randomise_norms):
     torch.testing.assert_close(model(x), expected, rtol=1e-11, atol=1e-11)
 
 
+def test_only_what_a_conv_made_is_overwritten():
+    model = nn.Sequential(
+        nn.Identity(),
+        nn.ReLU(),
+        nn.Conv2d(2, 2, 1),
+        nn.BatchNorm2d(2),
+        nn.ReLU(),
+        nn.ReLU(),
+    ).eval()
+    x = torch.randn(1, 2, 4, 4)
+    before, want = x.clone(), model(x)
+    fuse_conv_bn(model)
+    assert [m.inplace for m in model if isinstance(m, nn.ReLU)] == [
+        False,
+        True,
+        False,
+    ]
+    torch.testing.assert_close(model(x), want)
+    assert torch.equal(x, before)
+
+
 def test_norm_before_conv_is_left_alone(randomise_norms):
     module = ConvModule(
         4,
