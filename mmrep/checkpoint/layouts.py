@@ -47,7 +47,7 @@ class Released:
     deploy: bool = False
 
 
-def replknet_downstream(state: State) -> Optional[Released]:
+def downstream(state: State) -> Optional[Released]:
     """Segmentors and detectors of MMSegmentation and MMDetection, any version.
 
     Parts have their model's names. The norms under ``stages.*.norm`` are
@@ -56,13 +56,13 @@ def replknet_downstream(state: State) -> Optional[Released]:
     if not any(key.startswith(_DOWNSTREAM_PARTS) for key in state):
         return None
     backbone = _below(state, 'backbone.')
-    if not _is_replknet(backbone):
+    if not (_is_replknet(backbone) or _is_unireplknet(backbone)):
         return None
     return Released(
         'segmentor or detector',
         backbone,
         heads={k: v for k, v in state.items() if not _in_backbone(k)},
-        deploy=_is_merged_replknet(backbone),
+        deploy=_is_merged(backbone),
     )
 
 
@@ -79,9 +79,7 @@ def replknet_mmpretrain(state: State) -> Optional[Released]:
         not key.startswith('head.fc.') for key in others
     ):
         return None
-    released = Released(
-        'MMPretrain', backbone, deploy=_is_merged_replknet(backbone)
-    )
+    released = Released('MMPretrain', backbone, deploy=_is_merged(backbone))
     for key in others:
         name = key.replace('head.fc.', 'head.')
         released.classifier[name] = state[key]
@@ -93,23 +91,26 @@ def replknet_authors(state: State) -> Optional[Released]:
     """The authors' own files: ``stem.*``, ``stages.*``, ``norm``, ``head``."""
     if not _is_replknet(state):
         return None
-    released = Released('authors', {}, deploy=_is_merged_replknet(state))
-    for key, value in state.items():
-        part = key.split('.')[0]
-        if part in ('norm', 'head'):
-            released.classifier[key] = value
-        else:
-            released.backbone[key] = value
+    released = _split_classifier(state)
     if not released.classifier:
         # a backbone cut out of one of MMPretrain's files
         _take_classifier_norm(released)
     return released
 
 
+def unireplknet_authors(state: State) -> Optional[Released]:
+    """The authors' own files: ``downsample_layers.*``, ``norm``, ``head``.
+
+    A backbone saved downstream has its output norms, ``norm0`` to ``norm3``.
+    """
+    return _split_classifier(state) if _is_unireplknet(state) else None
+
+
 LAYOUTS: Tuple[Callable[[State], Optional[Released]], ...] = (
-    replknet_downstream,
+    downstream,
     replknet_mmpretrain,
     replknet_authors,
+    unireplknet_authors,
 )
 
 
@@ -131,8 +132,27 @@ def _is_replknet(state: State) -> bool:
     )
 
 
-def _is_merged_replknet(state: State) -> bool:
+def _is_unireplknet(state: State) -> bool:
+    return 'downsample_layers.0.0.weight' in state and any(
+        '.dwconv.' in key for key in state
+    )
+
+
+def _is_merged(state: State) -> bool:
+    """Whether the blocks of either family are in deploy form."""
+    if _is_unireplknet(state):
+        # merging does away with the norm behind every depth-wise convolution
+        return 'stages.0.0.norm.weight' not in state
     return any('.lkb_reparam.' in key for key in state)
+
+
+def _split_classifier(state: State) -> Released:
+    released = Released('authors', {}, deploy=_is_merged(state))
+    for key, value in state.items():
+        is_classifier = key.split('.')[0] in ('norm', 'head')
+        part = released.classifier if is_classifier else released.backbone
+        part[key] = value
+    return released
 
 
 def _take_classifier_norm(released: Released) -> None:
