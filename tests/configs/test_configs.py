@@ -1,6 +1,7 @@
 """Every shipped config: it parses, builds, trains and tests on fake data."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 LEAVES = sorted(CONFIGS.glob('*.py'))
 SEGMENTORS = [path for path in LEAVES if path.name.startswith('upernet')]
 DETECTORS = [path for path in LEAVES if path not in SEGMENTORS]
+# The larger sizes of a published config differ by a few numbers, which
+# test_replknet_configs.py looks at.
+LARGER = re.compile('replknet(31b-in22k|31l|xl)')
 RATIOS = dict(mmseg=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), mmdet=(0.75, 1, 1.25))
 
 
@@ -76,10 +80,13 @@ def test_every_base_is_used():
                 for base in [value] if isinstance(value, str) else value:
                     pending.append((path.parent / base).resolve())
                     used.add(pending[-1])
-    assert used == set((CONFIGS / '_base_').rglob('*.py'))
+    # a leaf may also start from another
+    assert used - set(LEAVES) == set((CONFIGS / '_base_').rglob('*.py'))
 
 
-@pytest.mark.parametrize('path', SEGMENTORS, ids=ids)
+@pytest.mark.parametrize(
+    'path', [p for p in SEGMENTORS if not LARGER.search(p.stem)], ids=ids
+)
 def test_training_and_prediction(path):
     cfg = Config.fromfile(path)
     model = build(cfg)
@@ -115,7 +122,9 @@ def test_training_and_prediction(path):
     assert size == crop, 'images are padded to the crop size'
 
 
-@pytest.mark.parametrize('path', DETECTORS, ids=ids)
+@pytest.mark.parametrize(
+    'path', [p for p in DETECTORS if not LARGER.search(p.stem)], ids=ids
+)
 def test_training_and_detection(path):
     cfg = Config.fromfile(path)
     masks = has_masks(cfg)
