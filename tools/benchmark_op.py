@@ -397,7 +397,7 @@ def run_compile(clock, args):
         jobs.append((shape, k, torch.bfloat16, True, True))
     start = time.perf_counter()
     context = multiprocessing.get_context('spawn')
-    done = 0
+    done, failed = 0, 0
     with context.Pool(min(12, os.cpu_count())) as pool:
         results = pool.imap_unordered(compile_one, jobs)
         try:
@@ -405,12 +405,18 @@ def run_compile(clock, args):
                 error = results.next(max(0.1, args.end - time.perf_counter()))
                 done += 1
                 if error:
+                    failed += 1
                     print(f'does not compile: {error}')
         except multiprocessing.TimeoutError:
             print('no time left to compile')
     seconds = time.perf_counter() - start
-    print(f'{done} of {len(jobs)} compiled in {seconds:.0f} s')
-    return {'jobs': len(jobs), 'done': done, 'seconds': seconds}
+    print(f'{done} of {len(jobs)} tried in {seconds:.0f} s, {failed} failed')
+    return {
+        'jobs': len(jobs),
+        'done': done,
+        'failed': failed,
+        'seconds': seconds,
+    }
 
 
 def compile_one(job, device='cuda'):

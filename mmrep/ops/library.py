@@ -5,12 +5,10 @@ weight gradient are the derivatives of T in g, x and w. So each one's own
 derivatives are again one of the three, to any order.
 """
 
-import math
 from typing import Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from . import algorithms
 from .backends import fft, triton
@@ -239,25 +237,3 @@ for _name, _kernel, _fake, _derivative, _setup in (
 for _device in ('cpu', 'cuda'):
     _key, _cast = _autocast(_device)
     LIBRARY.impl('depthwise_conv2d', _cast, _key)
-
-
-@register_flop_formula(torch.ops.mmrep.depthwise_conv2d)
-def _forward_flops(x_shape, weight_shape, *args, out_shape=None, **kwargs):
-    """As many as PyTorch's counter gives the convolution."""
-    return 2 * math.prod(x_shape) * math.prod(weight_shape[2:])
-
-
-@register_flop_formula(torch.ops.mmrep.depthwise_conv2d_backward)
-def _backward_flops(
-    grad_shape,
-    x_shape,
-    weight_shape,
-    x_spectrum_shape,
-    weight_spectrum_shape,
-    backend,
-    need_input,
-    need_weight,
-    out_shape=None,
-    **kwargs,
-):
-    return (need_input + need_weight) * _forward_flops(x_shape, weight_shape)
