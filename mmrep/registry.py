@@ -10,9 +10,12 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
 
-# Backbones.
+# Backbones, and what builds a model in deploy form.
 MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, scope='mmrep', locations=['mmrep.models']
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mmrep',
+    locations=['mmrep.models', 'mmrep.deploy'],
 )
 # Hooks that the tools add to a run.
 HOOKS = Registry(

@@ -82,3 +82,35 @@ def shapes_root(tmp_path_factory, run_tool) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope='session')
+def small_segmentor(tmp_path_factory, shapes_root):
+    """Config and checkpoint of a segmentor whose norms do something."""
+    from mmrep.deploy import build_model
+    from mmrep.engine import load_config
+
+    folder = tmp_path_factory.mktemp('segmentor')
+    config, checkpoint = folder / 'small.py', folder / 'small.pth'
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/upernet_replknet-tiny_shapes.py'\n"
+        f"test_dataloader = dict(dataset=dict(data_root='{shapes_root}'))\n"
+        'model = dict(\n'
+        '    backbone=dict(arch=dict(channels=[8, 12, 16, 20],\n'
+        '        depths=(1, 1, 1, 1), kernel_sizes=(13, 9, 7, 5))),\n'
+        '    decode_head=dict(in_channels=[8, 12, 16, 20], channels=16),\n'
+        '    auxiliary_head=dict(in_channels=16, channels=8),\n'
+        ')\n'
+    )
+    torch.manual_seed(0)
+    model = build_model(load_config(str(config)))
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    # a new head sees no difference between the classes
+    nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    return config, checkpoint

@@ -6,6 +6,7 @@ from mmrep.checkpoint.convert import (
     recognise,
     weights_of,
 )
+from mmrep.checkpoint.fit import check_fit
 from mmrep.checkpoint.layouts import LAYOUTS, Released
 from mmrep.checkpoint.loading import (
     CheckpointError,
@@ -26,6 +27,7 @@ __all__ = [
     'check_file',
     'convert',
     'fit_pretrained',
+    'check_fit',
     'get_state_dict',
     'load_checkpoint',
     'match',

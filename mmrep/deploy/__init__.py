@@ -1,3 +1,12 @@
+from mmrep.deploy.form import to_deploy_form
 from mmrep.deploy.fuse import fuse_conv_bn
+from mmrep.deploy.loading import build_model, load_model
+from mmrep.deploy.merge import reparameterize
 
-__all__ = ['fuse_conv_bn']
+__all__ = [
+    'build_model',
+    'fuse_conv_bn',
+    'load_model',
+    'reparameterize',
+    'to_deploy_form',
+]

@@ -1,12 +1,23 @@
 """Folding the batch norms of a trained model into its convolutions."""
 
+import copy
+from collections import Counter
+
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks import Conv2dAdaptivePadding
+from mmcv.cnn.bricks.wrappers import Conv2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from mmrep.models.backbones.replknet import ConvFFN, RepLKBlock
 from mmrep.models.layers.conv_bn import bn_scale_shift, fold_bn
+from mmrep.ops import DepthwiseConv2d
+
+# Other subclasses, such as those that standardise their weight, may compute
+# something else from it.
+_CONVOLUTIONS = (nn.Conv2d, Conv2d, Conv2dAdaptivePadding, DepthwiseConv2d)
 
 
 @torch.no_grad()
@@ -17,8 +28,9 @@ def fuse_conv_bn(model: nn.Module) -> nn.Module:
     ``nn.Sequential`` or in MMCV's ``ConvModule``, and the BN in front of the
     first 1x1 convolution of RepLKNet's blocks. What is folded becomes an
     ``nn.Identity``, so parameter names change: convert, then fuse, and save
-    before fusing. A ReLU behind a convolution then works in place. A second
-    call finds nothing to do.
+    before fusing. A convolution that several places share, each with a norm
+    of its own, becomes one of each place. A ReLU behind a convolution then
+    works in place. A second call finds nothing to do.
 
     Args:
         model (nn.Module): A model in evaluation form; its re-parameterized
@@ -35,14 +47,20 @@ def fuse_conv_bn(model: nn.Module) -> nn.Module:
             'fuse_conv_bn needs a model in evaluation mode, got '
             'one in training mode; call model.eval() first.'
         )
-    for module in model.modules():
+    places = Counter(
+        id(child)
+        for module in model.modules()
+        for child in module.children()
+        if isinstance(child, nn.Conv2d)
+    )
+    for module in list(model.modules()):
         if isinstance(module, ConvModule):
-            _fuse_conv_module(module)
+            if module.with_norm and module.order[:2] == ('conv', 'norm'):
+                _fold_back(module, 'conv', module.norm_name, places)
         elif isinstance(module, nn.Sequential):
-            for i in range(len(module) - 1):
-                if _is_foldable(module[i], module[i + 1]):
-                    _set(module[i], *fold_bn(module[i], module[i + 1]))
-                    module[i + 1] = nn.Identity()
+            names = list(module._modules)
+            for conv, bn in zip(names, names[1:], strict=False):
+                _fold_back(module, conv, bn, places)
             _overwrite_behind_convs(module)
         elif isinstance(module, RepLKBlock):
             _overwrite(module.lk_nonlinear)
@@ -54,9 +72,10 @@ def fuse_conv_bn(model: nn.Module) -> nn.Module:
 
 def _is_foldable(conv: nn.Module, bn: nn.Module) -> bool:
     return (
-        isinstance(conv, nn.Conv2d)
+        type(conv) in _CONVOLUTIONS
+        and not is_parametrized(conv)
         and isinstance(bn, _BatchNorm)
-        and bn.track_running_stats
+        and bn.running_var is not None
     )
 
 
@@ -76,13 +95,20 @@ def _overwrite(activation: nn.Module) -> None:
         activation.inplace = True
 
 
-def _fuse_conv_module(module: ConvModule) -> None:
-    """Fold the norm of a ConvModule whose order is conv, norm, ..."""
-    if not module.with_norm or module.order[:2] != ('conv', 'norm'):
+def _fold_back(
+    parent: nn.Module, conv_name: str, bn_name: str, places: Counter
+) -> None:
+    """Fold a norm into the convolution before it, if there is one."""
+    conv = getattr(parent, conv_name)
+    bn = getattr(parent, bn_name)
+    if not _is_foldable(conv, bn):
         return
-    if _is_foldable(module.conv, module.norm):
-        _set(module.conv, *fold_bn(module.conv, module.norm))
-        setattr(module, module.norm_name, nn.Identity())
+    if places[id(conv)] > 1:
+        places[id(conv)] -= 1
+        conv = copy.deepcopy(conv)
+        setattr(parent, conv_name, conv)
+    _set(conv, *fold_bn(conv, bn))
+    setattr(parent, bn_name, nn.Identity())
 
 
 def _fold_forward(bn: nn.Module, conv: nn.Conv2d) -> nn.Module:
@@ -100,5 +126,7 @@ def _fold_forward(bn: nn.Module, conv: nn.Conv2d) -> nn.Module:
 
 
 def _set(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
-    conv.weight.data = weight
-    conv.bias = nn.Parameter(bias)
+    """Give a convolution a weight of its own, and a bias."""
+    trains = conv.weight.requires_grad
+    conv.weight = nn.Parameter(weight, requires_grad=trains)
+    conv.bias = nn.Parameter(bias, requires_grad=trains)

@@ -20,6 +20,19 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root', help="folder of the data set, instead of the config's"
     )
+    add_checkpoint_arguments(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes, if there are several',
+    )
+    # Passed by torch.distributed.launch.
+    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+
+
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of scripts that read a config and a checkpoint."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -36,22 +49,19 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='load checkpoints that may run code; only for files whose source '
         'you trust',
     )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes, if there are several',
-    )
-    # Passed by torch.distributed.launch.
-    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+
+
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse; say what is wrong with ``--cfg-options`` if it is not K=V."""
+    try:
+        return parser.parse_args()
+    except ValueError as error:  # from DictAction
+        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
 
 
 def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse, and tell MMEngine the local rank if the launcher gave it."""
-    try:
-        args = parser.parse_args()
-    except ValueError as error:  # from DictAction
-        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
+    args = parse_arguments(parser)
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', args.local_rank)
     return args

@@ -114,3 +114,48 @@ def test_norm_before_conv_is_left_alone(randomise_norms):
 def test_training_mode_is_refused():
     with pytest.raises(ValueError, match='evaluation mode'):
         fuse_conv_bn(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)))
+
+
+def test_shared_convolution_with_norms_of_its_own(randomise_norms):
+    """As heads that share convolutions between levels have them."""
+    first, second = (
+        ConvModule(4, 4, 3, padding=1, norm_cfg=dict(type='SyncBN'))
+        for _ in range(2)
+    )
+    second.conv = first.conv
+    model = nn.ModuleList([first, second])
+    randomise_norms(model).eval()
+    x = torch.randn(2, 4, 8, 8)
+    expected = [part(x) for part in model]
+    keys = set(model.state_dict())
+    fuse_conv_bn(model)
+    assert norms(model) == []
+    assert {k for k in keys if 'conv.weight' in k} < set(model.state_dict())
+    for part, reference in zip(model, expected, strict=True):
+        torch.testing.assert_close(part(x), reference)
+
+
+def test_shared_weight_of_two_layers(randomise_norms):
+    model = nn.ModuleList(
+        nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)) for _ in range(2)
+    )
+    model[1][0].weight = model[0][0].weight
+    randomise_norms(model).eval()
+    x = torch.randn(2, 3, 4, 4)
+    expected = [part(x) for part in model]
+    fuse_conv_bn(model)
+    for part, reference in zip(model, expected, strict=True):
+        torch.testing.assert_close(part(x), reference)
+
+
+def test_layers_that_change_their_weight_are_left_alone(randomise_norms):
+    conv = dict(type='ConvWS')
+    module = ConvModule(4, 4, 3, conv_cfg=conv, norm_cfg=dict(type='BN'))
+    weighted = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    model = nn.Sequential(module, weighted, nn.BatchNorm2d(4))
+    randomise_norms(model).eval()
+    x = torch.randn(2, 4, 8, 8)
+    expected = model(x)
+    fuse_conv_bn(model)
+    assert norms(model) == ['0.bn', '2']
+    torch.testing.assert_close(model(x), expected)

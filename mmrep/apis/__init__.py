@@ -1,0 +1,5 @@
+from mmrep.apis.drawing import draw_segmentation
+from mmrep.apis.inferencer import Inferencer, list_images
+from mmrep.apis.slide import slide_labels
+
+__all__ = ['Inferencer', 'draw_segmentation', 'list_images', 'slide_labels']

@@ -1,0 +1,186 @@
+"""Pictures of label maps: colours over the image, a legend, the errors."""
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Lines blended at a time, so that a large picture needs no float copy.
+BAND = 512
+WRONG = (0, 0, 255)  # BGR, as all pictures here
+
+
+def class_names(meta: Dict[str, Any], count: int) -> List[str]:
+    """A name for each label; 'class 3' where none is known."""
+    known = list(meta.get('classes') or ())
+    return [*known[:count], *(f'class {i}' for i in range(len(known), count))]
+
+
+def class_colours(meta: Dict[str, Any], count: int) -> np.ndarray:
+    """A BGR colour for each label: the data set's, else arbitrary ones."""
+    colours = np.random.RandomState(42).randint(0, 256, (max(count, 1), 3))
+    known = meta.get('palette')
+    if isinstance(known, (list, tuple)) and len(known):
+        known = np.array(known)[:count, ::-1]
+        colours[: len(known)] = known
+    return colours.astype(np.uint8)
+
+
+def overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    colours: np.ndarray,
+    opacity: float,
+) -> np.ndarray:
+    """Blend the colours of labels into a picture.
+
+    Args:
+        image (np.ndarray): BGR, shape (H, W, 3), uint8.
+        labels (np.ndarray): Shape (H, W); beyond the colours: not drawn.
+        colours (np.ndarray): Shape (K, 3).
+        opacity (float): Weight of the colours, 0 to 1.
+
+    Returns:
+        np.ndarray: Shape (H, W, 3), uint8.
+    """
+    out = image.copy()
+    for top in range(0, len(image), BAND):
+        lines = slice(top, top + BAND)
+        known = labels[lines] < len(colours)
+        paint = colours[np.where(known, labels[lines], 0)]
+        blended = cv2.addWeighted(paint, opacity, image[lines], 1 - opacity, 0)
+        out[lines] = np.where(known[..., None], blended, image[lines])
+    return out
+
+
+def error_map(
+    image: np.ndarray, labels: np.ndarray, truth: np.ndarray
+) -> np.ndarray:
+    """The picture in grey, wrong pixels in red, unlabelled ones dark."""
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    out = cv2.cvtColor(grey // 2 + 96, cv2.COLOR_GRAY2BGR)
+    out[(labels != truth) & (truth != 255)] = WRONG
+    out[truth == 255] //= 3
+    return out
+
+
+def with_title(picture: np.ndarray, text: str) -> np.ndarray:
+    """Put a line of text above a picture."""
+    scale = _text_scale(picture.shape[0])
+    size, base = cv2.getTextSize(text, FONT, scale, 1)
+    scale *= min(1, (picture.shape[1] - 4) / max(size[0], 1))
+    band = np.full((size[1] + base + 6, picture.shape[1], 3), 255, np.uint8)
+    place = (2, size[1] + 3)
+    cv2.putText(band, text, place, FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([band, picture])
+
+
+def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Put pictures of one height beside each other, white between them."""
+    gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
+    parts: List[np.ndarray] = []
+    for picture in pictures:
+        parts += [picture, gap]
+    return np.hstack(parts[:-1])
+
+
+def with_legend(
+    picture: np.ndarray, entries: Sequence[Tuple[str, Sequence[int]]]
+) -> np.ndarray:
+    """Put a column of colours and names at the right of a picture.
+
+    Args:
+        picture (np.ndarray): BGR, shape (H, W, 3).
+        entries (Sequence[tuple]): Name and BGR colour of each.
+
+    Returns:
+        np.ndarray: As high as the picture, or higher if the column is.
+    """
+    if not entries:
+        return picture
+    scale = _text_scale(picture.shape[0])
+    room = picture.shape[0] / len(entries)
+    line = int(max(14, min(40 * scale, room)))
+    scale = line / 40
+    thickness = max(1, round(scale))
+    sizes = [
+        cv2.getTextSize(name, FONT, scale, thickness)[0] for name, _ in entries
+    ]
+    width = 2 * line + max(size[0] for size in sizes)
+    height = max(picture.shape[0], line * len(entries))
+    column = np.full((height, width, 3), 255, np.uint8)
+    for i, (name, colour) in enumerate(entries):
+        top, margin = i * line, line // 6
+        corners = (
+            (margin, top + margin),
+            (line - margin, top + line - margin),
+        )
+        cv2.rectangle(column, *corners, [int(c) for c in colour], -1)
+        cv2.rectangle(column, *corners, (0, 0, 0), 1)
+        place = (line + margin, top + (line + sizes[i][1]) // 2)
+        cv2.putText(
+            column,
+            name,
+            place,
+            FONT,
+            scale,
+            (0, 0, 0),
+            thickness,
+            cv2.LINE_AA,
+        )
+    below = np.full(
+        (height - picture.shape[0], picture.shape[1], 3), 255, np.uint8
+    )
+    return np.hstack([np.vstack([picture, below]), column])
+
+
+def _text_scale(height: int) -> float:
+    """OpenCV's scale of text for a picture of some height."""
+    return float(np.clip(height / 900, 0.4, 4))
+
+
+def draw_segmentation(
+    image: np.ndarray,
+    labels: np.ndarray,
+    meta: Dict[str, Any],
+    opacity: float = 0.5,
+    truth: Optional[np.ndarray] = None,
+) -> np.ndarray:
+    """Draw a label map, with a legend of the classes in it.
+
+    Args:
+        image (np.ndarray): BGR, shape (H, W, 3), uint8.
+        labels (np.ndarray): Shape (H, W).
+        meta (dict): ``classes`` and ``palette`` (RGB), as far as known.
+        opacity (float): Weight of the colours, 0 to 1. Defaults to 0.5.
+        truth (np.ndarray, optional): True labels, 255 where there are none;
+            they and the errors are drawn beside the prediction.
+
+    Returns:
+        np.ndarray: A BGR picture.
+    """
+    shown = np.bincount(labels.ravel(), minlength=1)
+    if truth is not None:
+        true = np.bincount(truth[truth != 255].ravel(), minlength=len(shown))
+        shown = np.pad(shown, (0, max(0, len(true) - len(shown)))) + true
+    count = max(len(shown), len(meta.get('classes') or ()))
+    colours, names = class_colours(meta, count), class_names(meta, count)
+    picture = overlay(image, labels, colours, opacity)
+    entries = [(names[i], colours[i]) for i in np.flatnonzero(shown)]
+    if truth is not None:
+        valid = truth != 255
+        wrong = np.mean(labels[valid] != truth[valid]) if valid.any() else 0
+        picture = side_by_side(
+            [
+                with_title(picture, 'prediction'),
+                with_title(
+                    overlay(image, truth, colours, opacity), 'ground truth'
+                ),
+                with_title(
+                    error_map(image, labels, truth), f'errors {wrong:.1%}'
+                ),
+            ]
+        )
+        entries.append(('error', WRONG))
+    return with_legend(picture, entries)

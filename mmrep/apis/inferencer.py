@@ -1,0 +1,371 @@
+"""One inferencer for segmentors and detectors, over OpenMMLab's own."""
+
+import logging
+import os.path as osp
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+from mmengine.structures import BaseDataElement, PixelData
+from mmseg.apis import MMSegInferencer
+from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.models.segmentors import BaseSegmentor
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from mmrep.apis.drawing import draw_segmentation
+from mmrep.apis.slide import slide_labels
+from mmrep.deploy import load_model
+from mmrep.deploy.saving import replaced
+from mmrep.engine import load_config
+from mmrep.errors import UsageError
+
+Image = Union[str, Path, np.ndarray]
+
+
+def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
+    """What an inferencer is given, as a list.
+
+    Args:
+        inputs (str | Path | np.ndarray | Sequence): A file, a folder, a BGR
+            array, or a list of these. Of a folder all files are taken but
+            hidden ones, sorted; it is not searched deeper.
+
+    Returns:
+        list: Paths of files, and arrays.
+
+    Raises:
+        UsageError: If a file does not exist, or a folder has none.
+    """
+    if isinstance(inputs, np.ndarray):
+        return [inputs]
+    if not isinstance(inputs, (str, Path)):
+        return [image for part in inputs for image in list_images(part)]
+    path = Path(inputs)
+    if path.is_file():
+        return [str(path)]
+    if not path.is_dir():
+        raise UsageError(
+            f'the image must be an existing file or folder, got {inputs!s}.'
+        )
+    files = sorted(
+        str(file)
+        for file in path.iterdir()
+        if file.is_file() and not file.name.startswith('.')
+    )
+    if not files:
+        raise UsageError(f'the folder {inputs!s} has no files.')
+    return files
+
+
+def read_image(image: Image) -> np.ndarray:
+    """A picture as a BGR array of bytes, shape (H, W, 3).
+
+    Raises:
+        UsageError: If it is not an image.
+    """
+    if not isinstance(image, np.ndarray):
+        content = np.fromfile(str(image), np.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else 0
+        if not isinstance(pixels, np.ndarray):
+            raise UsageError(f'{image} is not an image')
+        return pixels
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
+        raise UsageError(
+            'an image must be an array of uint8 and of shape (H, W, 3), got '
+            f'{image.dtype} and {image.shape}'
+        )
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if image.shape[2] not in (3, 4):
+        raise UsageError(f'an image must have 3 channels, got {image.shape}')
+    return np.ascontiguousarray(image[..., :3])
+
+
+class _Given:
+    """Has an inferencer of OpenMMLab use a model that is already loaded."""
+
+    def __init__(self, model: nn.Module, device: str) -> None:
+        self._given = model
+        with warnings.catch_warnings():
+            # the visualizer has no folder, and needs none
+            warnings.simplefilter('ignore')
+            super().__init__(model.cfg, device=device, show_progress=False)
+
+    def _init_model(
+        self, cfg: Config, weights: Optional[str], device: str = 'cpu'
+    ) -> nn.Module:
+        return self._given
+
+
+class _SegInferencer(_Given, MMSegInferencer):
+    def predict(self, image: Image) -> SegDataSample:
+        sample = self(image, return_datasamples=True)
+        sample.pop('seg_logits', None)
+        return sample
+
+
+def _det_inferencer(model: nn.Module, device: str) -> Any:
+    from mmdet.apis import DetInferencer  # segmentation does without MMDet
+
+    class _DetInferencer(_Given, DetInferencer):
+        def predict(self, image: Image) -> BaseDataElement:
+            return self(image, return_datasamples=True)['predictions'][0]
+
+    return _DetInferencer(model, device)
+
+
+class Inferencer:
+    """Predict from pictures with a config and a checkpoint.
+
+    Images are prepared by the config's test pipeline, and predictions are
+    MMSegmentation's ``SegDataSample`` or MMDetection's ``DetDataSample``.
+
+    Args:
+        config (str | Config): Config of a segmentor or detector.
+        checkpoint (str): Weights that fit it strictly.
+        deploy (bool): Merge and fold the model once it is loaded. Defaults
+            to True.
+        device (str, optional): Such as 'cpu' or 'cuda:1'. Defaults to the
+            GPU if there is one.
+        slide (int | tuple[int, int], optional): Size of the windows, or size
+            and stride, for pictures that are segmented at their own size
+            without the pipeline's resizing; the stride is two thirds of the
+            size if not given. Defaults to None, the config's way.
+        trust_checkpoint (bool): Run code that the checkpoint may contain.
+            Defaults to False.
+
+    Raises:
+        UsageError: If something that was given is missing or wrong.
+
+    Example:
+        >>> infer = Inferencer('config.py', 'weights.pth', device='cpu')
+        >>> for sample in infer('pictures/', out_dir='out/'):
+        ...     labels = sample.pred_sem_seg.data
+    """
+
+    def __init__(
+        self,
+        config: Union[str, Config],
+        checkpoint: str,
+        deploy: bool = True,
+        device: Optional[str] = None,
+        slide: Union[int, Tuple[int, int], None] = None,
+        trust_checkpoint: bool = False,
+    ) -> None:
+        if device is None:
+            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        cfg = config if isinstance(config, Config) else load_config(config)
+        self.model = load_model(
+            cfg, checkpoint, deploy, device, trust_checkpoint
+        )
+        self.segments = isinstance(self.model, BaseSegmentor)
+        self.meta: Dict[str, Any] = self.model.dataset_meta
+        self.slide = _slide(slide)
+        if self.slide and not self.segments:
+            raise UsageError('slide needs a segmentor, got a detector.')
+        if self.segments:
+            self._inferencer = _SegInferencer(self.model, device)
+        else:
+            self.meta.setdefault('palette', 'random')
+            self._inferencer = _det_inferencer(self.model, device)
+
+    def predict(self, image: Image) -> BaseDataElement:
+        """Predict one image, a path or a BGR array.
+
+        Raises:
+            UsageError: If it is not an image.
+        """
+        pixels = read_image(image)
+        if self.slide is None:
+            path = image if isinstance(image, (str, Path)) else None
+            return self._inferencer.predict(str(path) if path else pixels)
+        labels = slide_labels(self.model, pixels, *self.slide)
+        sample = SegDataSample(
+            metainfo=dict(
+                img_path=None if isinstance(image, np.ndarray) else str(image),
+                ori_shape=labels.shape,
+                img_shape=labels.shape,
+            )
+        )
+        data = torch.from_numpy(labels)[None]
+        return sample.set_data(dict(pred_sem_seg=PixelData(data=data))) or (
+            sample
+        )
+
+    def draw(
+        self,
+        image: Image,
+        sample: BaseDataElement,
+        opacity: float = 0.5,
+        score_thr: float = 0.3,
+        truth: Optional[np.ndarray] = None,
+    ) -> np.ndarray:
+        """Draw a prediction.
+
+        Args:
+            image (str | Path | np.ndarray): What was predicted from.
+            sample (BaseDataElement): What :meth:`predict` returned.
+            opacity (float): Weight of the colours of classes, 0 to 1, in a
+                segmentor's picture. Defaults to 0.5.
+            score_thr (float): Least score of the boxes in a detector's
+                picture. Defaults to 0.3.
+            truth (np.ndarray, optional): True labels (:meth:`read_truth`),
+                drawn beside with the errors.
+
+        Returns:
+            np.ndarray: A BGR picture. A segmentor's has a legend of names
+            and colours; a detector's boxes have labels.
+        """
+        pixels = read_image(image)
+        if self.segments:
+            labels = sample.pred_sem_seg.data[0].cpu().numpy()
+            return draw_segmentation(pixels, labels, self.meta, opacity, truth)
+        visualizer = self._inferencer.visualizer
+        visualizer.add_datasample(
+            'image',
+            pixels[..., ::-1],
+            sample.cpu(),
+            draw_gt=False,
+            pred_score_thr=score_thr,
+        )
+        return visualizer.get_image()[..., ::-1]
+
+    def read_truth(self, path: str) -> np.ndarray:
+        """The labels in a segmentation data set's annotation file.
+
+        Returns:
+            np.ndarray: Shape (H, W), as the config's data set numbers them;
+            255 where there are none.
+
+        Raises:
+            UsageError: If the file or the config's data set does not serve.
+        """
+        if not self.segments:
+            raise UsageError('ground truth is drawn for segmentors only.')
+        if not osp.isfile(path):
+            raise UsageError(f'there is no ground truth {path}')
+        try:
+            dataset = self.model.cfg.test_dataloader.dataset
+            dataset = DATASETS.build(
+                {**dataset, 'lazy_init': True, 'pipeline': []}
+            )
+            return LoadAnnotations().transform(
+                dict(
+                    seg_map_path=path,
+                    label_map=dataset.label_map,
+                    reduce_zero_label=dataset.reduce_zero_label,
+                    seg_fields=[],
+                )
+            )['gt_seg_map']
+        except Exception as error:
+            raise UsageError(
+                f'the ground truth {path} cannot be read: '
+                f'{type(error).__name__}'
+            ) from error
+
+    def run(
+        self,
+        images: Sequence[Image],
+        out_dir: Optional[str] = None,
+        truth_dir: Optional[str] = None,
+        **drawing,
+    ) -> Iterator[Tuple[Image, Union[BaseDataElement, UsageError]]]:
+        """Predict images one by one, going on when one cannot be read.
+
+        Args:
+            images (Sequence): What :func:`list_images` returns.
+            out_dir (str, optional): Where pictures go, as PNG files of the
+                images' names; arrays are numbered. Defaults to None.
+            truth_dir (str, optional): Folder of the annotation files, PNG
+                of the images' names, to be drawn beside. Defaults to None.
+            **drawing: ``opacity`` and ``score_thr`` of :meth:`draw`.
+
+        Yields:
+            tuple: Each image with its prediction, or with the error.
+        """
+        for image, name in zip(images, _names(images), strict=True):
+            try:
+                sample = self.predict(image)
+                if out_dir is not None:
+                    truth = None
+                    if truth_dir is not None:
+                        stem = Path(str(image)).stem
+                        truth = self.read_truth(f'{truth_dir}/{stem}.png')
+                    picture = self.draw(image, sample, truth=truth, **drawing)
+                    with replaced(Path(out_dir, name)) as path:
+                        if not cv2.imwrite(str(path), picture):
+                            raise UsageError(f'{path} cannot be written')
+            except UsageError as error:
+                yield image, error
+            else:
+                yield image, sample
+
+    def __call__(
+        self,
+        inputs: Union[Image, Sequence[Image]],
+        out_dir: Optional[str] = None,
+        **drawing,
+    ) -> List[BaseDataElement]:
+        """Predict a file, a folder, an array, or a list of them.
+
+        Args:
+            inputs (str | Path | np.ndarray | Sequence): The images; arrays
+                are BGR, as OpenCV reads them.
+            out_dir (str, optional): Where pictures go. Defaults to None.
+            **drawing: ``opacity`` and ``score_thr`` of :meth:`draw`.
+
+        Returns:
+            list[BaseDataElement]: A prediction for each image.
+
+        Raises:
+            UsageError: If one of them is not an image.
+        """
+        results = []
+        for _, result in self.run(list_images(inputs), out_dir, **drawing):
+            if isinstance(result, UsageError):
+                raise result
+            results.append(result)
+        print_log(
+            f'{len(results)} images done', 'current', level=logging.DEBUG
+        )
+        return results
+
+
+def _names(images: Sequence[Image]) -> List[str]:
+    """A different file name for the picture of each image."""
+    names: List[str] = []
+    taken = set()
+    for i, image in enumerate(images):
+        if isinstance(image, np.ndarray):
+            candidates = [f'{i:08d}.png']
+        else:
+            path = Path(image)
+            candidates = [f'{path.stem}.png', f'{path.name}.png']
+        candidates.append(f'{i:08d}_{candidates[0]}')
+        names.append(next(n for n in candidates if n not in taken))
+        taken.add(names[-1])
+    return names
+
+
+def _slide(
+    slide: Union[int, Sequence[int], None],
+) -> Optional[Tuple[Tuple[int, int], Tuple[int, int]]]:
+    """Size and stride of the windows, each as height and width."""
+    if slide is None:
+        return None
+    sizes = [slide] if isinstance(slide, int) else list(slide)
+    if len(sizes) == 1:
+        sizes.append(max(sizes[0] * 2 // 3, 1))
+    if len(sizes) != 2 or not 0 < sizes[1] <= sizes[0]:
+        raise UsageError(
+            'slide takes the size of a window and a stride that does not '
+            f'exceed it, got {slide}.'
+        )
+    return (sizes[0], sizes[0]), (sizes[1], sizes[1])

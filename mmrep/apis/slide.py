@@ -1,0 +1,110 @@
+"""Sliding-window segmentation of pictures of any size.
+
+MMSegmentation sums the logits of the whole picture: for 8000x8000 pixels and
+150 classes that is 38 GB. Here they are held for one row of windows, on the
+CPU, and a line of pixels is decided as soon as no window below reaches it.
+"""
+
+from typing import Iterator, List, Tuple
+
+import numpy as np
+import torch
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+
+def window_starts(length: int, crop: int, stride: int) -> List[int]:
+    """Where windows begin; the last one ends with the picture."""
+    if length <= crop:
+        return [0]
+    return [*range(0, length - crop, stride), length - crop]
+
+
+class _Rows:
+    """Logits of the ``height`` lines that windows still add to, in a ring."""
+
+    def __init__(self, classes: int, height: int, width: int) -> None:
+        self.height = height
+        self.sums = torch.zeros(classes, height, width)
+        self.counts = torch.zeros(height, width)
+
+    def _spans(self, top: int, end: int) -> Iterator[Tuple[slice, slice]]:
+        """Lines of the picture and their places in the ring."""
+        while top < end:
+            place = top % self.height
+            length = min(end - top, self.height - place)
+            yield slice(top, top + length), slice(place, place + length)
+            top += length
+
+    def add(self, logits: Tensor, top: int, left: int) -> None:
+        """Add the logits (C, h, w) of a window."""
+        right = left + logits.size(2)
+        for lines, places in self._spans(top, top + logits.size(1)):
+            own = slice(lines.start - top, lines.stop - top)
+            self.sums[:, places, left:right] += logits[:, own]
+            self.counts[places, left:right] += 1
+
+    def take(self, top: int, end: int) -> Iterator[Tuple[slice, Tensor]]:
+        """Mean logits (C, h, W) of lines, to be used before the next ones."""
+        for lines, places in self._spans(top, end):
+            sums, counts = self.sums[:, places], self.counts[places]
+            yield lines, sums.div_(counts)
+            sums.zero_()
+            counts.zero_()
+
+
+@torch.no_grad()
+def slide_labels(
+    model: nn.Module,
+    image: np.ndarray,
+    crop: Tuple[int, int],
+    stride: Tuple[int, int],
+) -> np.ndarray:
+    """Segment a picture at its own size, window by window.
+
+    The result is that of MMSegmentation's ``slide`` mode. Memory beside the
+    picture and the labels: classes x crop height x width x 4 bytes, and what
+    one window needs.
+
+    Args:
+        model (nn.Module): A segmentor in evaluation mode.
+        image (np.ndarray): Shape (H, W, C), as read from a file.
+        crop (tuple[int, int]): Height and width of a window.
+        stride (tuple[int, int]): Steps between windows.
+
+    Returns:
+        np.ndarray: Labels, shape (H, W), uint8 or int32.
+    """
+    height, width = image.shape[:2]
+    crop_h, crop_w = min(crop[0], height), min(crop[1], width)
+    tops = window_starts(height, crop_h, stride[0])
+    lefts = window_starts(width, crop_w, stride[1])
+    classes = model.out_channels
+    labels = np.zeros((height, width), np.uint8 if classes < 256 else np.int32)
+    rows = _Rows(classes, crop_h, width)
+    for top, following in zip(tops, [*tops[1:], height], strict=True):
+        for left in lefts:
+            window = image[top : top + crop_h, left : left + crop_w]
+            rows.add(_logits(model, window).cpu().float(), top, left)
+        for lines, logits in rows.take(top, following):
+            labels[lines] = _decide(model, logits)
+    return labels
+
+
+def _logits(model: nn.Module, window: np.ndarray) -> Tensor:
+    """Logits (C, h, w) of a window (h, w, C)."""
+    height, width = window.shape[:2]
+    pixels = torch.from_numpy(np.ascontiguousarray(window.transpose(2, 0, 1)))
+    meta = dict(ori_shape=(height, width), img_shape=(height, width))
+    data = dict(inputs=[pixels], data_samples=[SegDataSample(metainfo=meta)])
+    inputs = model.data_preprocessor(data, False)['inputs']
+    shape = tuple(inputs.shape[2:])
+    meta.update(img_shape=shape, pad_shape=shape, padding_size=[0] * 4)
+    return model.encode_decode(inputs, [meta])[0, :, :height, :width]
+
+
+def _decide(model: nn.Module, logits: Tensor) -> np.ndarray:
+    """Labels of mean logits (C, h, W), as MMSegmentation decides."""
+    if logits.size(0) > 1:
+        return logits.argmax(0).numpy()
+    return (logits[0].sigmoid() > model.decode_head.threshold).numpy()

@@ -1,0 +1,88 @@
+"""What a model is checked with: random maps, and pictures as in a test."""
+
+import copy
+import os.path as osp
+from typing import Optional, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DATASETS, init_default_scope
+from torch import Tensor, nn
+
+from mmrep.errors import UsageError
+
+
+def random_input(
+    size: Tuple[int, int], batch: int = 1, channels: int = 3
+) -> Tensor:
+    """Standard normal noise, the same at each call: (N, C, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, channels, *size, generator=generator)
+
+
+def picture_pipeline(cfg: Config) -> Compose:
+    """The config's test pipeline without what reads annotations.
+
+    Raises:
+        UsageError: If the config has no test pipeline.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    while dataset is not None and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if dataset is None or 'pipeline' not in dataset:
+        raise UsageError(
+            'the config must define test_dataloader.dataset.pipeline, which '
+            'says how a picture is prepared.'
+        )
+    steps = [
+        step
+        for step in copy.deepcopy(dataset['pipeline'])
+        if not step['type'].split('.')[-1].startswith('Load')
+        or step['type'].split('.')[-1] == 'LoadImageFromFile'
+    ]
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    return Compose(steps)
+
+
+def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
+    """A picture as a test gives it to the network.
+
+    Args:
+        cfg (Config): Config with a test pipeline.
+        model (nn.Module): The model, for its ``data_preprocessor``.
+        path (str): An image file.
+
+    Returns:
+        Tensor: Shape (1, C, H, W), on the model's device.
+
+    Raises:
+        UsageError: If it is not an image.
+    """
+    if not osp.isfile(path):
+        raise UsageError(f'the image must be an existing file, got {path!r}.')
+    pipeline = picture_pipeline(cfg)
+    try:
+        data = pipeline(dict(img_path=path, img_id=0))
+    except Exception as error:  # each image library raises its own
+        raise UsageError(
+            f'{path} cannot be read as an image: {type(error).__name__}'
+        ) from error
+    data = model.data_preprocessor(pseudo_collate([data]), False)
+    return data['inputs']
+
+
+def first_test_image(cfg: Config) -> Optional[str]:
+    """Path of the first image of the config's test set, if that is there."""
+    loader = cfg.get('test_dataloader')
+    if loader is None:
+        return None
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    dataset = copy.deepcopy(loader['dataset'])
+    dataset['pipeline'] = []
+    try:
+        info = DATASETS.build(dataset).get_data_info(0)
+    except Exception:  # absent or empty, in as many ways as data sets have
+        return None
+    path = info.get('img_path')
+    return path if path and osp.isfile(path) else None

@@ -1,0 +1,173 @@
+"""From a trained checkpoint to a merged one with a config of its own."""
+
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmrep.checkpoint import get_state_dict, load_checkpoint
+from mmrep.deploy.compare import Difference, compare, outputs
+from mmrep.deploy.form import deploy_config, is_deploy_config, to_deploy_form
+from mmrep.deploy.loading import build_model, load_model
+from mmrep.deploy.saving import replaced
+from mmrep.errors import UsageError
+
+
+class Reparameterized(NamedTuple):
+    """What :func:`reparameterize` wrote.
+
+    Attributes:
+        checkpoint: The merged weights.
+        config: The config that loads them.
+        differences: For each input, those of the model's outputs.
+        norms: Number of batch norms before and after.
+        parameters: Number of parameters before and after.
+    """
+
+    checkpoint: Path
+    config: Path
+    differences: Dict[str, List[Difference]]
+    norms: tuple
+    parameters: tuple
+
+
+def reparameterize(
+    cfg: Config,
+    checkpoint: str,
+    out: str,
+    inputs: Dict[str, Tensor],
+    tolerance: float = 1e-4,
+    trust: bool = False,
+) -> Reparameterized:
+    """Merge a trained model, check it, and write it with a config.
+
+    What is checked is what was written: both files are read back, and the
+    model's outputs are compared with the training form's.
+
+    Args:
+        cfg (Config): Config of the training form of a segmentor or detector.
+        checkpoint (str): Its weights.
+        out (str): Path of the merged weights; the config goes beside it, with
+            the suffix ``.py``.
+        inputs (dict[str, Tensor]): Maps (N, C, H, W) to check with, by name.
+        tolerance (float): Largest relative difference. Defaults to 1e-4.
+        trust (bool): Run code that the checkpoint may contain. Defaults to
+            False.
+
+    Returns:
+        Reparameterized: Paths, differences and sizes.
+
+    Raises:
+        UsageError: If the input is wrong or merged already, or an output
+            differs by more than ``tolerance``; nothing is written then.
+    """
+    path = Path(out)
+    config_path = path.with_suffix('.py')
+    _check_paths(cfg, checkpoint, path, config_path)
+    _check_unmerged(cfg, checkpoint, trust)
+    model = load_model(cfg, checkpoint, trust=trust)
+    expected = {name: outputs(model, x) for name, x in inputs.items()}
+    before = count_norms(model), count_parameters(model)
+    to_deploy_form(model)
+    after = count_norms(model), count_parameters(model)
+    merged = deploy_config(cfg)
+    with replaced(path) as new_path, replaced(config_path) as new_config:
+        meta = dict(dataset_meta=_plain(model.dataset_meta), deploy_form=True)
+        torch.save(dict(meta=meta, state_dict=model.state_dict()), new_path)
+        del model
+        text = (
+            f'# The deploy form of {Path(cfg.filename).name}, for the weights '
+            f'in {path.name}.\n{merged.pretty_text}'
+        )
+        new_config.write_text(text)
+        model = load_model(Config.fromfile(new_config), str(new_path))
+        differences = {
+            name: compare(expected[name], outputs(model, x))
+            for name, x in inputs.items()
+        }
+        for name, found in differences.items():
+            check_tolerance(name, found, tolerance)
+    return Reparameterized(
+        path,
+        config_path,
+        differences,
+        (before[0], after[0]),
+        (before[1], after[1]),
+    )
+
+
+def check_tolerance(
+    name: str, differences: List[Difference], tolerance: float
+) -> None:
+    """Raise if an output differs by more than ``tolerance``, relatively."""
+    worst = differences[0]
+    if not worst.relative <= tolerance:
+        raise UsageError(
+            f'{worst.name} of the {name} input differs by '
+            f'{worst.relative:.2e} of its largest value '
+            f'(absolute {worst.max_abs:.2e}), more than the tolerance of '
+            f'{tolerance:.0e}; nothing was written.'
+        )
+
+
+def count_norms(model: nn.Module) -> int:
+    """Number of batch norms."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return sum(isinstance(m, kind) for m in model.modules())
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of parameters, without statistics of norms."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _check_paths(
+    cfg: Config, checkpoint: str, path: Path, config: Path
+) -> None:
+    if path.suffix not in ('.pth', '.pt'):
+        raise UsageError(f'OUT must end in .pth, got {str(path)!r}.')
+    sources = {Path(checkpoint).resolve(), Path(cfg.filename).resolve()}
+    if {path.resolve(), config.resolve()} & sources:
+        raise UsageError(
+            f'OUT must not replace what is read, and {path} and {config} '
+            'would be written.'
+        )
+    if config.exists() and 'mmrep.DeployForm' not in config.read_text():
+        raise UsageError(
+            f'{config}, where the config would go, exists and is not of a '
+            'deploy form; give OUT another name.'
+        )
+
+
+def _check_unmerged(cfg: Config, checkpoint: str, trust: bool) -> None:
+    if is_deploy_config(cfg):
+        raise UsageError(
+            f'the model of {cfg.filename} is already in deploy form; give '
+            'the config and the checkpoint of the training form.'
+        )
+    found = get_state_dict(load_checkpoint(checkpoint, trust=trust))
+    model = build_model(cfg)
+    trained = set(model.state_dict())
+    merged = set(to_deploy_form(model).state_dict()) - trained
+    here = sorted(merged & set(found), key=lambda k: ('backbone' not in k, k))
+    if here:
+        raise UsageError(
+            f'the checkpoint {checkpoint} is already merged: it holds '
+            f'{here[0]}, which only a deploy form has'
+            f'{_more(len(here) - 1)}. Give the one that was trained.'
+        )
+
+
+def _more(count: int) -> str:
+    return f' (and {count} more)' if count else ''
+
+
+def _plain(value: Optional[dict]) -> dict:
+    """Names and colours as plain lists, which any loader reads."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,190 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmrep.apis import Inferencer, list_images
+from mmrep.apis.drawing import (
+    WRONG,
+    class_colours,
+    class_names,
+    draw_segmentation,
+    error_map,
+    overlay,
+    with_legend,
+)
+from mmrep.errors import UsageError
+
+
+@pytest.fixture(scope='module')
+def infer(small_segmentor):
+    config, checkpoint = small_segmentor
+    return Inferencer(str(config), str(checkpoint), device='cpu')
+
+
+@pytest.fixture(scope='module')
+def images(shapes_root):
+    return sorted((shapes_root / 'images/validation').iterdir())
+
+
+def labels_of(sample):
+    return sample.pred_sem_seg.data[0].numpy()
+
+
+def test_every_kind_of_input(infer, images, tmp_path):
+    path = str(images[0])
+    (one,) = infer(path)
+    assert labels_of(one).shape == (64, 64)
+    assert one.img_path == path and 'seg_logits' not in one
+    (array,) = infer(cv2.imread(path))
+    np.testing.assert_array_equal(labels_of(array), labels_of(one))
+    folder = infer(images[0].parent, out_dir=tmp_path)
+    assert len(folder) == 6
+    np.testing.assert_array_equal(labels_of(folder[0]), labels_of(one))
+    assert len(infer([path, cv2.imread(path), images[1]])) == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        f'{p.stem}.png' for p in images
+    ]
+
+
+def test_both_forms_predict_the_same(infer, small_segmentor, images):
+    config, checkpoint = small_segmentor
+    training = Inferencer(
+        str(config), str(checkpoint), deploy=False, device='cpu'
+    )
+    assert not training.model.backbone.deploy and infer.model.backbone.deploy
+    same = [
+        (labels_of(a) == labels_of(b)).mean()
+        for a, b in zip(infer(images), training(images), strict=True)
+    ]
+    assert min(same) > 0.999
+
+
+def test_slide_is_at_the_size_of_the_picture(small_segmentor, images):
+    config, checkpoint = small_segmentor
+    infer = Inferencer(str(config), str(checkpoint), device='cpu', slide=32)
+    image = np.vstack([cv2.imread(str(p)) for p in images[:3]])
+    sample = infer.predict(image)
+    assert labels_of(sample).shape == (192, 64)
+    assert len(np.unique(labels_of(sample))) > 1
+
+
+@pytest.mark.parametrize('slide', [0, (32, 48), (32, 16, 8)])
+def test_slide_that_makes_no_sense(small_segmentor, slide):
+    with pytest.raises(UsageError, match='slide takes the size'):
+        Inferencer(*map(str, small_segmentor), device='cpu', slide=slide)
+
+
+def test_what_is_no_image_is_named_and_the_rest_goes_on(
+    infer, images, tmp_path
+):
+    text = tmp_path / 'a.jpg'
+    text.write_text('no image')
+    (tmp_path / '.hidden').write_text('')
+    (tmp_path / 'b.jpg').write_bytes(images[0].read_bytes())
+    results = dict(infer.run(list_images(tmp_path)))
+    assert list(results) == [str(text), str(tmp_path / 'b.jpg')]
+    assert isinstance(results[str(text)], UsageError)
+    assert str(text) in str(results[str(text)])
+    assert labels_of(results[str(tmp_path / 'b.jpg')]).shape == (64, 64)
+    with pytest.raises(UsageError, match=r'a.jpg is not an image'):
+        infer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 2), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+)
+def test_arrays_that_are_no_pictures(infer, image):
+    with pytest.raises(UsageError, match='an image must'):
+        infer(image)
+
+
+def test_absent_and_empty(infer, tmp_path):
+    with pytest.raises(UsageError, match='existing file or folder'):
+        infer(tmp_path / 'nowhere.png')
+    with pytest.raises(UsageError, match='has no files'):
+        infer(tmp_path)
+
+
+def test_names_do_not_collide(infer, images, tmp_path):
+    pixels = cv2.imread(str(images[0]))
+    cv2.imwrite(str(tmp_path / 'a.jpg'), pixels)
+    cv2.imwrite(str(tmp_path / 'a.png'), pixels)
+    infer(tmp_path, out_dir=tmp_path / 'out')
+    names = sorted(p.name for p in (tmp_path / 'out').iterdir())
+    assert names == ['a.png', 'a.png.png']
+
+
+def test_truth_is_read_as_the_data_set_numbers_it(infer, shapes_root):
+    path = next((shapes_root / 'annotations/validation').iterdir())
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(int)
+    truth = infer.read_truth(str(path)).astype(int)
+    np.testing.assert_array_equal(truth, np.where(stored, stored - 1, 255))
+    with pytest.raises(UsageError, match='no ground truth'):
+        infer.read_truth('/nowhere.png')
+
+
+def test_device_that_is_not_there(small_segmentor):
+    with pytest.raises(UsageError, match='the device'):
+        Inferencer(*map(str, small_segmentor), device='cuda:99')
+
+
+def test_overlay_blends_and_keeps_what_has_no_colour():
+    image = np.full((600, 2, 3), 100, np.uint8)
+    labels = np.zeros((600, 2), np.uint8)
+    labels[:, 1] = 255
+    out = overlay(image, labels, np.array([[200, 0, 50]], np.uint8), 0.5)
+    assert (out[:, 0] == [150, 50, 75]).all() and (out[:, 1] == 100).all()
+    assert (image == 100).all()
+
+
+def test_error_map():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    out = error_map(
+        image, np.array([[0, 1, 1]]), np.array([[0, 0, 255]], np.uint8)
+    )
+    assert tuple(out[0, 1]) == WRONG
+    assert tuple(out[0, 0]) != WRONG and (out[0, 2] < out[0, 0]).all()
+
+
+def test_colours_are_the_palettes_in_bgr():
+    meta = dict(classes=('a', 'b'), palette=[[1, 2, 3], [4, 5, 6]])
+    colours = class_colours(meta, 3)
+    assert colours[:2].tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert len(colours) == 3
+    assert class_names(meta, 3) == ['a', 'b', 'class 2']
+
+
+def test_legend_shows_the_classes_that_occur():
+    meta = dict(classes=('a', 'b'), palette=[[255, 0, 0], [0, 0, 255]])
+    image = np.full((100, 100, 3), 255, np.uint8)
+    labels = np.zeros((100, 100), np.uint8)
+    picture = draw_segmentation(image, labels, meta, opacity=0.5)
+    legend = picture[:, 100:].reshape(-1, 3)
+    assert (legend == [0, 0, 255]).all(1).any()
+    assert not (legend == [255, 0, 0]).all(1).any()
+
+
+def test_legend_is_as_high_as_it_needs():
+    picture = np.zeros((20, 30, 3), np.uint8)
+    out = with_legend(picture, [(f'class {i}', (1, 2, 3)) for i in range(30)])
+    assert out.shape[0] >= 30 * 14 and out.shape[1] > 30
+    assert (out[:20, :30] == 0).all()
+
+
+def test_comparison_has_three_panels(segmentor):
+    image = np.full((64, 64, 3), 99, np.uint8)
+    labels = np.zeros((64, 64), np.uint8)
+    truth = np.ones((64, 64), np.uint8)
+    truth[:32] = 0
+    plain = draw_segmentation(image, labels, segmentor.dataset_meta)
+    out = draw_segmentation(image, labels, segmentor.dataset_meta, truth=truth)
+    assert out.shape[1] >= 3 * 64 > plain.shape[1]
+    red = (out == WRONG).all(2)
+    assert red[:, 136:200].sum() == 32 * 64
+    assert torch.is_tensor(next(segmentor.parameters()))

@@ -1,0 +1,155 @@
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmrep.deploy import (
+    load_model,
+    reparameterize,
+    to_deploy_form,
+)
+from mmrep.deploy.compare import compare, outputs
+from mmrep.deploy.form import deploy_config, is_deploy_config
+from mmrep.deploy.inputs import random_input
+from mmrep.deploy.loading import dataset_meta
+from mmrep.deploy.saving import replaced
+from mmrep.engine import load_config
+from mmrep.errors import UsageError
+
+INPUTS = dict(random=random_input((64, 96)))
+
+
+@pytest.fixture
+def cfg(small_segmentor):
+    return load_config(str(small_segmentor[0]))
+
+
+def test_files_load_strictly_and_compute_the_same(
+    cfg, small_segmentor, tmp_path
+):
+    checkpoint = str(small_segmentor[1])
+    done = reparameterize(cfg, checkpoint, f'{tmp_path}/m.pth', INPUTS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['m.pth', 'm.py']
+    assert done.norms[0] > 0 and done.norms[1] == 0
+    assert done.parameters[1] < done.parameters[0]
+    (differences,) = done.differences.values()
+    assert 0 < differences[0].relative < 1e-4
+    # decode head, auxiliary head and the backbone's maps
+    assert len(differences) == 6
+    moved = tmp_path / 'elsewhere'
+    moved.mkdir()
+    (tmp_path / 'm.py').rename(moved / 'm.py')
+    (tmp_path / 'm.pth').rename(moved / 'm.pth')
+    merged_cfg = Config.fromfile(moved / 'm.py')
+    assert is_deploy_config(merged_cfg) and not is_deploy_config(cfg)
+    merged = load_model(merged_cfg, str(moved / 'm.pth'))
+    saved = torch.load(moved / 'm.pth', weights_only=True)
+    assert merged.state_dict().keys() == saved['state_dict'].keys()
+    assert not any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm)
+        for m in merged.modules()
+    )
+    model = load_model(cfg, checkpoint)
+    x = torch.randn(2, 3, 70, 50)
+    for d in compare(outputs(model, x), outputs(merged, x)):
+        assert d.relative < 1e-4
+    assert merged.dataset_meta['classes'][1] == 'disc'
+
+
+def test_merged_files_and_configs_are_refused(cfg, small_segmentor, tmp_path):
+    reparameterize(cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS)
+    with pytest.raises(UsageError, match='already merged'):
+        reparameterize(
+            cfg, f'{tmp_path}/m.pth', f'{tmp_path}/again.pth', INPUTS
+        )
+    with pytest.raises(UsageError, match='already in deploy form'):
+        reparameterize(
+            load_config(f'{tmp_path}/m.py'),
+            f'{tmp_path}/m.pth',
+            f'{tmp_path}/again.pth',
+            INPUTS,
+        )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['m.pth', 'm.py']
+
+
+def test_nothing_is_written_beyond_the_tolerance(
+    cfg, small_segmentor, tmp_path
+):
+    with pytest.raises(UsageError, match='more than the tolerance'):
+        reparameterize(
+            cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS, 1e-12
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_merge_is_found(cfg, small_segmentor, tmp_path, monkeypatch):
+    def wrong(model):
+        to_deploy_form(model)
+        with torch.no_grad():
+            model.auxiliary_head.convs[0].conv.bias += 0.1
+        return model
+
+    monkeypatch.setattr('mmrep.deploy.merge.to_deploy_form', wrong)
+    with pytest.raises(UsageError, match='auxiliary_head of the random'):
+        reparameterize(
+            cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_not_replaced(cfg, small_segmentor, tmp_path):
+    checkpoint = str(small_segmentor[1])
+    with pytest.raises(UsageError, match='must not replace'):
+        reparameterize(cfg, checkpoint, checkpoint, INPUTS)
+    (tmp_path / 'm.py').write_text('print(1)')
+    with pytest.raises(UsageError, match='is not of a deploy form'):
+        reparameterize(cfg, checkpoint, f'{tmp_path}/m.pth', INPUTS)
+    with pytest.raises(UsageError, match=r'must end in .pth'):
+        reparameterize(cfg, checkpoint, f'{tmp_path}/m', INPUTS)
+
+
+def test_deploy_config_forgets_what_training_started_from(cfg):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='x')
+    merged = deploy_config(cfg)
+    assert merged.model.backbone.init_cfg is None
+    assert cfg.model.backbone.init_cfg.checkpoint == 'x'
+    assert merged.model.form_of == 'EncoderDecoder'
+
+
+def test_mode_stays(cfg):
+    from mmrep.deploy import build_model
+
+    model = build_model(cfg)
+    assert not to_deploy_form(model).training
+    assert to_deploy_form(build_model(cfg).train()).training
+
+
+def test_classes_come_from_the_checkpoint_first(cfg):
+    assert dataset_meta(cfg, {})['classes'][0] == 'ground'
+    new = dict(dataset_meta=dict(classes=['a'], palette=[[1, 2, 3]]))
+    assert dataset_meta(cfg, new)['classes'] == ['a']
+    old = dict(CLASSES=('a', 'b'), PALETTE=None)
+    assert dataset_meta(cfg, old)['classes'] == ('a', 'b')
+    assert dataset_meta(Config(dict(model={})), {}) == {}
+
+
+def test_compare_sees_what_is_not_finite():
+    x = torch.ones(2)
+    (same,) = compare(dict(a=x), dict(a=x))
+    assert same.relative == 0
+    (broken,) = compare(dict(a=x), dict(a=torch.tensor([1, float('nan')])))
+    assert broken.relative == float('inf')
+    with pytest.raises(ValueError, match='must be'):
+        compare(dict(a=x), dict(b=x))
+
+
+def test_replaced_leaves_nothing_half_written(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    with pytest.raises(RuntimeError), replaced(path) as new:
+        new.write_text('half')
+        raise RuntimeError
+    assert [p.read_text() for p in tmp_path.iterdir()] == ['old']
+    with replaced(path) as new:
+        new.write_text('new')
+    assert [p.read_text() for p in tmp_path.iterdir()] == ['new']

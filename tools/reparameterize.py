@@ -1,0 +1,99 @@
+"""Merge a trained segmentor or detector into its deploy form.
+
+The large kernels take in their parallel branches, and batch norms are folded
+into the convolutions beside them. The merged weights go to OUT, and a config
+that loads them to the same name with the suffix .py; it inherits from no
+file, so both can be moved. Both are read back and compared with the training
+form, on random and on real input, before they get their names.
+"""
+
+import argparse
+
+from mmrep.deploy.inputs import first_test_image, picture_input, random_input
+from mmrep.deploy.loading import build_model
+from mmrep.deploy.merge import reparameterize
+from mmrep.engine import load_config, set_data_root
+from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
+from mmrep.errors import UsageError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of the training form')
+    parser.add_argument('checkpoint', help='checkpoint of that config')
+    parser.add_argument('out', help='where the merged weights go, a .pth')
+    parser.add_argument(
+        '--image',
+        help='picture of the real input; the first one of the test set if '
+        'not given',
+    )
+    parser.add_argument(
+        '--data-root', help="folder of the data set, instead of the config's"
+    )
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        default=(192, 256),
+        metavar=('H', 'W'),
+        help='size of the random input; 192 256 if not given',
+    )
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=1e-4,
+        help='largest difference of an output, divided by its largest value, '
+        'with which the files are written; 1e-4 if not given',
+    )
+    add_checkpoint_arguments(parser)
+    return parse_arguments(parser)
+
+
+def main() -> None:
+    args = parse_args()
+    if min(args.shape) < 32:
+        raise UsageError(f'--shape takes sizes from 32, got {args.shape}.')
+    if not args.tolerance > 0:
+        raise UsageError(
+            f'--tolerance must be positive, got {args.tolerance}.'
+        )
+    cfg = load_config(args.config, args.cfg_options)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    image = args.image or first_test_image(cfg)
+    if image is None:
+        raise UsageError(
+            'the test set of the config is not there, so give a picture by '
+            '--image, or the folder of the data by --data-root.'
+        )
+    inputs = {
+        f'random {args.shape[0]}x{args.shape[1]}': random_input(args.shape),
+        f'real ({image})': picture_input(cfg, build_model(cfg), image),
+    }
+    done = reparameterize(
+        cfg,
+        args.checkpoint,
+        args.out,
+        inputs,
+        args.tolerance,
+        args.trust_checkpoint,
+    )
+    for name, differences in done.differences.items():
+        worst = differences[0]
+        print(
+            f'{name}: {len(differences)} outputs differ by at most '
+            f'{max(d.max_abs for d in differences):.2e}, relative '
+            f'{worst.relative:.2e} ({worst.name})'
+        )
+    print(
+        f'batch norms: {done.norms[0]} -> {done.norms[1]}, parameters: '
+        f'{done.parameters[0] / 1e6:.2f} M -> {done.parameters[1] / 1e6:.2f} M'
+    )
+    print(f'weights are in {done.checkpoint}, the config in {done.config}')
+
+
+if __name__ == '__main__':
+    run(main)
