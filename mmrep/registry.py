@@ -7,6 +7,9 @@ found from MMSegmentation's and MMDetection's configs alike.
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+)
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
 
@@ -34,4 +37,11 @@ WEIGHT_INITIALIZERS = Registry(
     parent=MMENGINE_INITIALIZERS,
     scope='mmrep',
     locations=['mmrep.checkpoint'],
+)
+# How parameters are grouped for the optimizer.
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
 )

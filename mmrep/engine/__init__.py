@@ -12,12 +12,14 @@ from mmrep.engine.config import (
 from mmrep.engine.distributed import CPUDistributedDataParallel
 from mmrep.engine.hooks import CheckpointGuardHook
 from mmrep.engine.launch import build_runner
+from mmrep.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmrep.engine.tta import InstanceTTAModel
 
 __all__ = [
     'CPUDistributedDataParallel',
     'CheckpointGuardHook',
     'InstanceTTAModel',
+    'LayerDecayOptimWrapperConstructor',
     'build_runner',
     'check_data',
     'enable_amp',

@@ -111,6 +111,65 @@ class StagedBackbone(BaseModule):
             )
         return {**cls._arch_defaults, **arch}
 
+    def _locate(self, name: str) -> Optional[Tuple[int, int]]:
+        """Stage and block of a parameter.
+
+        The block is -1 for what leads to a stage, the stem for stage 0. None
+        stands for what is behind the stages, such as norms of the outputs.
+        """
+        raise NotImplementedError
+
+    def get_layer_depth(
+        self,
+        param_name: str,
+        prefix: str = '',
+        num_layers: Optional[int] = None,
+    ) -> Tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay.
+
+        The rule of ConvNeXt and UniRepLKNet: the stem is layer 0; every stage
+        is one layer with what leads to it, but three blocks of stage 2 are
+        one; the rest, norms of the outputs and heads included, comes last.
+
+        Args:
+            param_name (str): Name of the parameter in the whole model.
+            prefix (str): What the backbone's names begin with there.
+                Defaults to ''.
+            num_layers (int, optional): Layers to count in the stages; the
+                last stage is the last of them. Defaults to None, as many as
+                there are.
+
+        Returns:
+            tuple[int, int]: Depth, and the number of depths.
+        """
+        depths = self.arch['depths']
+        firsts = [1]
+        for i, depth in enumerate(depths):
+            firsts.append(firsts[i] + (-(-depth // 3) if i == 2 else 1))
+        own = firsts.pop() - 1
+        if num_layers is None:
+            num_layers = own
+        elif num_layers < own:
+            raise ValueError(
+                f'num_layers must be at least {own} for this backbone, '
+                f'got {num_layers}.'
+            )
+        num_depths = num_layers + 2
+        if not param_name.startswith(prefix):
+            return num_depths - 1, num_depths
+        place = self._locate(param_name[len(prefix) :])
+        if place is None:
+            return num_depths - 1, num_depths
+        stage, block = place
+        if (stage, block) == (0, -1):
+            return 0, num_depths
+        depth = firsts[stage]
+        if stage == 2:
+            depth += max(block, 0) // 3
+        if stage == len(depths) - 1:
+            depth += num_layers - own
+        return depth, num_depths
+
     def _frozen_modules(self, num_stages: int) -> Sequence[nn.Module]:
         """The stem, the first stages, and what lies between them."""
         raise NotImplementedError

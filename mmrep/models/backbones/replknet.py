@@ -317,6 +317,16 @@ class RepLKNet(StagedBackbone):
                 outs.append(x if stage.norm is None else stage.norm(x))
         return tuple(outs)
 
+    def _locate(self, name: str) -> Optional[Tuple[int, int]]:
+        part, index, *rest = name.split('.')
+        if part == 'stem':
+            return 0, -1
+        if part == 'transitions':
+            return int(index) + 1, -1
+        if part == 'stages' and rest[0] == 'blocks':
+            return int(index), int(rest[1]) // 2  # RepLKBlock and ConvFFN
+        return None
+
     def _frozen_modules(self, num_stages: int) -> Sequence[nn.Module]:
         return [
             self.stem,

@@ -381,6 +381,14 @@ class UniRepLKNet(StagedBackbone):
                 outs.append(self.get_submodule(f'norm{i}')(x))
         return tuple(outs)
 
+    def _locate(self, name: str) -> Optional[Tuple[int, int]]:
+        part, index, *rest = name.split('.')
+        if part == 'downsample_layers':
+            return int(index), -1
+        if part == 'stages':
+            return int(index), int(rest[0])
+        return None
+
     def _frozen_modules(self, num_stages: int) -> Sequence[nn.Module]:
         return [
             *self.downsample_layers[: max(num_stages, 1)],
