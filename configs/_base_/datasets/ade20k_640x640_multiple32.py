@@ -1,0 +1,22 @@
+# ade20k_multiple32.py at 640x640.
+_base_ = './ade20k_640x640.py'
+
+to_multiple = dict(type='ResizeToMultiple', size_divisor=32)
+# behind Resize and before LoadAnnotations: labels keep their size
+test_pipeline = [
+    *_base_.test_pipeline[:2],
+    to_multiple,
+    *_base_.test_pipeline[2:],
+]
+_load, _augment = _base_.tta_pipeline
+_resizes, *_rest = _augment['transforms']
+tta_pipeline = [
+    _load,
+    dict(
+        type='TestTimeAug',
+        transforms=[_resizes, [to_multiple], *_rest],
+    ),
+]
+train_dataloader = dict(batch_size=2)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
