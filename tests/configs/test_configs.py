@@ -19,8 +19,10 @@ LEAVES = sorted(CONFIGS.glob('*.py'))
 SEGMENTORS = [path for path in LEAVES if path.name.startswith('upernet')]
 DETECTORS = [path for path in LEAVES if path not in SEGMENTORS]
 # The larger sizes of a published config differ by a few numbers, which
-# test_replknet_configs.py looks at.
-LARGER = re.compile('replknet(31b-in22k|31l|xl)')
+# test_replknet_configs.py and test_unireplknet_configs.py look at.
+LARGER = re.compile(
+    'replknet(31b-in22k|31l|xl)|unireplknet-(s|b|l|xl)(_|-in22k)'
+)
 RATIOS = dict(mmseg=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), mmdet=(0.75, 1, 1.25))
 
 
@@ -209,7 +211,8 @@ def test_augmented_scales_are_ratios_of_the_test_scale(path):
         for t in cfg.test_dataloader.dataset.pipeline
         if t.type == 'Resize'
     )
-    resizes, flips = cfg.tta_pipeline[-1].transforms[:2]
+    resizes, *others = cfg.tta_pipeline[-1].transforms
+    flips = next(view for view in others if view[0].type == 'RandomFlip')
     assert [t.scale for t in resizes] == [
         (int(scale[0] * r), int(scale[1] * r))
         for r in RATIOS[cfg.default_scope]

@@ -9,15 +9,15 @@ test_pipeline = [
     to_multiple,
     *_base_.test_pipeline[2:],
 ]
-_load, _augment = _base_.tta_pipeline
-_resizes, *_rest = _augment['transforms']
+views = _base_.tta_pipeline[1]['transforms']
 tta_pipeline = [
-    _load,
+    _base_.tta_pipeline[0],
     dict(
         type='TestTimeAug',
-        transforms=[_resizes, [to_multiple], *_rest],
+        transforms=[views[0], [to_multiple], *views[1:]],
     ),
 ]
+del views
 train_dataloader = dict(batch_size=2)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
