@@ -9,7 +9,9 @@ _base_ = [
 ]
 checkpoint = 'https://huggingface.co/DingXiaoH/UniRepLKNet/resolve/main/unireplknet_t_in1k_224_acc83.21.pth'
 model = dict(
-    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint))
+    backbone=dict(
+        init_cfg=dict(type='mmrep.Pretrained', checkpoint=checkpoint)
+    )
 )
 train_dataloader = dict(batch_size=2)
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -14,7 +14,7 @@ model = dict(
         arch='S',
         drop_path_rate=0.3,
         with_cp=True,
-        init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+        init_cfg=dict(type='mmrep.Pretrained', checkpoint=checkpoint),
     ),
     decode_head=dict(in_channels=channels),
     auxiliary_head=dict(in_channels=channels[2]),

@@ -9,7 +9,9 @@ _base_ = [
 ]
 checkpoint = 'https://huggingface.co/DingXiaoH/UniRepLKNet/resolve/main/unireplknet_t_in1k_224_acc83.21.pth'
 model = dict(
-    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint))
+    backbone=dict(
+        init_cfg=dict(type='mmrep.Pretrained', checkpoint=checkpoint)
+    )
 )
 # the authors': 0.9 or 1 makes almost no difference
 optim_wrapper = dict(paramwise_cfg=dict(decay_rate=1.0, num_layers=9))
