@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmrep.deploy import fuse_conv_bn
+from mmrep.deploy.fuse import InplaceGELU
 from mmrep.models import RepLKNet
 
 
@@ -92,6 +93,39 @@ def test_only_what_a_conv_made_is_overwritten():
     ]
     torch.testing.assert_close(model(x), want)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize('grad', [False, True])
+def test_gelu_overwrites_only_without_a_graph(grad):
+    gelu = nn.GELU(approximate='tanh')
+    gelu.__class__ = InplaceGELU
+    x = torch.randn(3, 4, requires_grad=grad)
+    want = nn.functional.gelu(x.detach().clone(), approximate='tanh')
+    out = gelu(x)
+    torch.testing.assert_close(out, want)
+    assert (out is x) is not grad
+    if grad:
+        (one,) = torch.autograd.grad(out.sum(), x)
+        (two,) = torch.autograd.grad(
+            nn.functional.gelu(x, approximate='tanh').sum(), x
+        )
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize('grad', [False, True])
+def test_blocks_with_gelu_in_place(tiny_arch, randomise_norms, grad):
+    model = randomise_norms(RepLKNet(tiny_arch)).eval()
+    x = torch.randn(1, 3, 64, 64, requires_grad=grad)
+    expected = model(x)[-1]
+    fuse_conv_bn(model)
+    gelus = [m for m in model.modules() if isinstance(m, nn.GELU)]
+    assert gelus and all(isinstance(m, InplaceGELU) for m in gelus)
+    with torch.set_grad_enabled(grad):
+        out = model(x)[-1]
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+    if grad:
+        out.sum().backward()
+        assert x.grad.isfinite().all()
 
 
 def test_norm_before_conv_is_left_alone(randomise_norms):
