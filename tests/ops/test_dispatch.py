@@ -116,6 +116,23 @@ def test_a_small_gain_is_no_reason_to_leave_conv2d(
     dispatch.choose.cache_clear()
 
 
+@pytest.mark.parametrize('gain, taken', ((0.4, False), (0.5, True)))
+def test_a_doubtful_estimate_needs_a_larger_gain(monkeypatch, gain, taken):
+    monkeypatch.setattr(
+        cost,
+        'estimate',
+        lambda problem, direction, name, **state: (
+            10.0 * (1 - gain) if name == 'transposed_nhwc' else 10.0
+        ),
+    )
+    dispatch.choose.cache_clear()
+    one = problem((1, 7, 40, 40), 5, grad_weight=True)
+    assert dispatch.choose(one, 'auto').grad_weight == (
+        'transposed_nhwc' if taken else 'transposed_nchw'
+    )
+    dispatch.choose.cache_clear()
+
+
 def test_each_instruction_set_has_its_own_table():
     assert cost.machine('cuda') == 'cuda'
     assert cost.machine('cpu', 'AVX512') == 'cpu AVX512'
