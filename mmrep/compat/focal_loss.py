@@ -1,8 +1,8 @@
 """Focal losses, as ``mmcv._ext`` has them.
 
-Logarithms come from the logits where they can, so that confident logits keep
-their gradient. A weight for each class is optional (empty for none); targets
-that are no class, as background, have the weight 1.
+The sigmoid loss takes logarithms from the logits, so that it goes on growing
+where a probability rounds to 1. A weight for each class is optional (empty for
+none); targets that are no class, as background, have the weight 1.
 """
 
 from typing import Tuple

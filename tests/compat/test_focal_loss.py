@@ -1,4 +1,3 @@
-import mmrep  # noqa: F401  isort: skip (MMDetection needs it first)
 import mmdet.models.losses.focal_loss as mmdet_focal_loss
 import pytest
 import torch
