@@ -36,7 +36,9 @@ def has_kernel(operator: str, device_type: str) -> bool:
         operator (str): Name in ``mmcv._ext``.
         device_type (str): Such as 'cpu' and 'cuda'.
     """
-    if operator not in KERNELS or version() is None:
+    if operator not in KERNELS or device_type not in ('cpu', 'cuda'):
+        return False
+    if version() is None:
         return False
     # a torchvision for the CPU beside a torch for CUDA has but one of them
     return torch._C._dispatch_has_kernel_for_dispatch_key(
