@@ -569,8 +569,6 @@ def test_published_initialisation(arch):
 
 def test_starts_from_released_weights(arch, tmp_path):
     """Their layout: under 'model', with the classifier's norm and head."""
-    from mmrep.checkpoint import register_loaders
-
     source = UniRepLKNet(arch)
     state = source.state_dict()
     released = {k: v for k, v in state.items() if k[:5] not in NORMS}
@@ -578,7 +576,6 @@ def test_starts_from_released_weights(arch, tmp_path):
     released['head.weight'] = torch.rand(10, 20)
     path = tmp_path / 'classifier.pth'
     torch.save(dict(model=released), path)
-    register_loaders()
     model = UniRepLKNet(
         arch, init_cfg=dict(type='Pretrained', checkpoint=str(path))
     )
