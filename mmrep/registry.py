@@ -4,16 +4,19 @@ A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
 found from MMSegmentation's and MMDetection's configs alike.
 """
 
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
 
-# Backbones, and what builds a model in deploy form.
+# Backbones, the classifier around one, and what builds a model in deploy form.
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
@@ -42,6 +45,25 @@ WEIGHT_INITIALIZERS = Registry(
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)
+# ImageNet as folders, for the evaluation of classifiers.
+DATASETS = Registry(
+    'dataset',
+    parent=MMENGINE_DATASETS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)
+TRANSFORMS = Registry(
+    'transform',
+    parent=MMENGINE_TRANSFORMS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)
+METRICS = Registry(
+    'metric',
+    parent=MMENGINE_METRICS,
     scope='mmrep',
     locations=['mmrep.engine'],
 )

@@ -11,6 +11,12 @@ from mmrep.engine.config import (
 )
 from mmrep.engine.distributed import CPUDistributedDataParallel
 from mmrep.engine.hooks import CheckpointGuardHook
+from mmrep.engine.imagenet import (
+    FolderDataset,
+    PackClassification,
+    ThroughputHook,
+    TopKAccuracy,
+)
 from mmrep.engine.launch import build_runner
 from mmrep.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmrep.engine.tta import InstanceTTAModel
@@ -18,8 +24,12 @@ from mmrep.engine.tta import InstanceTTAModel
 __all__ = [
     'CPUDistributedDataParallel',
     'CheckpointGuardHook',
+    'FolderDataset',
     'InstanceTTAModel',
     'LayerDecayOptimWrapperConstructor',
+    'PackClassification',
+    'ThroughputHook',
+    'TopKAccuracy',
     'build_runner',
     'check_data',
     'enable_amp',

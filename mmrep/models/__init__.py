@@ -1,3 +1,4 @@
 from mmrep.models.backbones import RepLKNet, UniRepLKNet
+from mmrep.models.classifier import ImageClassifier
 
-__all__ = ['RepLKNet', 'UniRepLKNet']
+__all__ = ['ImageClassifier', 'RepLKNet', 'UniRepLKNet']

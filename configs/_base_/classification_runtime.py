@@ -1,0 +1,4 @@
+_base_ = './default_runtime.py'
+
+default_scope = 'mmengine'
+custom_hooks = [dict(type='mmrep.ThroughputHook')]

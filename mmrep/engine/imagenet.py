@@ -1,0 +1,164 @@
+"""Evaluation of a classifier: folders of images, accuracy, throughput."""
+
+import os
+import os.path as osp
+import time
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmrep.errors import UsageError
+from mmrep.registry import DATASETS, HOOKS, METRICS, TRANSFORMS
+
+_SUFFIXES = ('.jpeg', '.jpg', '.png')
+
+
+@DATASETS.register_module()
+class FolderDataset(BaseDataset):
+    """A folder for each class, as ImageNet unpacks.
+
+    Classes are numbered in the order of their folders' names, which for
+    ImageNet's WordNet ids is the order of every released classifier.
+
+    Args:
+        num_classes (int): Number of folders that there must be.
+        **kwargs: Arguments of MMEngine's BaseDataset; ``data_prefix`` has
+            the key ``img_path``.
+    """
+
+    def __init__(self, num_classes: int, **kwargs) -> None:
+        self.num_classes = num_classes
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> List[dict]:
+        """List the images and their classes.
+
+        Raises:
+            UsageError: If there are more or fewer classes, or no images.
+        """
+        root = self.data_prefix['img_path']
+        folders = sorted(
+            entry.name for entry in os.scandir(root) if entry.is_dir()
+        )
+        if len(folders) != self.num_classes:
+            raise UsageError(
+                f'{root} must hold a folder for each of {self.num_classes} '
+                f'classes, and holds {len(folders)} folders.'
+            )
+        images = [
+            dict(img_path=osp.join(root, folder, name), gt_label=label)
+            for label, folder in enumerate(folders)
+            for name in sorted(os.listdir(osp.join(root, folder)))
+            if name.lower().endswith(_SUFFIXES)
+        ]
+        if not images:
+            raise UsageError(
+                f'the folders in {root} must hold images '
+                f'({", ".join(_SUFFIXES)}), and hold none.'
+            )
+        return images
+
+
+@TRANSFORMS.register_module()
+class PackClassification(BaseTransform):
+    """Turn an image and its class into what ImageClassifier takes."""
+
+    def transform(self, results: dict) -> dict:
+        """Image (H, W, 3) to ``inputs`` (3, H, W), beside its class."""
+        image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
+        return dict(
+            inputs=torch.from_numpy(image), data_samples=results['gt_label']
+        )
+
+
+@METRICS.register_module()
+class TopKAccuracy(BaseMetric):
+    """Share of images whose class is among the k highest scores, in percent.
+
+    Args:
+        topk (Sequence[int]): The values of k. Defaults to (1, 5).
+        collect_device (str): Where processes exchange results. Defaults to
+            'cpu'.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(
+        self, topk: Sequence[int] = (1, 5), collect_device: str = 'cpu'
+    ) -> None:
+        super().__init__(collect_device)
+        self.topk = tuple(topk)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the rank of each image's class."""
+        for sample in data_samples:
+            scores, label = sample['scores'], sample['gt_label']
+            self.results.append(int((scores > scores[label]).sum()))
+
+    def compute_metrics(self, results: List[int]) -> Dict[str, float]:
+        """Shares of ranks below each k."""
+        ranks = np.array(results)
+        return {f'top{k}': float(100 * (ranks < k).mean()) for k in self.topk}
+
+
+@HOOKS.register_module()
+class ThroughputHook(Hook):
+    """Report images a second of the model in a test.
+
+    Counts from images in memory to predictions, in one process; the median
+    over batches, the first ones and a smaller last one left out.
+
+    Args:
+        warmup (int): Batches that are left out. Defaults to 3.
+    """
+
+    def __init__(self, warmup: int = 3) -> None:
+        self.warmup = warmup
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start anew."""
+        self.speeds: List[float] = []
+        self.largest = 0
+
+    def before_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Start the clock."""
+        _synchronize()
+        self.start = time.perf_counter()
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[Sequence] = None,
+    ) -> None:
+        """Stop the clock."""
+        _synchronize()
+        seconds = time.perf_counter() - self.start
+        images = len(outputs)
+        self.largest = max(self.largest, images)
+        if batch_idx >= self.warmup and images == self.largest:
+            self.speeds.append(images / seconds)
+
+    def after_test_epoch(
+        self, runner: Runner, metrics: Optional[dict] = None
+    ) -> None:
+        """Log the median."""
+        if self.speeds:
+            runner.logger.info(
+                f'throughput: {np.median(self.speeds):.1f} images/s at batch '
+                f'size {self.largest}, median of {len(self.speeds)} batches'
+            )
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
