@@ -11,10 +11,6 @@ _base_ = [
 # The authors' ImageNet-1K 224 weights as MMPretrain publishes them.
 checkpoint = 'https://download.openmmlab.com/mmclassification/v0/replknet/replknet-31B_3rdparty_in1k_20221118-fd08e268.pth'  # noqa: E501
 model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
-        )
-    )
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint))
 )
 auto_scale_lr = dict(enable=False, base_batch_size=32)

@@ -12,11 +12,7 @@ _base_ = [
 checkpoint = 'https://download.openmmlab.com/mmclassification/v0/replknet/replknet-31B_3rdparty_in1k_20221118-fd08e268.pth'  # noqa: E501
 model = dict(
     data_preprocessor=dict(size=(769, 769)),
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
-        )
-    ),
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
     decode_head=dict(num_classes=19, align_corners=True),
     auxiliary_head=dict(num_classes=19, align_corners=True),
 )
