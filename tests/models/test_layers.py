@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from mmrep.models.layers import (
+    GRN,
     ReparamLargeKernelConv,
     checkpoint_forward,
     fold_bn,
@@ -52,3 +53,41 @@ def test_checkpoint_forward_keeps_statistics_of_frozen_norms():
 def test_other_norms_cannot_be_folded(norm):
     with pytest.raises(NotImplementedError, match=type(norm).__name__):
         fold_bn(nn.Conv2d(4, 4, 1), norm)
+
+
+def test_grn_gradients():
+    """Against the definition by autograd, and a channel of nothing but 0."""
+    layer = GRN(6).double()
+    nn.init.uniform_(layer.gamma, -1, 1)
+    nn.init.uniform_(layer.beta, -1, 1)
+    x = torch.randn(3, 6, 4, 5, dtype=torch.double)
+    x[1, 2] = 0
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(3, 6, 4, 5, dtype=torch.double)
+    for with_bias in (True, False):
+        norms = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
+        scale = norms / (norms.mean(1, keepdim=True) + 1e-6)
+        gamma, beta = (
+            p.reshape(1, 6, 1, 1) for p in (layer.gamma, layer.beta)
+        )
+        expected = x * (1 + gamma * scale) + beta * with_bias
+        out = layer(x, with_bias)
+        torch.testing.assert_close(out, expected)
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x, with_bias), expected)
+        inputs = [x, layer.gamma] + [layer.beta] * with_bias
+        for grad, reference in zip(
+            torch.autograd.grad((out * weight).sum(), inputs),
+            torch.autograd.grad((expected * weight).sum(), inputs),
+            strict=True,
+        ):
+            torch.testing.assert_close(grad, reference)
+        assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_grn_in_half_precision():
+    """Squares of 300 exceed the largest half."""
+    layer = GRN(2).half()
+    nn.init.ones_(layer.gamma)
+    x = torch.full((1, 2, 4, 4), 300.0, dtype=torch.half)
+    torch.testing.assert_close(layer(x), 2 * x)

@@ -32,6 +32,7 @@ from mmrep.models.layers import (
     fold_affine,
     is_frozen_bn,
     merged_depthwise,
+    pointwise_linear,
 )
 from mmrep.ops import depthwise_conv2d
 from mmrep.registry import MODELS
@@ -126,7 +127,7 @@ class UniRepLKNetBlock(nn.Module):
         out = self.se(depthwise_conv2d(x, kernel, kernel_bias))
         out = self.act[0](self.pwconv1(out))
         out = self.act[1](out, with_bias=False)
-        out = nn.functional.conv2d(out, weight[:, :, None, None], bias)
+        out = pointwise_linear(out, weight, bias)
         return self._add(x, out, None)
 
     def _add(self, x: Tensor, out: Tensor, gamma: Optional[Tensor]) -> Tensor:

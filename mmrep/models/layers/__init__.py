@@ -11,6 +11,7 @@ from mmrep.models.layers.pointwise import (
     LayerNorm2d,
     PointwiseLinear,
     SEBlock,
+    pointwise_linear,
 )
 from mmrep.models.layers.reparam import (
     DILATED_BRANCHES,
@@ -36,4 +37,5 @@ __all__ = [
     'fold_bn',
     'is_frozen_bn',
     'merged_depthwise',
+    'pointwise_linear',
 ]

@@ -9,17 +9,33 @@ from typing import Optional
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class PointwiseLinear(nn.Linear):
     """A linear layer over the channels of a map: a 1x1 convolution.
 
+    One matrix product of all positions; neither permutation moves anything.
     Arguments, parameters and state dict are those of ``nn.Linear``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H, W)."""
-        return F.conv2d(x, self.weight[:, :, None, None], self.bias)
+        return pointwise_linear(x, self.weight, self.bias)
+
+
+def pointwise_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer over the channels of a map.
+
+    Args:
+        x (Tensor): Shape (N, C_in, H, W).
+        weight (Tensor): Shape (C_out, C_in).
+        bias (Tensor, optional): Shape (C_out, ).
+
+    Returns:
+        Tensor: Shape (N, C_out, H, W), channels_last.
+    """
+    return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -64,13 +80,85 @@ class GRN(nn.Module):
 
         ``with_bias=False`` leaves ``beta`` to the layer behind.
         """
-        norm = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
-        norm = norm / (norm.mean(1, keepdim=True) + self.eps)
-        scale = 1 + self.gamma.permute(0, 3, 1, 2) * norm
-        if self.beta is None or not with_bias:
-            return x * scale
-        # one pass over the map
-        return torch.addcmul(self.beta.permute(0, 3, 1, 2), x, scale)
+        beta = self.beta if with_bias else None
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return _grn(x, self.gamma, beta, self.eps)
+        if torch.is_grad_enabled():
+            return _GRNFunction.apply(x, self.gamma, beta, self.eps)
+        return _grn(x, self.gamma, beta, self.eps, _channel_norms(x))
+
+
+def _grn(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Optional[Tensor],
+    eps: float,
+    norms: Optional[Tensor] = None,
+) -> Tensor:
+    """The definition, with the product and the sum in one pass."""
+    if norms is None:
+        norms = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
+    scale = _relative(norms, eps) * gamma.permute(0, 3, 1, 2) + 1
+    if beta is None:
+        return x * scale
+    return torch.addcmul(beta.permute(0, 3, 1, 2), x, scale)
+
+
+def _relative(norms: Tensor, eps: float) -> Tensor:
+    return norms / (norms.mean(1, keepdim=True) + eps)
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    """Sum of the product over each map, shape (N, C, 1, 1).
+
+    A map at a time on a CPU, so that the product stays in the cache; PyTorch
+    reduces the product faster than it computes the norm in this layout.
+    """
+    if x.device.type != 'cpu':
+        return (x * y).sum((2, 3), keepdim=True)
+    return torch.stack(
+        [(a * b).sum((1, 2), keepdim=True) for a, b in zip(x, y, strict=True)]
+    )
+
+
+def _channel_norms(x: Tensor) -> Tensor:
+    if x.dtype in (torch.float16, torch.bfloat16):
+        # squares leave the range of half precision
+        return torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
+    return _dot(x, x).sqrt()
+
+
+class _GRNFunction(torch.autograd.Function):
+    """GRN with fewer passes over the map than autograd's own backward."""
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, eps):
+        norms = _channel_norms(x)
+        ctx.save_for_backward(x, gamma, norms)
+        ctx.eps = eps
+        ctx.has_beta = beta is not None
+        return _grn(x, gamma, beta, eps, norms)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, gamma, norms = ctx.saved_tensors
+        mean = norms.mean(1, keepdim=True) + ctx.eps
+        relative = norms / mean
+        gamma = gamma.permute(0, 3, 1, 2)
+        grad_scale = _dot(grad, x)
+        grad_gamma = (grad_scale * relative).sum(0, keepdim=True)
+        grad_beta = None
+        if ctx.has_beta:
+            grad_beta = grad.sum((0, 2, 3), keepdim=True).permute(0, 2, 3, 1)
+        # of relative = norms / mean, where mean holds every channel's norm
+        grad_relative = grad_scale * gamma
+        grad_norms = (
+            grad_relative - (grad_relative * relative).mean(1, keepdim=True)
+        ) / mean
+        along = torch.where(norms > 0, grad_norms / norms, 0)
+        grad_x = (grad * (relative * gamma + 1)).addcmul_(x, along)
+        return grad_x, grad_gamma.permute(0, 2, 3, 1), grad_beta, None
 
 
 class SEBlock(nn.Module):
