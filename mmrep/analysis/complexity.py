@@ -46,6 +46,13 @@ class Complexity:
         return dict(params=self.params, flops=self.flops, parts=self.parts)
 
 
+def _in_channels(model: nn.Module) -> int:
+    """Channels of the input, which the first convolution takes."""
+    return next(
+        (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3
+    )
+
+
 def build_on_meta(cfg: Config) -> nn.Module:
     """Build a config's model in evaluation form on the meta device.
 
@@ -135,7 +142,8 @@ def count(
                 stack.enter_context(_measured(name, module, counter, flops))
         device = next(model.parameters(), torch.empty(0)).device
         try:
-            _run(model, torch.empty(1, 3, *shape, device=device))
+            channels = _in_channels(model)
+            _run(model, torch.empty(1, channels, *shape, device=device))
         except (RuntimeError, ValueError) as error:
             text = ' '.join(str(error).split())
             raise UsageError(

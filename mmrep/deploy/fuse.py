@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from mmrep.models.backbones.replknet import ConvFFN, RepLKBlock
-from mmrep.models.backbones.unireplknet import UniRepLKNetBlock
+from mmrep.models.layers import InplaceGELU
 from mmrep.models.layers.conv_bn import bn_scale_shift, fold_bn
 from mmrep.ops import DepthwiseConv2d
 
@@ -70,23 +70,7 @@ def fuse_conv_bn(model: nn.Module) -> nn.Module:
         elif isinstance(module, ConvFFN):
             _overwrite(module.nonlinear)
             module.preffn_bn = _fold_forward(module.preffn_bn, module.pw1[0])
-        elif isinstance(module, UniRepLKNetBlock):
-            _overwrite(module.act[0])
     return model
-
-
-class InplaceGELU(nn.GELU):
-    """GELU that writes into its input, unless a graph is recorded."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Overwrite a map that nothing else reads."""
-        if (
-            x.requires_grad
-            or torch.jit.is_tracing()
-            or torch.compiler.is_compiling()
-        ):
-            return super().forward(x)
-        return torch.ops.aten.gelu_(x, approximate=self.approximate)
 
 
 def _is_foldable(conv: nn.Module, bn: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from mmrep.analysis import build_on_meta, count
 from mmrep.errors import UsageError
-from mmrep.models import RepLKNet
+from mmrep.models import RepLKNet, UniRepLKNet
 from mmrep.ops import DepthwiseConv2d
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -110,3 +110,11 @@ def test_wrong_input():
         count(nn.Conv2d(3, 3, 5).eval(), (2, 2))
     with pytest.raises(ValueError, match='evaluation mode'):
         count(nn.Conv2d(3, 3, 5), (2, 2))
+
+
+def test_input_of_one_channel():
+    with torch.device('meta'):
+        model = UniRepLKNet('A', in_channels=1, out_indices=(0,)).eval()
+        colour = UniRepLKNet('A', out_indices=(0,)).eval()
+    more = count(colour, (64, 96)).flops - count(model, (64, 96)).flops
+    assert more == 2 * 20 * 3 * 3 * 32 * 48, 'of the first convolution'

@@ -23,6 +23,7 @@ from mmrep.models.backbones.base import StagedBackbone
 from mmrep.models.layers import (
     GRN,
     DilatedReparamBlock,
+    InplaceGELU,
     LayerNorm2d,
     PointwiseLinear,
     SEBlock,
@@ -31,6 +32,7 @@ from mmrep.models.layers import (
     depthwise,
     fold_affine,
     is_frozen_bn,
+    may_overwrite,
     merged_depthwise,
     pointwise_linear,
 )
@@ -98,7 +100,7 @@ class UniRepLKNetBlock(nn.Module):
             nn.Identity(), PointwiseLinear(channels, hidden_channels)
         )
         self.act = nn.Sequential(
-            nn.GELU(), GRN(hidden_channels, bias=not deploy)
+            InplaceGELU(), GRN(hidden_channels, bias=not deploy)
         )
         self.pwconv2 = nn.Sequential(
             PointwiseLinear(hidden_channels, channels, bias=deploy),
@@ -136,7 +138,9 @@ class UniRepLKNetBlock(nn.Module):
         if self.training and self.drop_path.drop_prob > 0:
             keep = self.drop_path(out.new_ones(out.size(0), 1, 1, 1))
             scale = keep if scale is None else keep * scale
-        return x + out if scale is None else torch.addcmul(x, out, scale)
+        if scale is not None:
+            return torch.addcmul(x, out, scale)
+        return out.add_(x) if may_overwrite(out) else x + out
 
     def is_mergeable(self) -> bool:
         """Whether every batch norm uses its running statistics."""
@@ -316,7 +320,7 @@ class UniRepLKNet(StagedBackbone):
                 down = [
                     conv(in_channels, width // 2),
                     LayerNorm2d(width // 2),
-                    nn.GELU(),
+                    InplaceGELU(),
                     conv(width // 2, width),
                 ]
             else:

@@ -8,9 +8,11 @@ from mmrep.models.layers.conv_bn import (
 )
 from mmrep.models.layers.pointwise import (
     GRN,
+    InplaceGELU,
     LayerNorm2d,
     PointwiseLinear,
     SEBlock,
+    may_overwrite,
     pointwise_linear,
 )
 from mmrep.models.layers.reparam import (
@@ -25,6 +27,7 @@ __all__ = [
     'DILATED_BRANCHES',
     'DilatedReparamBlock',
     'GRN',
+    'InplaceGELU',
     'LayerNorm2d',
     'PointwiseLinear',
     'ReparamLargeKernelConv',
@@ -36,6 +39,7 @@ __all__ = [
     'fold_affine',
     'fold_bn',
     'is_frozen_bn',
+    'may_overwrite',
     'merged_depthwise',
     'pointwise_linear',
 ]

@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+# Elements of a map that a CPU works on at a time.
+BLOCK = 1 << 18
+
 
 class PointwiseLinear(nn.Linear):
     """A linear layer over the channels of a map: a 1x1 convolution.
@@ -36,6 +39,28 @@ def pointwise_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         Tensor: Shape (N, C_out, H, W), channels_last.
     """
     return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+
+def may_overwrite(x: Tensor) -> bool:
+    """Whether a map that nothing else reads may be written into.
+
+    Large new maps cost a CPU more than the arithmetic on them.
+    """
+    return not (
+        x.requires_grad
+        or torch.jit.is_tracing()
+        or torch.compiler.is_compiling()
+    )
+
+
+class InplaceGELU(nn.GELU):
+    """GELU that writes into its input, unless a graph is recorded."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Overwrite a map that nothing else reads."""
+        if not may_overwrite(x):
+            return super().forward(x)
+        return torch.ops.aten.gelu_(x, approximate=self.approximate)
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -78,14 +103,19 @@ class GRN(nn.Module):
     def forward(self, x: Tensor, with_bias: bool = True) -> Tensor:
         """Map (N, C, H, W) to the same shape.
 
-        ``with_bias=False`` leaves ``beta`` to the layer behind.
+        ``with_bias=False`` leaves ``beta`` to the layer behind. Without
+        ``beta`` the map is overwritten where no graph is recorded.
         """
         beta = self.beta if with_bias else None
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return _grn(x, self.gamma, beta, self.eps)
         if torch.is_grad_enabled():
             return _GRNFunction.apply(x, self.gamma, beta, self.eps)
-        return _grn(x, self.gamma, beta, self.eps, _channel_norms(x))
+        norms = _channel_norms(x)
+        if beta is None and may_overwrite(x):
+            scale = _relative(norms, self.eps) * self.gamma.permute(0, 3, 1, 2)
+            return x.mul_(scale.add_(1))
+        return _grn(x, self.gamma, beta, self.eps, norms)
 
 
 def _grn(
@@ -111,14 +141,19 @@ def _relative(norms: Tensor, eps: float) -> Tensor:
 def _dot(x: Tensor, y: Tensor) -> Tensor:
     """Sum of the product over each map, shape (N, C, 1, 1).
 
-    A map at a time on a CPU, so that the product stays in the cache; PyTorch
-    reduces the product faster than it computes the norm in this layout.
+    A block at a time on a CPU, so that the product stays in the cache;
+    PyTorch reduces it faster than it computes the norm in this layout.
     """
-    if x.device.type != 'cpu':
+    n, c, h, w = x.shape
+    if x.device.type != 'cpu' or n * c * h * w <= BLOCK:
         return (x * y).sum((2, 3), keepdim=True)
-    return torch.stack(
-        [(a * b).sum((1, 2), keepdim=True) for a, b in zip(x, y, strict=True)]
-    )
+    total = x.new_zeros(n, c)
+    rows = max(1, BLOCK // c)
+    for i in range(n):
+        a, b = (t[i].permute(1, 2, 0).reshape(h * w, c) for t in (x, y))
+        for part, other in zip(a.split(rows), b.split(rows), strict=True):
+            total[i] += (part * other).sum(0)
+    return total[:, :, None, None]
 
 
 def _channel_norms(x: Tensor) -> Tensor:
@@ -177,6 +212,10 @@ class SEBlock(nn.Module):
         self.up = nn.Conv2d(hidden_channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the same shape."""
+        """Map (N, C, H, W) to the same shape.
+
+        The map is overwritten where no graph is recorded.
+        """
         gate = F.relu(self.down(x.mean((2, 3), keepdim=True)))
-        return x * self.up(gate).sigmoid()
+        gate = self.up(gate).sigmoid()
+        return x.mul_(gate) if may_overwrite(x) else x * gate

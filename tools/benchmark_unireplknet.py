@@ -1,0 +1,262 @@
+"""Compare UniRepLKNet with the same architecture as it was published.
+
+The published form keeps maps in (N, C, H, W), moves the channels to the last
+dimension and back in each block, and runs each dilated branch by
+``nn.Conv2d``. Both have the same weights and are timed in turn. Written as
+JSON and shown as a table.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Dict, List
+
+import torch
+import torch.nn.functional as F
+from mmengine.utils import track_iter_progress
+from torch import Tensor, nn
+
+from mmrep.models import UniRepLKNet
+
+STATS = 'running_mean', 'running_var'
+
+
+class Published(nn.Module):
+    """The forward of the published code over the parameters of a backbone."""
+
+    def __init__(self, backbone: UniRepLKNet) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> List[Tensor]:
+        """Images (N, C, H, W) to a map for each stage."""
+        model = self.backbone
+        outs = []
+        for i, (down, stage) in enumerate(
+            zip(model.downsample_layers, model.stages, strict=True)
+        ):
+            for layer in down:
+                norm = isinstance(layer, nn.LayerNorm)
+                x = layer_norm(layer, x) if norm else layer(x)
+            for block in stage:
+                x = x + published_block(block, x)
+            outs.append(layer_norm(getattr(model, f'norm{i}'), x))
+        return outs
+
+
+def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Over the channels of (N, C, H, W), by its definition."""
+    mean = x.mean(1, keepdim=True)
+    var = (x - mean).pow(2).mean(1, keepdim=True)
+    x = (x - mean) / torch.sqrt(var + norm.eps)
+    return norm.weight[:, None, None] * x + norm.bias[:, None, None]
+
+
+def plain(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution by PyTorch alone."""
+    return F.conv2d(
+        x,
+        conv.weight,
+        conv.bias,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+    )
+
+
+def published_block(block: nn.Module, x: Tensor) -> Tensor:
+    """What a block adds to its input."""
+    if not hasattr(block.dwconv, 'lk_origin'):
+        x = plain(block.dwconv, x)
+    elif block.deploy:
+        x = plain(block.dwconv.lk_origin, x)
+    else:
+        dwconv = block.dwconv
+        out = dwconv.origin_bn(plain(dwconv.lk_origin, x))
+        for k, r in dwconv.branches:
+            conv = getattr(dwconv, f'dil_conv_k{k}_{r}')
+            out = out + getattr(dwconv, f'dil_bn_k{k}_{r}')(plain(conv, x))
+        x = out
+    x = block.norm(x)
+    gate = F.adaptive_avg_pool2d(x, 1)
+    x = x * torch.sigmoid(block.se.up(F.relu(block.se.down(gate))))
+    linear = block.pwconv1[1]
+    x = F.gelu(F.linear(x.permute(0, 2, 3, 1), linear.weight, linear.bias))
+    norms = torch.norm(x, p=2, dim=(1, 2), keepdim=True)
+    norms = norms / (norms.mean(-1, keepdim=True) + 1e-6)
+    grn, linear = block.act[1], block.pwconv2[0]
+    x = (grn.gamma * norms + 1) * x
+    if not block.deploy:
+        x = x + grn.beta
+    x = F.linear(x, linear.weight, linear.bias).permute(0, 3, 1, 2)
+    if block.deploy:
+        return x
+    return block.gamma.view(1, -1, 1, 1) * block.pwconv2[2](x)
+
+
+def randomise(model: nn.Module) -> None:
+    """Values with which no part of a block comes to nothing."""
+    for name, p in model.named_parameters():
+        if name.endswith(('gamma', 'beta')):
+            nn.init.uniform_(p, 0.1, 0.5)
+    for name, b in model.named_buffers():
+        if name.endswith(STATS):
+            nn.init.uniform_(b, 0.5, 1.0)
+
+
+def step(model: nn.Module, x: Tensor) -> Callable[[], List[Tensor]]:
+    """A forward and a backward pass."""
+
+    def run() -> List[Tensor]:
+        model.zero_grad()
+        outs = model(x)
+        sum(out.mean() for out in outs).backward()
+        return [out.detach() for out in outs]
+
+    return run
+
+
+def predict(model: nn.Module, x: Tensor) -> Callable[[], List[Tensor]]:
+    """A forward pass without gradients."""
+
+    def run() -> List[Tensor]:
+        with torch.no_grad():
+            return model(x)
+
+    return run
+
+
+def time_in_turn(
+    runs: Dict[str, Callable], repeats: int, device: str
+) -> Dict[str, List[float]]:
+    """Milliseconds of each repetition, after one to warm up."""
+    found: Dict[str, List[float]] = {name: [] for name in runs}
+    for i in range(repeats + 1):
+        for name, run in runs.items():
+            if device == 'cuda':
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            run()
+            if device == 'cuda':
+                torch.cuda.synchronize()
+            if i:
+                found[name].append(1e3 * (time.perf_counter() - start))
+    return found
+
+
+def measure(
+    arch: str, mode: str, batch: int, size: int, repeats: int, device: str
+) -> dict:
+    """One case: times of both forms, and how far their outputs differ."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = UniRepLKNet(arch)
+        randomise(model)
+        x = torch.randn(batch, 3, size, size)
+    model.train(mode == 'train')
+    if mode == 'deploy':
+        model.switch_to_deploy()
+    form = step if mode == 'train' else predict
+    runs = dict(published=form(Published(model), x), mmrep=form(model, x))
+    pairs = zip(runs['published'](), runs['mmrep'](), strict=True)
+    difference = max(float((b - a).norm() / a.norm()) for a, b in pairs)
+    times = time_in_turn(runs, repeats, device)
+    median = {name: statistics.median(ms) for name, ms in times.items()}
+    return dict(
+        arch=arch,
+        mode=mode,
+        batch=batch,
+        size=size,
+        milliseconds=median,
+        repetitions=times,
+        faster_by=median['published'] / median['mmrep'],
+        relative_difference=difference,
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--arch', default='T', help='A to XL (T)')
+    parser.add_argument(
+        '--cases',
+        nargs='+',
+        default=['2x512', '64x224'],
+        metavar='BATCHxSIZE',
+        help='images of SIZE x SIZE (2x512 64x224)',
+    )
+    parser.add_argument(
+        '--modes',
+        nargs='+',
+        choices=['train', 'eval', 'deploy'],
+        default=['train', 'eval', 'deploy'],
+        help='a training step, inference in training form, in deploy form',
+    )
+    parser.add_argument('--repeats', type=int, default=3, help='(3)')
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--out', help='JSON file; cases are added to it')
+    args = parser.parse_args()
+    if args.arch not in UniRepLKNet.arch_settings:
+        parser.error(f'--arch must be one of {[*UniRepLKNet.arch_settings]}')
+    try:
+        args.cases = [tuple(map(int, c.split('x'))) for c in args.cases]
+        if any(len(c) != 2 or min(c) < 1 for c in args.cases):
+            raise ValueError
+    except ValueError:
+        parser.error('--cases must be like 2x512')
+    if args.repeats < 1:
+        parser.error('--repeats must be at least 1')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cases = [(m, *case) for case in args.cases for m in args.modes]
+    results = [
+        measure(args.arch, *case, args.repeats, args.device)
+        for case in track_iter_progress(cases, file=sys.stderr)
+    ]
+    print('\n| arch | mode | images | published ms | mmrep ms | faster by |')
+    print('| --- | --- | --- | --- | --- | --- |')
+    for r in results:
+        ms = r['milliseconds']
+        print(
+            f'| {r["arch"]} | {r["mode"]} | {r["batch"]} x {r["size"]} | '
+            f'{ms["published"]:.0f} | {ms["mmrep"]:.0f} | '
+            f'{r["faster_by"]:.2f} |'
+        )
+    if args.out:
+        path = Path(args.out)
+        known = (
+            json.loads(path.read_text())['results'] if path.exists() else []
+        )
+        keys = {(r['arch'], r['mode'], r['batch'], r['size']) for r in results}
+        known = [
+            r
+            for r in known
+            if (r['arch'], r['mode'], r['batch'], r['size']) not in keys
+        ]
+        report = dict(
+            device=args.device,
+            machine=platform.machine(),
+            cpu=torch.backends.cpu.get_cpu_capability(),
+            threads=torch.get_num_threads(),
+            torch=torch.__version__,
+            time=time.strftime('%Y-%m-%d %H:%M:%S'),
+            results=known + results,
+        )
+        part = path.with_name(f'.{path.name}.part')
+        part.write_text(json.dumps(report, indent=1) + '\n')
+        part.replace(path)
+
+
+if __name__ == '__main__':
+    main()
