@@ -98,10 +98,11 @@ def test_training_and_prediction(path):
     sample = SegDataSample(
         metainfo=dict(ori_shape=(64, 96), img_shape=(50, 70))
     )
+    channels = cfg.model.backbone.get('in_channels', 3)
     labels = torch.randint(classes, (1, 64, 96))
     sample.gt_sem_seg = PixelData(data=labels)
     data = dict(
-        inputs=[torch.randint(256, (3, 64, 96), dtype=torch.uint8)] * 2,
+        inputs=[torch.randint(256, (channels, 64, 96), dtype=torch.uint8)] * 2,
         data_samples=[sample, sample.clone()],
     )
     size = model.data_preprocessor.size
@@ -115,7 +116,7 @@ def test_training_and_prediction(path):
     # an image as the test pipeline leaves it: of any size
     model.eval()
     data = dict(
-        inputs=[torch.randint(256, (3, 50, 70), dtype=torch.uint8)],
+        inputs=[torch.randint(256, (channels, 50, 70), dtype=torch.uint8)],
         data_samples=[sample],
     )
     with torch.no_grad():
