@@ -4,14 +4,18 @@ A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
 found from MMSegmentation's and MMDetection's configs alike.
 """
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
@@ -64,6 +68,29 @@ TRANSFORMS = Registry(
 METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)
+# The order of samples.
+DATA_SAMPLERS = Registry(
+    'data sampler',
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)
+# How a run goes through its iterations, updates parameters, and saves.
+LOOPS = Registry(
+    'loop', parent=MMENGINE_LOOPS, scope='mmrep', locations=['mmrep.engine']
+)
+OPTIM_WRAPPERS = Registry(
+    'optim_wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)
+RUNNERS = Registry(
+    'runner',
+    parent=MMENGINE_RUNNERS,
     scope='mmrep',
     locations=['mmrep.engine'],
 )

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Train under Slurm. GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS are read
 # from the environment; GPUS_PER_NODE=0 asks for no GPUs and runs GPUS
-# processes on CPUs.
+# processes on CPUs. In a job that Slurm has queued again (sbatch --requeue)
+# the training resumes.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -12,6 +13,11 @@ PARTITION=$1
 JOB_NAME=$2
 CONFIG=$3
 shift 3
+
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    # in front, so that a --resume PATH of the caller counts
+    set -- --resume auto "$@"
+fi
 
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}

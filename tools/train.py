@@ -26,7 +26,12 @@ def parse_args() -> argparse.Namespace:
         help='go on from the newest checkpoint in the work dir, or from PATH',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train in mixed precision (GPU)'
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=['fp16', 'bf16', 'auto'],
+        help='train in mixed precision; without a word in fp16 on a GPU and '
+        'bf16 on the CPU, or as the config says',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -45,7 +50,7 @@ def main() -> None:
     if args.data_root:
         set_data_root(cfg, args.data_root)
     if args.amp:
-        enable_amp(cfg)
+        enable_amp(cfg, None if args.amp == 'auto' else args.amp)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UsageError(

@@ -4,7 +4,6 @@ from mmrep.engine.config import (
     enable_aug_test,
     enable_drawing,
     enable_output,
-    enable_resume,
     load_config,
     set_data_root,
     set_work_dir,
@@ -19,15 +18,29 @@ from mmrep.engine.imagenet import (
 )
 from mmrep.engine.launch import build_runner
 from mmrep.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmrep.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmrep.engine.optim import AmpOptimWrapper, OptimWrapper
+from mmrep.engine.resume import enable_resume
+from mmrep.engine.sampler import ResumableInfiniteSampler, ResumableSampler
+from mmrep.engine.saving import CheckpointHook, FlexibleRunner, Runner
 from mmrep.engine.tta import InstanceTTAModel
 
 __all__ = [
+    'AmpOptimWrapper',
     'CPUDistributedDataParallel',
     'CheckpointGuardHook',
+    'CheckpointHook',
+    'EpochBasedTrainLoop',
+    'FlexibleRunner',
     'FolderDataset',
     'InstanceTTAModel',
+    'IterBasedTrainLoop',
     'LayerDecayOptimWrapperConstructor',
+    'OptimWrapper',
     'PackClassification',
+    'ResumableInfiniteSampler',
+    'ResumableSampler',
+    'Runner',
     'ThroughputHook',
     'TopKAccuracy',
     'build_runner',

@@ -7,6 +7,7 @@ from typing import Callable
 
 from mmengine.config import DictAction
 
+from mmrep.engine.faults import explained_faults
 from mmrep.errors import UsageError
 
 
@@ -70,6 +71,19 @@ def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def run(main: Callable[[], None]) -> None:
     """Call a script's ``main``; end with one line when the input is wrong."""
     try:
-        main()
+        with explained_faults():
+            main()
     except UsageError as error:
-        sys.exit(f'error: {error}')
+        # from a worker of a data loader it comes with the worker's traceback
+        text = str(error).strip().rpartition('\n')[2]
+        if text != str(error):
+            text = text.partition(f'{type(error).__name__}: ')[2] or text
+        sys.stderr.write(f'error: {text}\n')
+        sys.exit(getattr(error, 'exit_code', 1))
+    except (Exception, KeyboardInterrupt) as error:
+        # MMEngine turns one that comes while it formats a config into another
+        interrupts = (error, error.__context__)
+        if not any(isinstance(e, KeyboardInterrupt) for e in interrupts):
+            raise
+        sys.stderr.write('error: interrupted\n')
+        sys.exit(130)

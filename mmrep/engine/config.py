@@ -8,16 +8,17 @@ import inspect
 import os.path as osp
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
-import torch
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmrep.errors import UsageError
 
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Top-level keys that a run reads although Runner has no such argument.
 _EXTRA_KEYS = (
+    'channels_last',
     'compile',
+    'compile_backbone',
     'custom_imports',
     'find_unused_parameters',
     'model_wrapper_cfg',
@@ -156,24 +157,6 @@ def set_data_root(cfg: Config, data_root: str) -> None:
         dataset['data_root'] = data_root
 
 
-def enable_resume(cfg: Config, checkpoint: str) -> None:
-    """Have a run go on where a checkpoint was written.
-
-    Args:
-        cfg (Config): Config of the run, with ``work_dir``.
-        checkpoint (str): Path of the checkpoint, or 'auto' for the newest in
-            the work dir; where that has none the run starts anew.
-    """
-    if checkpoint == 'auto':
-        checkpoint = find_latest_checkpoint(cfg.work_dir)
-    cfg.resume = checkpoint is not None
-    if cfg.resume:
-        cfg.load_from = checkpoint
-        # what the backbone started from is not needed any more
-        if 'backbone' in cfg.model:
-            cfg.model.backbone.init_cfg = None
-
-
 def check_data(cfg: Config, *loaders: str) -> None:
     """Check that the folders and files of data sets exist.
 
@@ -207,26 +190,27 @@ def check_data(cfg: Config, *loaders: str) -> None:
                 )
 
 
-def enable_amp(cfg: Config) -> None:
+def enable_amp(cfg: Config, dtype: Optional[str] = None) -> None:
     """Switch training to mixed precision.
 
+    Args:
+        cfg (Config): Config of the run.
+        dtype (str, optional): 'fp16' or 'bf16'. Defaults to None, which is
+            what the config says, else fp16 on a GPU and bf16 on the CPU.
+
     Raises:
-        UsageError: If there is no GPU, or the config's optimizer wrapper is
-            of another kind.
+        UsageError: If the config's optimizer wrapper is of another kind.
     """
     wrapper = cfg.get('optim_wrapper') or dict(type=None)
     kind = wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if kind.rpartition('.')[2] not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(
             f'--amp needs optim_wrapper.type to be OptimWrapper, got {kind}.'
         )
-    if not torch.cuda.is_available():
-        raise UsageError(
-            '--amp needs a GPU, and none is available; leave '
-            'it out to train in fp32 on the CPU.'
-        )
-    wrapper.type = 'AmpOptimWrapper'
+    wrapper.type = 'mmrep.AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')
+    if dtype is not None:
+        wrapper.dtype = dict(fp16='float16', bf16='bfloat16')[dtype]
 
 
 def enable_aug_test(cfg: Config) -> None:

@@ -6,6 +6,7 @@ CUDA tensors only; what is here does the same work over gloo.
 
 import os
 import subprocess
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -78,13 +79,22 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         os.environ[name] = os.environ.get(source, '0')
     if launcher == 'mpi':
         os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    if launcher == 'slurm':
+        # two jobs of one node must not meet
+        port = 20000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 10000
+        os.environ.setdefault('MASTER_PORT', str(port))
     if torch.cuda.is_available():
         return
     os.environ.setdefault('MASTER_PORT', '29500')
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         os.environ['MASTER_ADDR'] = _first_slurm_host()
     if not dist.is_initialized():
-        dist.init_process_group('gloo')
+        dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+        seconds = dist_cfg.get('timeout')
+        dist.init_process_group(
+            'gloo',
+            timeout=None if seconds is None else timedelta(seconds=seconds),
+        )
     if cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = dict(
             type=_CPU_WRAPPER,

@@ -1,13 +1,13 @@
 """From a config to a runner that is ready to train or test."""
 
 import logging
+import os
 import traceback
 from typing import Any, Callable
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmrep.checkpoint import (
@@ -20,7 +20,11 @@ from mmrep.checkpoint import (
 )
 from mmrep.compat import report as operator_report
 from mmrep.engine.distributed import init_distributed
+from mmrep.engine.faults import WorkDirLock
 from mmrep.engine.norms import SingleImageBatchNorm
+from mmrep.engine.resume import settle_resume
+from mmrep.engine.saving import FlexibleRunner, remove_partial
+from mmrep.engine.trusted import use_trusted_parts
 from mmrep.errors import UsageError
 from mmrep.ops import backend_report
 
@@ -51,6 +55,7 @@ def build_runner(
     if cfg.get('load_from') and '://' not in cfg.load_from:
         check_file(cfg.load_from)
     register_loaders(trust_checkpoint)
+    notes = settle_resume(cfg, trust_checkpoint)
     resume = bool(cfg.get('resume'))
     hook = dict(
         type='mmrep.CheckpointGuardHook',
@@ -61,12 +66,27 @@ def build_runner(
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
     init_distributed(cfg, launcher)
-    from_cfg = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    runner = _build('model, hooks', lambda: from_cfg(cfg))
+    runner_class = use_trusted_parts(cfg)
+    lock = None
+    if mode == 'train' and os.environ.get('RANK', '0') == '0':
+        lock = WorkDirLock(cfg.work_dir)
+        remove_partial(cfg.work_dir)
+        if lock.warning:
+            notes.append(lock.warning)
+    runner = _build('model, hooks', lambda: runner_class.from_cfg(cfg))
+    runner.lock = lock  # as long as the runner lives
+    for note in notes:
+        runner.logger.warning(note)
     runner.logger.info(backend_report())
     runner.logger.info(operator_report())
     if mode == 'test':
         _build('test_dataloader, test_cfg', lambda: runner.test_loop)
+        return runner
+    if isinstance(runner, FlexibleRunner):
+        # its strategy builds the model and the optimizer when it trains
+        _build('train_dataloader, train_cfg', lambda: runner.train_loop)
+        _build('val_dataloader, val_cfg', lambda: runner.val_loop)
+        _log_batch_size(runner)
         return runner
     if not resume:
         _check_pretrained(runner, trust_checkpoint)
@@ -145,14 +165,18 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
 
 def _log_batch_size(runner: Runner) -> int:
     """Say which total batch the recipe assumes; return what this run has."""
-    loader = runner.train_dataloader
+    loop = runner.train_loop
+    loader = loop.dataloader
     # a batch sampler, as MMDetection's, takes the place of batch_size
     per_process = loader.batch_size or loader.batch_sampler.batch_size
     total = per_process * runner.world_size
     text = f'total batch size {total} ({runner.world_size} x {per_process})'
-    scaling = runner.auto_scale_lr or {}
+    counts = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
+    if counts > 1:
+        text += f', accumulated over {counts} iterations to {total * counts}'
+    scaling = runner.cfg.get('auto_scale_lr') or {}
     assumed = scaling.get('base_batch_size')
-    if assumed is not None and assumed != total:
+    if assumed is not None and assumed != total * counts:
         text += f', the recipe assumes {assumed}; ' + (
             'the learning rate is scaled'
             if scaling.get('enable')
@@ -161,4 +185,21 @@ def _log_batch_size(runner: Runner) -> int:
             f"{total / assumed:g} times the recipe's"
         )
     runner.logger.info(text)
+    size, samples = len(loader.dataset), loop.max_iters * total
+    text = (
+        f'{loop.max_iters} iterations, {samples} samples in all: '
+        f'{samples / max(size, 1):.4g} epochs of {size} images'
+    )
+    if assumed is not None:
+        text += f'; {loop.max_iters * assumed} samples by the recipe'
+    runner.logger.info(text)
+    hook = runner.cfg.default_hooks.get('checkpoint')
+    interval = 0 if hook is None else hook.get('interval', -1)
+    by_epoch = hook is None or hook.get('by_epoch', True)
+    if counts > 1 and not by_epoch and interval > 0 and interval % counts:
+        runner.logger.warning(
+            f'a checkpoint every {interval} iterations lies between steps '
+            f'of the optimizer, every {counts}: a run that is resumed loses '
+            'the gradients since the last step'
+        )
     return total

@@ -22,6 +22,10 @@ class CPUSyncBatchNorm(_BatchNorm):
         """Normalise a map (N, C, ...); equal to BN on the joined batch."""
         if not (self.training and dist.is_initialized()):
             return super().forward(x)
+        dtype = x.dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            # as torch's do: sums over many pixels need more digits
+            x = x.float()
         dims = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = torch.tensor(float(x.numel() // x.shape[1]))
@@ -41,7 +45,7 @@ class CPUSyncBatchNorm(_BatchNorm):
         out = centred * (var + self.eps).rsqrt().reshape(shape)
         if self.affine:
             out = out * self.weight.reshape(shape) + self.bias.reshape(shape)
-        return out
+        return out.to(dtype)
 
     @classmethod
     def convert(cls, module: nn.Module) -> nn.Module:

@@ -24,7 +24,9 @@ def environment(monkeypatch):
     monkeypatch.setattr(os, 'environ', dict(os.environ))
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR'):
         os.environ.pop(name, None)
-    monkeypatch.setattr(dist, 'init_process_group', lambda backend: None)
+    monkeypatch.setattr(
+        dist, 'init_process_group', lambda backend, timeout: None
+    )
     return os.environ
 
 

@@ -52,8 +52,7 @@ def test_train(trained):
 
 def test_resume(run_tool, trained, shapes_root, tmp_path):
     work_dir = shutil.copytree(trained[0], tmp_path / 'work')
-    # the file names its checkpoint by an absolute path
-    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_2.pth'))
+    # last_checkpoint names one by an absolute path; the folder has moved
     done = run_tool(
         TRAIN, CONFIG, '--work-dir', work_dir, '--data-root', shapes_root,
         '--resume', '--cfg-options', *SMALL, 'train_cfg.max_iters=3',
@@ -192,13 +191,6 @@ def test_unknown_argument(run_tool):
     done = run_tool(TRAIN, CONFIG, '--reusme')
     assert done.returncode == 2
     assert 'unrecognized arguments: --reusme' in done.stderr
-
-
-def test_amp_without_gpu(run_tool, shapes_root):
-    if torch.cuda.is_available():
-        pytest.skip('there is a GPU')
-    done = run_tool(TRAIN, CONFIG, '--data-root', shapes_root, '--amp')
-    assert 'needs a GPU' in error_of(done)
 
 
 def test_foreign_checkpoint(run_tool, shapes_root, tmp_path):

@@ -1,0 +1,214 @@
+"""What ends a run from outside: signals, lost processes, a shared folder."""
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import get_dist_info
+
+from mmrep.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_LOCK_NAME = '.train.lock'
+_SIGNALS = ('SIGINT', 'SIGTERM', 'SIGUSR1')
+# What gloo and the store say when a process does not answer; NCCL's watchdog
+# ends the process with a text of its own.
+_NETWORK = re.compile(
+    r'gloo|Connection (closed|reset|refused)|[Tt]imed? ?out|'
+    r'DistNetworkError|Broken pipe|clients joined',
+)
+
+
+class RunStopped(UsageError):
+    """A run ended before its time, in a state that can be resumed.
+
+    Args:
+        text (str): What happened, and what to do.
+        exit_code (int): Status to end the process with.
+    """
+
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class WorkDirLock:
+    """Keep a second training out of a work dir.
+
+    The lock is the kernel's, so it goes when the process does, however that
+    ends. A file system without locks gives a warning instead.
+
+    Args:
+        work_dir (str): The folder; made if it is not there.
+
+    Raises:
+        UsageError: If another process has the lock, or the folder cannot be
+            written.
+    """
+
+    def __init__(self, work_dir: str) -> None:
+        self.warning: Optional[str] = None
+        path = Path(work_dir, _LOCK_NAME)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open('a+')
+        except OSError as error:
+            raise UsageError(
+                f'the work dir {work_dir} cannot be written '
+                f'({error.strerror}); pass another one by --work-dir.'
+            ) from error
+        if fcntl is None:
+            return
+        try:
+            # not inherited by the workers of a data loader, unlike flock
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            self._file.seek(0)
+            owner = self._file.read().strip() or 'an unknown process'
+            self._file.close()
+            raise UsageError(
+                f'the work dir {work_dir} is in use by another training '
+                f'({owner}); wait for it, or pass another --work-dir.'
+            ) from error
+        except OSError as error:
+            self.warning = (
+                f'the work dir {work_dir} cannot be locked '
+                f'({error.strerror}): make sure that no other training '
+                'uses it.'
+            )
+            return
+        self._file.truncate(0)
+        self._file.write(
+            f'process {os.getpid()} on {socket.gethostname()} since '
+            f'{time.strftime("%Y-%m-%d %H:%M:%S")}\n'
+        )
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others use the folder."""
+        self._file.close()
+
+
+class Interrupts:
+    """Note that the run was asked to stop, so that it can do so in order.
+
+    SIGINT (Ctrl-C), SIGTERM (Slurm, torchrun) and SIGUSR1 (Slurm's
+    ``--signal``) are noted; a second SIGINT interrupts at once. Handlers can
+    only be set in the main thread; elsewhere nothing is noted.
+
+    Args:
+        logger (logging.Logger): Where the first signal is answered.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+        self.signal: Optional[int] = None
+        self._pid = os.getpid()
+        self._before: Dict[int, Any] = {}
+
+    def __enter__(self) -> 'Interrupts':
+        if threading.current_thread() is threading.main_thread():
+            for name in _SIGNALS:
+                number = getattr(signal, name, None)
+                if number is not None:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _note(self, number: int, frame: Optional[FrameType]) -> None:
+        if os.getpid() != self._pid:
+            # a worker of the data loader: Ctrl-C reaches it too, and its
+            # parent decides
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.signal is None:
+            self.signal = number
+            self.logger.warning(
+                f'{signal.Signals(number).name} received: a checkpoint is '
+                'written after this iteration'
+                + (
+                    '; press Ctrl-C again to stop at once.'
+                    if number == signal.SIGINT
+                    else '.'
+                )
+            )
+
+
+class Agreement:
+    """Small votes of all processes, apart from the gradients' traffic.
+
+    Args:
+        seconds (float, optional): How long to wait for the others. Defaults
+            to None, PyTorch's default.
+    """
+
+    _group: Optional[dist.ProcessGroup] = None
+
+    def __init__(self, seconds: Optional[float] = None) -> None:
+        self.rank, self.world_size = get_dist_info()
+        if self.world_size > 1:
+            timeout = None if seconds is None else timedelta(seconds=seconds)
+            # on the CPU, so that no GPU waits for a vote
+            self._group = dist.new_group(backend='gloo', timeout=timeout)
+
+    def highest(self, *values: int) -> List[int]:
+        """The highest of all processes' values, one by one."""
+        if self._group is None:
+            return list(values)
+        votes = torch.tensor(values, dtype=torch.int64)
+        dist.all_reduce(votes, dist.ReduceOp.MAX, self._group)
+        return votes.tolist()
+
+    def gather(self, value: Any) -> Sequence[Any]:
+        """Every process's ``value``, by rank."""
+        if self._group is None:
+            return [value]
+        values: List[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, self._group)
+        return values
+
+
+@contextmanager
+def explained_faults() -> Iterator[None]:
+    """Say in a line that another process is gone.
+
+    Raises:
+        RunStopped: In place of the error of the network.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # only text tells gloo's errors from others'
+        known = isinstance(error, getattr(dist, 'DistError', ()))
+        several = known or dist.is_initialized() and dist.get_world_size() > 1
+        if not (several and (known or _NETWORK.search(str(error)))):
+            raise
+        rank = os.environ.get('RANK', '?')
+        text = ' '.join(str(error).split())
+        raise RunStopped(
+            f'rank {rank} on {socket.gethostname()} lost another process, or '
+            f'got no answer in time ({text[:300]}). The first error of any '
+            'rank says more; once all nodes are reachable, go on with '
+            '--resume. env_cfg.dist_cfg.timeout sets the seconds to wait.'
+        ) from error

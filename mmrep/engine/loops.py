@@ -1,0 +1,360 @@
+"""Training loops that can be stopped, resumed and trusted.
+
+They do what MMEngine's do, and further: the data follows from the seed and
+the iteration (see :mod:`mmrep.engine.sampler`), the model's random numbers
+from seed, rank and iteration; a signal ends the run behind a checkpoint; a
+worker of the data loader that dies is replaced; a loss that is not finite is
+traced to its images.
+"""
+
+import copy
+import resource
+import signal
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Union
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmrep.engine.faults import Agreement, Interrupts, RunStopped
+from mmrep.engine.labels import LabelCheck
+from mmrep.engine.optim import NonFiniteError, OptimWrapper
+from mmrep.engine.sampler import (
+    ResumableInfiniteSampler,
+    SkippingBatchSampler,
+    seed_all,
+    seed_samples,
+)
+from mmrep.engine.saving import INTERRUPTED, POST_MORTEM, set_last_checkpoint
+from mmrep.registry import LOOPS
+
+_SAMPLERS = dict(
+    InfiniteSampler='mmrep.ResumableInfiniteSampler',
+    DefaultSampler='mmrep.ResumableSampler',
+)
+
+
+def resumable(dataloader: Dict[str, Any], seed: int) -> Dict[str, Any]:
+    """The config of a data loader with samplers that can be skipped.
+
+    Args:
+        dataloader (dict): Config of a data loader.
+        seed (int): Seed of the run, for a sampler that has none.
+
+    Returns:
+        dict: MMEngine's samplers are replaced by ours; other samplers stay.
+    """
+    dataloader = copy.deepcopy(dataloader)
+    sampler = dataloader.get('sampler')
+    name = str(sampler.get('type')) if isinstance(sampler, dict) else ''
+    name = name.rpartition('.')[2].rstrip("'>")
+    if name in _SAMPLERS:
+        sampler['type'] = _SAMPLERS[name]
+        sampler.setdefault('seed', seed)
+        batch_sampler = dataloader.get('batch_sampler')
+        if batch_sampler:
+            dataloader['batch_sampler'] = dict(
+                type='mmrep.SkippingBatchSampler', batch_sampler=batch_sampler
+            )
+    return dataloader
+
+
+def file_names(data_batch: Any) -> List[str]:
+    """Images of a batch as a data loader gives it."""
+    samples = ()
+    if isinstance(data_batch, dict):
+        samples = data_batch.get('data_samples') or ()
+    return [str(s.metainfo.get('img_path', '?')) for s in samples]
+
+
+class _TrustedLoop:
+    """What the two loops share; stands before MMEngine's class."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Union[DataLoader, Dict],
+        *args,
+        max_worker_restarts: int = 3,
+        **kwargs,
+    ) -> None:
+        env_cfg = runner.cfg.get('env_cfg') or {}
+        dist_cfg = env_cfg.get('dist_cfg') or {}
+        self.agreement = Agreement(dist_cfg.get('timeout'))
+        # ranks may have seeds of their own
+        self.seed = self.agreement.gather(runner.seed)[0]
+        if isinstance(dataloader, dict):
+            dataloader = resumable(dataloader, self.seed)
+        super().__init__(runner, dataloader, *args, **kwargs)
+        # MMEngine 0.10.7 has workers load from the start of the run already
+        self.__dict__.pop('dataloader_iterator', None)
+        self.dataloader._iterator = None
+        model = runner.model
+        if isinstance(model, nn.Module):
+            model = model.module if is_model_wrapper(model) else model
+            check = LabelCheck.of(model)
+        else:
+            check = None  # built later
+        seed_samples(self.dataloader.dataset, check)
+        self.max_worker_restarts = max_worker_restarts
+        self._restarts = 0
+
+    def run(self) -> nn.Module:
+        """Train to the end.
+
+        Raises:
+            RunStopped: If it was interrupted, or the loss is not finite.
+        """
+        if isinstance(self.runner.optim_wrapper, OptimWrapper):
+            self.runner.optim_wrapper.agreement = self.agreement
+        with Interrupts(self.runner.logger) as self.interrupts:
+            return self._run()
+
+    def run_iter(self, *args) -> None:
+        """One iteration, with random numbers of its own."""
+        seed_all(self.seed, self.agreement.rank, self._iter)
+        if not torch.cuda.is_available():  # else MMEngine logs it
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            self.runner.message_hub.update_scalar('train/memory', peak // 1024)
+        try:
+            super().run_iter(*args)
+        except NonFiniteError as error:
+            self._post_mortem(error, args[-1])
+
+    def _post_mortem(self, error: Exception, data_batch: Any) -> None:
+        """Keep what is needed to look at an iteration again."""
+        names = self.agreement.gather(file_names(data_batch))
+        name = POST_MORTEM.format(self._iter)
+        self._save(name, dict(error=str(error), images=names))
+        images = '; '.join(
+            f'rank {rank}: {", ".join(batch)}'
+            for rank, batch in enumerate(names)
+        )
+        raise RunStopped(
+            f'{error} in iteration {self._iter + 1}, with the images '
+            f'{images}. The state before it is in '
+            f'{Path(self.runner.work_dir, name)}: --resume with that path '
+            'begins with the same iteration and the same data.'
+        ) from error
+
+    def _save(self, name: str, meta: Dict[str, Any]) -> None:
+        """Write a checkpoint of the iterations that are done."""
+        self._iter -= 1  # a checkpoint is else written within an iteration
+        try:
+            self.runner.save_checkpoint(
+                self.runner.work_dir, name, meta=meta, by_epoch=False
+            )
+        finally:
+            self._iter += 1
+
+    def _stop_if_asked(self) -> None:
+        """Stop behind a checkpoint if any process had a signal."""
+        (number,) = self.agreement.highest(self.interrupts.signal or 0)
+        if not number or self._is_accumulating():
+            return
+        work_dir = Path(self.runner.work_dir)
+        last = self.runner.message_hub.runtime_info.get('last_ckpt') or ''
+        current = {f'iter_{self._iter}.pth'}
+        if self._iter == self._epoch * len(self.dataloader):
+            current.add(f'epoch_{self._epoch}.pth')
+        if Path(last).name not in current:
+            last = str(work_dir / INTERRUPTED.format(self._iter))
+            self._save(Path(last).name, {})
+            if is_main_process():
+                set_last_checkpoint(str(work_dir), last)
+        raise RunStopped(
+            f'stopped by {signal.Signals(number).name} after iteration '
+            f'{self._iter}; go on from {last} with --resume.',
+            128 + number,
+        )
+
+    def _is_accumulating(self) -> bool:
+        """Whether there are gradients of which no step was taken yet."""
+        wrapper = self.runner.optim_wrapper
+        counts = getattr(wrapper, '_accumulative_counts', 1)
+        return self._iter < self._max_iters and self._iter % counts != 0
+
+    def _seek(self, position: int) -> int:
+        """Set the samplers to a place.
+
+        Args:
+            position (int): Batches that are done, of the run or, where the
+                data loader ends, of the epoch.
+
+        Returns:
+            int: Batches that are left to be dropped, for samplers that
+            cannot be set.
+        """
+        sampler = self.dataloader.batch_sampler
+        if isinstance(sampler, SkippingBatchSampler):
+            sampler.skip_batches(position)
+        elif hasattr(self.dataloader.sampler, 'skip'):
+            size = self.dataloader.batch_size
+            self.dataloader.sampler.skip(position * size)
+        else:
+            if position:
+                self.runner.logger.warning(
+                    f'{type(self.dataloader.sampler).__name__} has no method '
+                    f'skip(): {position} batches are loaded and dropped.'
+                )
+            return position
+        return 0
+
+    def _batches(self, position: int) -> Iterator[Any]:
+        """Batches from a place on; see :meth:`_seek`."""
+        while True:
+            drop = self._seek(position)
+            iterator = iter(self.dataloader)
+            _leave_workers_to_iterator()
+            try:
+                for _ in range(drop):
+                    next(iterator)
+                for batch in iterator:
+                    yield batch
+                    position += 1
+                return
+            except RuntimeError as error:
+                if 'DataLoader worker' not in str(error):
+                    raise
+                self._count_restart(error)
+            # a persistent iterator would be asked again
+            self.dataloader._iterator = None
+            del iterator
+
+    def _count_restart(self, error: RuntimeError) -> None:
+        self._stop_if_interrupted_alone()
+        text = ' '.join(str(error).split())
+        self._restarts += 1
+        if self._restarts > self.max_worker_restarts:
+            raise RunStopped(
+                f'{text}, for the {self._restarts}th time. The kernel kills '
+                'workers when memory is short (see dmesg): lower '
+                'train_dataloader.num_workers, and go on with --resume.'
+            ) from error
+        self.runner.logger.warning(
+            f'{text} in iteration {self._iter + 1}; the data loader starts '
+            'again at the same sample '
+            f'({self._restarts} of {self.max_worker_restarts} times).'
+        )
+
+    def _stop_if_interrupted_alone(self) -> None:
+        """A signal to all processes of a job reaches the workers too."""
+        if self.interrupts.signal and self.agreement.world_size == 1:
+            self._stop_if_asked()
+
+    def _set_epoch(self, epoch: int) -> None:
+        for sampler in (
+            self.dataloader.sampler,
+            getattr(self.dataloader.batch_sampler, 'sampler', None),
+        ):
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(epoch)
+
+
+def _leave_workers_to_iterator() -> None:
+    """Notice a dead worker when the next batch is asked for, not before.
+
+    PyTorch raises it from a signal handler, in the middle of whatever runs,
+    for example the optimizer's step.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(_TrustedLoop, _IterBasedTrainLoop):
+    """MMEngine's IterBasedTrainLoop that stops and resumes as told above.
+
+    Args:
+        max_worker_restarts (int): How often workers of the data loader are
+            replaced in a run. Defaults to 3.
+        *args, **kwargs: Arguments of MMEngine's.
+    """
+
+    def _run(self) -> nn.Module:
+        runner = self.runner
+        runner.call_hook('before_train')
+        runner.call_hook('before_train_epoch')
+        batches = self._endless_batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(next(batches))
+            self._stop_if_asked()
+            self._decide_current_val_interval()
+            if (
+                runner.val_loop is not None
+                and self._iter >= self.val_begin
+                and (
+                    self._iter % self.val_interval == 0
+                    or self._iter == self._max_iters
+                )
+            ):
+                runner.val_loop.run()
+                self._stop_if_asked()
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return runner.model
+
+    def _endless_batches(self) -> Iterator[Any]:
+        sampler = self.dataloader.sampler
+        sampler = getattr(self.dataloader.batch_sampler, 'sampler', sampler)
+        if isinstance(sampler, ResumableInfiniteSampler):
+            yield from self._batches(self._iter)
+        while True:
+            epoch, position = divmod(self._iter, len(self.dataloader))
+            self._set_epoch(epoch)
+            yield from self._batches(position)
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(_TrustedLoop, _EpochBasedTrainLoop):
+    """MMEngine's EpochBasedTrainLoop that stops and resumes as told above.
+
+    Args:
+        max_worker_restarts (int): How often workers of the data loader are
+            replaced in a run. Defaults to 3.
+        *args, **kwargs: Arguments of MMEngine's.
+    """
+
+    def _run(self) -> nn.Module:
+        runner = self.runner
+        runner.call_hook('before_train')
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._stop_if_asked()
+            self._decide_current_val_interval()
+            if (
+                runner.val_loop is not None
+                and self._epoch >= self.val_begin
+                and (
+                    self._epoch % self.val_interval == 0
+                    or self._epoch == self._max_epochs
+                )
+            ):
+                runner.val_loop.run()
+                self._stop_if_asked()
+        runner.call_hook('after_train')
+        return runner.model
+
+    def run_epoch(self) -> None:
+        """Iterate an epoch, or what is left of it."""
+        runner = self.runner
+        runner.call_hook('before_train_epoch')
+        runner.model.train()
+        self._set_epoch(self._epoch)
+        length = len(self.dataloader)
+        done = self._iter - self._epoch * length
+        done = done if 0 < done < length else 0
+        for i, data_batch in enumerate(self._batches(done), done):
+            self.run_iter(i, data_batch)
+            if i + 1 < length:  # else behind the hooks of the epoch
+                self._stop_if_asked()
+        runner.call_hook('after_train_epoch')
+        self._epoch += 1

@@ -1,0 +1,59 @@
+"""Where a config names a part of MMEngine's that we have a safer form of."""
+
+from typing import Any, Optional
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+
+from mmrep.engine.saving import FlexibleRunner, Runner
+
+_OWN = (
+    'AmpOptimWrapper',
+    'CheckpointHook',
+    'EpochBasedTrainLoop',
+    'IterBasedTrainLoop',
+    'OptimWrapper',
+)
+
+
+def _exchange(part: Optional[dict]) -> None:
+    """Set the type of a part to our class of the same name."""
+    kind: Any = (part or {}).get('type')
+    if isinstance(kind, type) and kind.__module__.startswith('mmengine.'):
+        kind = kind.__name__
+    if isinstance(kind, str) and kind.startswith('mmengine.'):
+        kind = kind[len('mmengine.') :]
+    if kind in _OWN:
+        part['type'] = f'mmrep.{kind}'
+
+
+def use_trusted_parts(cfg: Config) -> type:
+    """Exchange MMEngine's parts of a run for those that survive faults.
+
+    They take the same arguments and write the same files. Classes of others,
+    also of the user's own, stay.
+
+    Args:
+        cfg (Config): Config of the run, changed in place.
+
+    Returns:
+        type: The class of the runner.
+    """
+    train_cfg = cfg.get('train_cfg')
+    if train_cfg and 'by_epoch' in train_cfg:
+        by_epoch = train_cfg.pop('by_epoch')
+        train_cfg.type = f'{"Epoch" if by_epoch else "Iter"}BasedTrainLoop'
+    _exchange(train_cfg)
+    optim_wrapper = cfg.get('optim_wrapper')
+    if optim_wrapper and 'optimizer' in optim_wrapper:
+        optim_wrapper.setdefault('type', 'OptimWrapper')
+    _exchange(optim_wrapper)
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = {}
+    cfg.default_hooks.setdefault(
+        'checkpoint', dict(type='CheckpointHook', interval=1)
+    )
+    _exchange(cfg.default_hooks.checkpoint)
+    kind = cfg.get('runner_type', 'Runner')
+    own = dict(Runner=Runner, FlexibleRunner=FlexibleRunner)
+    return own[kind] if kind in own else RUNNERS.get(kind)

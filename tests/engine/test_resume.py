@@ -1,0 +1,194 @@
+"""Kill -9 and go on: the end is that of a run that was left alone."""
+
+import json
+import os
+import random
+import time
+
+import pytest
+import torch
+
+from mmrep.checkpoint import CheckpointError, load_checkpoint
+from mmrep.engine.resume import find_checkpoint, find_damage
+
+EMA = "custom_hooks = [dict(type='EMAHook', momentum=0.1)]"
+
+
+def state_of(path):
+    checkpoint = load_checkpoint(str(path))
+    return {
+        key: checkpoint[key]
+        for key in ('state_dict', 'optimizer', 'param_schedulers',
+                    'ema_state_dict')
+        if key in checkpoint
+    }  # fmt: skip
+
+
+def assert_same(a, b, **tolerance):
+    if isinstance(a, torch.Tensor):
+        torch.testing.assert_close(a, b, **(tolerance or dict(rtol=0, atol=0)))
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key], **tolerance)
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y, **tolerance)
+    elif not callable(a):
+        assert a == b
+
+
+def losses(work_dir):
+    """Loss by iteration; the last one written counts."""
+    found = {}
+    for path in sorted(work_dir.glob('2*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            if 'loss' in record:
+                found[record['step']] = record['loss']
+    return found
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_kill_and_resume(train, tmp_path, workers):
+    """With drop path, augmentation and EMA; another number of workers."""
+    whole = train(extra=EMA, work_dir='whole')
+    broken = train(
+        options={'train_dataloader.num_workers': workers},
+        extra=EMA,
+        work_dir='broken',
+    )
+    last = random.choice([2, 3, 4, 5])
+    broken.wait_for(f'Iter(train) [{last}/6]')
+    broken.kill()
+    assert whole.wait() == 0, whole.log[-3000:]
+    resumed = train('--resume', extra=EMA, work_dir='broken')
+    assert resumed.wait() == 0, resumed.log[-3000:]
+    assert 'resumed epoch: 0, iter: ' in resumed.log
+    assert 'Iter(train) [1/6]' not in resumed.log
+    assert_same(
+        state_of(tmp_path / 'whole/iter_6.pth'),
+        state_of(tmp_path / 'broken/iter_6.pth'),
+    )
+    assert 'ema_state_dict' in state_of(tmp_path / 'whole/iter_6.pth')
+
+
+@pytest.mark.slow
+def test_kill_one_of_two(train_two, tmp_path):
+    """Both end; resumed, the weights are those of a run left alone."""
+    env = {'CUDA_VISIBLE_DEVICES': '-1'}
+    for run in train_two(work_dir='whole', extra=EMA, env=env):
+        assert run.wait() == 0, run.log[-3000:]
+    broken = train_two(work_dir='broken', extra=EMA, env=env)
+    victim, other = random.sample(broken, 2)
+    broken[0].wait_for(f'Iter(train) [{random.choice([2, 3, 4, 5])}/6]')
+    victim.kill()
+    # no torchrun here to end it: it has to notice
+    assert other.wait() == 1
+    assert 'lost another process' in other.error
+    for run in train_two('--resume', work_dir='broken', extra=EMA, env=env):
+        assert run.wait() == 0, run.log[-3000:]
+    assert_same(
+        state_of(tmp_path / 'whole/iter_6.pth'),
+        state_of(tmp_path / 'broken/iter_6.pth'),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Three checkpoints of a run, and ones that are not to be resumed."""
+    for i in (2, 4, 6):
+        path = tmp_path / f'iter_{i}.pth'
+        torch.save(dict(state_dict=dict(w=torch.rand(99)), meta={}), path)
+        os.utime(path, (i, i))
+    for name in ('best_mIoU_iter_8.pth', 'post_mortem_iter_9.pth'):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    (tmp_path / 'last_checkpoint').write_text(str(path))
+    return tmp_path
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    at = data.index(torch.load(path)['state_dict']['w'].numpy().tobytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b'')
+
+
+@pytest.mark.parametrize('damage, said', [(flip, 'checksum'),
+                                          (cut, 'cut short'),
+                                          (empty, 'empty')])  # fmt: skip
+def test_damaged_checkpoint(checkpoints, damage, said):
+    assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_6.pth')
+    for i, older in ((6, 4), (4, 2)):
+        damage(checkpoints / f'iter_{i}.pth')
+        assert said in find_damage(str(checkpoints / f'iter_{i}.pth'))
+        path, notes = find_checkpoint(checkpoints)
+        assert path == str(checkpoints / f'iter_{older}.pth')
+        assert f'iter_{i}.pth is damaged' in '; '.join(notes)
+    damage(checkpoints / 'iter_2.pth')
+    with pytest.raises(CheckpointError, match='no checkpoint in .* resumed'):
+        find_checkpoint(checkpoints)
+
+
+@pytest.mark.parametrize('text', [None, '', '/gone/iter_6.pth'])
+def test_last_checkpoint_is_no_use(checkpoints, text):
+    last = checkpoints / 'last_checkpoint'
+    last.unlink() if text is None else last.write_text(text)
+    assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_6.pth')
+
+
+def test_last_checkpoint_counts(checkpoints):
+    (checkpoints / 'last_checkpoint').write_text('/elsewhere/iter_4.pth')
+    assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_4.pth')
+
+
+def test_nothing_to_resume(tmp_path):
+    assert find_checkpoint(tmp_path) == (None, [])
+
+
+def test_damaged_newest_is_said(train, tmp_path):
+    assert train(options={'train_cfg.max_iters': 4}).wait() == 0
+    cut(tmp_path / 'work/iter_4.pth')
+    resumed = train('--resume')
+    assert resumed.wait() == 0, resumed.log[-3000:]
+    assert 'iter_4.pth is damaged (it is cut short)' in resumed.log
+    assert 'resumed epoch: 0, iter: 2' in resumed.log
+
+
+def test_resume_at_iteration_100000(train, tmp_path):
+    """No slower than a start: the data loader does not replay."""
+    start = train()
+    assert start.wait() == 0, start.log[-3000:]
+    path = tmp_path / 'work/iter_6.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['meta']['iter'] = 100_000
+    torch.save(checkpoint, path)
+    seconds = []
+    for args, iters, sign in (
+        ((), 6, '[1/6]'),
+        (('--resume',), 100_006, '[100001/100006]'),
+    ):
+        begin = time.monotonic()
+        run = train(
+            *args,
+            work_dir='work' if args else 'other',
+            options={
+                'train_cfg.max_iters': iters,
+                'train_dataloader.num_workers': 2,
+            },
+        )
+        run.wait_for(f'Iter(train) {sign}')
+        seconds.append(time.monotonic() - begin)
+        run.kill()
+    assert seconds[1] < seconds[0] + 5, seconds

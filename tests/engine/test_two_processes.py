@@ -1,0 +1,82 @@
+"""tools/dist_train.sh and dist_test.sh with two processes on the CPU."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from .conftest import CONFIG, ROOT, SMALL, free_port
+from .test_resume import losses
+
+CPU = {'CUDA_VISIBLE_DEVICES': '-1'}
+
+
+def start(script, *args, env=None, options):
+    return subprocess.Popen(
+        ['bash', ROOT / f'tools/{script}.sh', CONFIG, *map(str, args),
+         '--cfg-options', *(f'{k}={v}' for k, v in options.items())],
+        env={**os.environ, **CPU, 'PYTHON': sys.executable,
+             'PORT': str(free_port()), 'OMP_NUM_THREADS': '1', **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def end_of(process):
+    log = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, log[-3000:]
+    return log
+
+
+@pytest.mark.slow
+def test_torchrun(shapes_root, tmp_path):
+    """dist_train.sh and dist_test.sh: the loss falls, metrics are the same."""
+    options = {
+        **SMALL, 'train_cfg.max_iters': 40, 'param_scheduler.1.end': 40,
+        'optim_wrapper.optimizer.lr': 5e-3,
+        'default_hooks.checkpoint.interval': 40,
+    }  # fmt: skip
+    common = ['--data-root', shapes_root, '--work-dir', tmp_path]
+    log = end_of(start('dist_train', 2, *common, options=options))
+    assert 'total batch size 4 (2 x 2)' in log
+    assert log.count('Saving checkpoint at 40 iterations') == 1
+    assert len(list(tmp_path.glob('2*/*.log'))) == 1, 'rank 0 alone writes'
+    values = list(losses(tmp_path).values())
+    assert np.mean(values[-8:]) < 0.8 * np.mean(values[:8])
+    # five images for two processes: one of them has one twice
+    options['test_dataloader.dataset.indices'] = 5
+    metrics = []
+    for script, args in (('dist_test', [2]), ('dist_test', [1])):
+        work_dir = tmp_path / f'test{args[0]}'
+        log = end_of(
+            start(script, tmp_path / 'iter_40.pth', *args, *common[:2],
+                  '--work-dir', work_dir, options=options)
+        )  # fmt: skip
+        assert 'Iter(test) [3/3]' in log or args == [1]
+        path = next(work_dir.glob('2*/2*.json'))
+        metrics.append(json.loads(path.read_text()))
+    for key in ('aAcc', 'mIoU', 'mAcc'):
+        assert metrics[0][key] == metrics[1][key]
+
+
+@pytest.mark.slow
+def test_two_nodes(shapes_root, tmp_path):
+    """Two agents that meet by NNODES, NODE_RANK, MASTER_ADDR and PORT."""
+    env = dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT=str(free_port()))
+    nodes = [
+        start(
+            'dist_train', 1, '--data-root', shapes_root, '--work-dir',
+            tmp_path, env={**env, 'NODE_RANK': str(rank)},
+            options={**SMALL, 'train_cfg.max_iters': 2},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    logs = [end_of(node) for node in nodes]
+    assert 'total batch size 4 (2 x 2)' in logs[0]
+    assert 'Iter(train) [2/2]' in logs[0]
+    assert 'Iter(train)' not in logs[1]
+    assert (tmp_path / 'iter_2.pth').is_file()
