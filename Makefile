@@ -39,7 +39,8 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.tests-installed: $(VENV)/.installed requirements/tests.txt
+$(VENV)/.tests-installed: $(VENV)/.installed requirements/tests.txt \
+    requirements/export.txt
 	$(BIN)/python -m pip install --quiet -r requirements/tests.txt
 	touch $@
 

@@ -73,7 +73,7 @@ def deploy_config(cfg: Config) -> Config:
     pending = [cfg.model]
     while pending:
         node = pending.pop()
-        if (node.get('init_cfg') or {}).get('type') == 'Pretrained':
+        if 'checkpoint' in (node.get('init_cfg') or {}):
             node['init_cfg'] = None
         if node.get('pretrained') is not None:
             node['pretrained'] = None

@@ -14,11 +14,11 @@ from mmrep.errors import UsageError
 
 
 def random_input(
-    size: Tuple[int, int], batch: int = 1, channels: int = 3
+    size: Tuple[int, int], batch: int = 1, seed: int = 0
 ) -> Tensor:
-    """Standard normal noise, the same at each call: (N, C, H, W)."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, channels, *size, generator=generator)
+    """Standard normal noise, the same for a seed: (N, 3, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, *size, generator=generator)
 
 
 def picture_pipeline(cfg: Config) -> Compose:

@@ -1,0 +1,308 @@
+"""Writing a model as ONNX or as a torch.export program, checked."""
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmrep.deploy.compare import Difference, compare
+from mmrep.deploy.exportable import (
+    Exportable,
+    keep_operator,
+    symbolic_resizing,
+)
+from mmrep.deploy.inputs import random_input
+from mmrep.deploy.merge import check_tolerance
+from mmrep.deploy.saving import replaced
+from mmrep.errors import UsageError
+
+# The least that torch's exporter writes.
+OPSET = 18
+INSTALL = 'pip install -r requirements/export.txt'
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        path: The file.
+        differences: Those of the outputs, for each input of the check.
+        operators: Number of nodes of each kind.
+        dynamic: Whether batch and size of the image are free.
+    """
+
+    path: Path
+    differences: Dict[str, List[Difference]]
+    operators: Dict[str, int]
+    dynamic: bool
+
+
+def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
+    """What a user of the file must know: normalisation, names of classes.
+
+    Args:
+        cfg (Config): Config of the model.
+        meta (dict): Its ``dataset_meta``.
+
+    Returns:
+        dict[str, str]: Short texts, JSON where they hold lists.
+    """
+    known = cfg.model.get('data_preprocessor') or {}
+    rgb = bool(known.get('bgr_to_rgb'))
+    text = dict(
+        channels='RGB' if rgb else 'BGR',
+        mean=json.dumps(list(known.get('mean') or [0.0] * 3)),
+        std=json.dumps(list(known.get('std') or [1.0] * 3)),
+    )
+    for key in ('classes', 'palette'):
+        if meta.get(key):
+            text[key] = json.dumps(meta[key])
+    return text
+
+
+def check_sizes(size: Tuple[int, int], dynamic: bool) -> List[Tuple]:
+    """Batch, height and width of the three inputs of a check."""
+    height, width = size
+    if not dynamic:
+        return [(1, height, width)] * 3
+    return [
+        (1, height, width),
+        # odd, and no multiple of what the strides divide by
+        (2, height * 3 // 4 + 1, width // 2 + 17),
+        (1, height + 64, width * 3 // 2),
+    ]
+
+
+def _inputs(size: Tuple[int, int], dynamic: bool) -> Dict[str, Tensor]:
+    inputs = {}
+    for i, (batch, *shape) in enumerate(check_sizes(size, dynamic)):
+        name = f'{batch}x3x{shape[0]}x{shape[1]}'
+        if not dynamic:
+            name += f' #{i + 1}'
+        inputs[name] = random_input(tuple(shape), batch, seed=i)
+    return inputs
+
+
+def _program(
+    module: Exportable, size: Tuple[int, int], dynamic: bool
+) -> torch.export.ExportedProgram:
+    """The graph of a module; sizes are free where ``dynamic``."""
+    free = torch.export.Dim.DYNAMIC
+    image = random_input(size, 2 if dynamic else 1)
+    shapes = ({0: free, 2: free, 3: free},) if dynamic else None
+    try:
+        with torch.no_grad(), symbolic_resizing(module):
+            return torch.export.export(module, (image,), dynamic_shapes=shapes)
+    except Exception as error:  # of many kinds, by what the model does
+        advice = '; try --static' if dynamic else ''
+        raise UsageError(
+            'the model cannot be exported: '
+            f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'
+            f'{advice}.'
+        ) from error
+
+
+def _named(names: Sequence[str], values: Any) -> Dict[str, Tensor]:
+    values = [values] if isinstance(values, Tensor) else list(values)
+    return dict(zip(names, values, strict=True))
+
+
+def _check(
+    module: nn.Module,
+    run: Callable[[Tensor], Any],
+    names: Sequence[str],
+    inputs: Dict[str, Tensor],
+    tolerance: float,
+) -> Dict[str, List[Difference]]:
+    """Compare what a file computes with what the module does."""
+    differences = {}
+    for name, image in inputs.items():
+        with torch.no_grad():
+            expected = _named(names, module(image))
+        try:
+            found = _named(names, run(image))
+        except Exception as error:
+            raise UsageError(
+                f'the exported file does not run on the {name} input: '
+                f'{" ".join(str(error).split())[:300]}; nothing was written.'
+            ) from error
+        differences[name] = compare(expected, found)
+        check_tolerance(name, differences[name], tolerance)
+    return differences
+
+
+def export_onnx(
+    module: Exportable,
+    out: str,
+    size: Tuple[int, int] = (256, 256),
+    dynamic: bool = True,
+    opset: int = OPSET,
+    metadata: Dict[str, str] = {},
+    tolerance: float = 1e-4,
+) -> Exported:
+    """Write ONNX, and compare ONNX Runtime's outputs with PyTorch's.
+
+    Args:
+        module (Exportable): What :func:`mmrep.deploy.exportable` returns.
+        out (str): Path of the file.
+        size (tuple[int, int]): Height and width of the first image of the
+            check. Defaults to (256, 256).
+        dynamic (bool): Leave batch and size free. Defaults to True.
+        opset (int): Version of ONNX's operators. Defaults to 18.
+        metadata (dict[str, str]): Texts that the file carries.
+        tolerance (float): Largest relative difference. Defaults to 1e-4.
+
+    Returns:
+        Exported: Path, differences and nodes.
+
+    Raises:
+        UsageError: If it cannot be exported, needs other than standard
+            operators, or differs; nothing is written then.
+    """
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401, torch's exporter needs it
+    except ImportError as error:
+        raise UsageError(
+            f'ONNX export needs {error.name}; {INSTALL}'
+        ) from error
+    if opset < OPSET:
+        raise UsageError(f'the opset must be at least {OPSET}, got {opset}.')
+    image = random_input(size)
+    names = module.output_names(image)
+    program = _program(module, size, dynamic)
+    with replaced(Path(out)) as path:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            torch.onnx.export(
+                program,
+                (),
+                str(path),
+                input_names=['image'],
+                output_names=names,
+                opset_version=opset,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        graph = onnx.load(str(path))
+        operators = _standard_operators(graph)
+        _finish(graph, dynamic, metadata)
+        onnx.save(graph, str(path))
+        onnx.checker.check_model(str(path), full_check=True)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=['CPUExecutionProvider']
+        )
+
+        def run(x: Tensor) -> List[Tensor]:
+            found = session.run(names, {'image': x.numpy()})
+            return [torch.from_numpy(value) for value in found]
+
+        differences = _check(
+            module, run, names, _inputs(size, dynamic), tolerance
+        )
+    return Exported(Path(out), differences, operators, dynamic)
+
+
+def _standard_operators(graph: Any) -> Dict[str, int]:
+    """Count the nodes; raise if one is not of ONNX's own domain."""
+    count: Dict[str, int] = {}
+    for node in graph.graph.node:
+        name = (
+            f'{node.domain}::{node.op_type}' if node.domain else (node.op_type)
+        )
+        count[name] = count.get(name, 0) + 1
+    other = [f.name for f in graph.functions]
+    other += [name for name in count if '::' in name]
+    if other:
+        raise UsageError(
+            f'the graph needs operators that are not standard: {other}; '
+            'nothing was written.'
+        )
+    return count
+
+
+def _finish(graph: Any, dynamic: bool, metadata: Dict[str, str]) -> None:
+    """Name the free sizes, and add the texts."""
+    names = {}
+    if dynamic:
+        dims = graph.graph.input[0].type.tensor_type.shape.dim
+        for place, name in ((0, 'batch'), (2, 'height'), (3, 'width')):
+            names[dims[place].dim_param] = name
+    for value in (
+        *graph.graph.input,
+        *graph.graph.output,
+        *graph.graph.value_info,
+    ):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(
+                    r'\w+', lambda m: names.get(m[0], m[0]), dim.dim_param
+                )
+    for key, text in metadata.items():
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = key, text
+
+
+def export_program(
+    module: Exportable,
+    out: str,
+    size: Tuple[int, int] = (256, 256),
+    dynamic: bool = True,
+    operator: str = 'lowered',
+    metadata: Dict[str, str] = {},
+    tolerance: float = 1e-4,
+) -> Exported:
+    """Write a torch.export program, load it, and compare its outputs.
+
+    Args:
+        module (Exportable): What :func:`mmrep.deploy.exportable` returns; it
+            is changed in place.
+        out (str): Path of the file, ending in ``.pt2``.
+        size (tuple[int, int]): Height and width of the first image of the
+            check. Defaults to (256, 256).
+        dynamic (bool): Leave batch and size free. Defaults to True.
+        operator (str): 'lowered' makes the large kernels plain convolutions,
+            which need PyTorch only; 'node' keeps them as
+            ``mmrep::depthwise_conv2d``, for which ``mmrep.ops`` must be
+            imported before the file is loaded. Defaults to 'lowered'.
+        metadata (dict[str, str]): Texts that the file carries, as
+            ``mmrep.json``.
+        tolerance (float): Largest relative difference. Defaults to 1e-4.
+
+    Returns:
+        Exported: Path, differences and nodes.
+
+    Raises:
+        UsageError: If it cannot be exported or differs; nothing is written
+            then.
+    """
+    if operator not in ('lowered', 'node'):
+        raise ValueError(
+            f"operator must be 'lowered' or 'node', got {operator!r}."
+        )
+    if operator == 'node' and keep_operator(module) == 0:
+        raise UsageError('the model has no large kernels to keep as nodes.')
+    names = module.output_names(random_input(size))
+    program = _program(module, size, dynamic)
+    operators: Dict[str, int] = {}
+    for node in program.graph.nodes:
+        if node.op == 'call_function':
+            name = str(node.target)
+            operators[name] = operators.get(name, 0) + 1
+    with replaced(Path(out)) as path:
+        extra = {'mmrep.json': json.dumps(metadata)}
+        torch.export.save(program, str(path), extra_files=extra)
+        loaded = torch.export.load(str(path)).module()
+        differences = _check(
+            module, loaded, names, _inputs(size, dynamic), tolerance
+        )
+    return Exported(Path(out), differences, operators, dynamic)

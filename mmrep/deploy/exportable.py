@@ -1,0 +1,221 @@
+"""A model, or its first part, as a module that exporters take."""
+
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import Any, Iterator, List, Optional, Tuple
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmrep.errors import UsageError
+from mmrep.ops import DepthwiseConv2d
+from mmrep.ops.module import is_eligible
+
+PARTS = ('backbone', 'neck', 'head', 'segmentor')
+
+
+class MatrixPool2d(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` as two matrix products.
+
+    ONNX has no adaptive pooling, and exporters unroll it for one input size.
+    Here the averaging matrices are computed from the size of the input.
+
+    Args:
+        output_size (tuple[int, int]): Height and width of the output.
+    """
+
+    def __init__(self, output_size: Tuple[int, int]) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, C, H, W) to (N, C, *output_size)."""
+        bins_h, bins_w = self.output_size
+        if bins_h == bins_w == 1:
+            return x.mean((2, 3), keepdim=True)
+        height, width = x.shape[2:]
+        rows = self._matrix(bins_h, height, x)
+        columns = self._matrix(bins_w, width, x)
+        return rows @ x @ columns.transpose(0, 1)
+
+    @staticmethod
+    def _matrix(bins: int, size: int, x: Tensor) -> Tensor:
+        """Weight of each place in each bin: (bins, size)."""
+        i = torch.arange(bins, device=x.device).unsqueeze(1)
+        place = torch.arange(size, device=x.device).unsqueeze(0) * bins
+        # floor(i size / bins) <= place < ceil((i + 1) size / bins)
+        inside = (place + bins > i * size) & (place < (i + 1) * size)
+        weight = inside.to(x.dtype)
+        return weight / weight.sum(1, keepdim=True)
+
+
+class OperatorNode(DepthwiseConv2d):
+    """The operator as the one node ``mmrep::depthwise_conv2d`` of a graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, C, H, W) to the same."""
+        return torch.ops.mmrep.depthwise_conv2d(
+            x, self.weight, self.bias, False, self.backend, 'cache'
+        )[0]
+
+
+class Exportable(nn.Module):
+    """Part of a model: normalised images to maps.
+
+    Args:
+        model (nn.Module): A segmentor, a detector or a backbone in evaluation
+            mode; it is changed in place.
+        part (str): 'backbone'; 'neck', which is the backbone and the neck;
+            'head', a one-stage detector's maps before decoding; 'segmentor',
+            logits of the size of the image.
+        keep_pooling (bool): Leave adaptive pooling as it is, which ONNX does
+            not have. Defaults to False.
+    """
+
+    def __init__(
+        self, model: nn.Module, part: str, keep_pooling: bool = False
+    ) -> None:
+        super().__init__()
+        self.part = part
+        self.backbone = getattr(model, 'backbone', model)
+        self.neck: Optional[nn.Module] = None
+        self.head: Optional[nn.Module] = None
+        if part != 'backbone' and getattr(model, 'with_neck', False):
+            self.neck = model.neck
+        if part == 'segmentor':
+            self.head = model.decode_head
+        elif part == 'head':
+            self.head = model.bbox_head
+        if not keep_pooling:
+            _replace_pooling(self)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, image: Tensor) -> Any:
+        """Images (N, 3, H, W) to logits or a tuple of maps."""
+        out = self.backbone(image)
+        if self.neck is not None:
+            out = self.neck(out)
+        if self.head is not None:
+            out = self.head(out)
+        if self.part == 'segmentor':
+            return F.interpolate(
+                out,
+                size=image.shape[2:],
+                mode='bilinear',
+                align_corners=self.head.align_corners,
+            )
+        return tuple(_flat(out))
+
+    def output_names(self, image: Tensor) -> List[str]:
+        """A name for each output."""
+        if self.part == 'segmentor':
+            return ['logits']
+        with torch.no_grad():
+            count = len(self(image))
+        if self.part != 'head':
+            return [f'{self.part}_{i}' for i in range(count)]
+        kinds = ('scores', 'boxes', 'centerness')
+        levels = len(self.head.strides)
+        return [
+            f'{kinds[i // levels]}_{i % levels}'
+            if i // levels < len(kinds)
+            else f'head_{i}'
+            for i in range(count)
+        ]
+
+
+def exportable(
+    model: nn.Module, part: Optional[str] = None, keep_pooling: bool = False
+) -> Exportable:
+    """The part of a model that is exported.
+
+    Args:
+        model (nn.Module): As :class:`Exportable` takes it.
+        part (str, optional): One of ``PARTS``. Defaults to the largest one
+            of a segmentor or backbone, and to 'neck' of a detector.
+        keep_pooling (bool): As :class:`Exportable` takes it. Defaults to
+            False.
+
+    Raises:
+        UsageError: If the model has no such part.
+    """
+    segments = hasattr(model, 'decode_head')
+    detects = hasattr(model, 'bbox_head') or hasattr(model, 'roi_head')
+    dense = hasattr(model, 'bbox_head') and not hasattr(model, 'roi_head')
+    has = dict(backbone=True, neck=detects, head=dense, segmentor=segments)
+    if part is None:
+        part = 'segmentor' if segments else 'neck' if detects else 'backbone'
+    if part not in has or not has[part]:
+        kind = type(model).__name__
+        own = ', '.join(name for name in PARTS if has[name])
+        raise UsageError(
+            f'the part of a {kind} must be one of {own}, got {part}; '
+            'docs/deployment.md says how boxes are decoded.'
+        )
+    return Exportable(model, part, keep_pooling)
+
+
+def keep_operator(model: nn.Module) -> int:
+    """Have the large kernels be nodes ``mmrep::depthwise_conv2d``, in place.
+
+    Returns:
+        int: Number of those layers.
+    """
+    count = 0
+    for module in model.modules():
+        if type(module) is DepthwiseConv2d and is_eligible(module):
+            module.__class__ = OperatorNode
+            count += 1
+    return count
+
+
+def _flat(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    else:
+        for part in value:
+            yield from _flat(part)
+
+
+def _replace_pooling(model: nn.Module) -> None:
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.AdaptiveAvgPool2d:
+                size = child.output_size
+                size = (size, size) if isinstance(size, int) else tuple(size)
+                if None not in size:
+                    setattr(module, name, MatrixPool2d(size))
+
+
+@contextmanager
+def symbolic_resizing(model: nn.Module) -> Iterator[None]:
+    """Let MMSegmentation's heads resize to sizes that are not yet known.
+
+    Their ``resize`` turns sizes into integers to give a warning, which fixes
+    them in an exported graph.
+    """
+
+    def resize(
+        input: Tensor,
+        size: Any = None,
+        scale_factor: Any = None,
+        mode: str = 'nearest',
+        align_corners: Optional[bool] = None,
+        warning: bool = True,
+    ) -> Tensor:
+        return F.interpolate(input, size, scale_factor, mode, align_corners)
+
+    names = {
+        parent.__module__
+        for module in model.modules()
+        for parent in type(module).__mro__
+    }
+    with ExitStack() as stack:
+        for name in names:
+            home = sys.modules.get(name)
+            if name.startswith('mmseg.') and hasattr(home, 'resize'):
+                stack.enter_context(patch.object(home, 'resize', resize))
+        yield
