@@ -59,7 +59,7 @@ def build_form(
         if device != 'cpu' or dtype != torch.float32:
             raise UsageError('the form onnx is measured on a CPU in fp32.')
         return _onnx_runtime(cfg, shape, batch_size)
-    model = _initialised(cfg)
+    model = _random_model(cfg)
     if form != 'train':
         to_deploy_form(model)
     network = exportable(model, keep_pooling=True).to(device, dtype)
@@ -80,12 +80,10 @@ def build_form(
     return run
 
 
-def _initialised(cfg: Config) -> nn.Module:
-    """The model with the weights that its layers start from."""
+def _random_model(cfg: Config) -> nn.Module:
+    """The model with the random weights of its layers."""
     cfg.model.backbone.init_cfg = None
-    model = build_model(cfg)
-    model.init_weights()
-    return model.eval()
+    return build_model(cfg)
 
 
 @torch.no_grad()
@@ -142,6 +140,6 @@ def _onnx_runtime(
 
 def _export(cfg: Config, path: str, threads: int) -> None:
     torch.set_num_threads(threads)
-    model = to_deploy_form(_initialised(cfg))
+    model = to_deploy_form(_random_model(cfg))
     # weights that were not trained may cancel out, so only gross errors count
     export_onnx(exportable(model), path, (64, 64), tolerance=1e-2)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmrep.deploy.uperhead import restore_uper_heads
 from mmrep.errors import UsageError
 from mmrep.ops import DepthwiseConv2d
 from mmrep.ops.module import is_eligible
@@ -71,7 +72,7 @@ class Exportable(nn.Module):
             'head', a one-stage detector's maps before decoding; 'segmentor',
             logits of the size of the image.
         keep_pooling (bool): Leave adaptive pooling as it is, which ONNX does
-            not have. Defaults to False.
+            not have, and UPerHead's deploy form. Defaults to False.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Exportable(nn.Module):
             self.head = model.bbox_head
         if not keep_pooling:
             _replace_pooling(self)
+            restore_uper_heads(self)
         self.requires_grad_(False)
         self.eval()
 

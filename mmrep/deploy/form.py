@@ -7,6 +7,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
 from mmrep.deploy.fuse import fuse_conv_bn
+from mmrep.deploy.uperhead import fuse_uper_heads
 from mmrep.registry import MODELS
 
 DEPLOY_FORM = 'mmrep.DeployForm'
@@ -16,8 +17,9 @@ def to_deploy_form(model: nn.Module) -> nn.Module:
     """Merge and fold what can be, in place, for inference.
 
     Calls ``switch_to_deploy()`` of each part that has it, as mmrep's
-    backbones do, and :func:`mmrep.deploy.fuse_conv_bn`. The mode of the
-    model stays what it was; a second call finds nothing to do.
+    backbones do, :func:`mmrep.deploy.fuse_conv_bn`, and lets UPerHead
+    compute with fewer multiplications on a CPU. The mode of the model stays
+    what it was; a second call finds nothing to do.
 
     Args:
         model (nn.Module): A segmentor, a detector or a part of one.
@@ -31,6 +33,7 @@ def to_deploy_form(model: nn.Module) -> nn.Module:
         if callable(getattr(module, 'switch_to_deploy', None)):
             module.switch_to_deploy()
     fuse_conv_bn(model)
+    fuse_uper_heads(model)
     return model.train(training)
 
 
