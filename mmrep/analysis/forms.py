@@ -60,10 +60,10 @@ def build_form(
             raise UsageError('the form onnx is measured on a CPU in fp32.')
         return _onnx_runtime(cfg, shape, batch_size)
     model = _random_model(cfg)
+    image = torch.randn(batch_size, 3, *shape, device=device, dtype=dtype)
     if form != 'train':
         to_deploy_form(model)
     network = exportable(model, keep_pooling=True).to(device, dtype)
-    image = torch.randn(batch_size, 3, *shape, device=device, dtype=dtype)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
         image = image.contiguous(memory_format=torch.channels_last)
