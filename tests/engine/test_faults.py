@@ -14,6 +14,7 @@ import mmengine.fileio
 import numpy as np
 import pytest
 import torch
+from mmseg.datasets import BaseSegDataset
 from mmseg.models import EncoderDecoder
 
 from mmrep.engine.faults import WorkDirLock
@@ -243,16 +244,20 @@ def test_lock_of_another_process(tmp_path):
     WorkDirLock(tmp_path).release()
 
 
-def children(pid):
-    found = []
-    for path in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            fields = path.read_text().rpartition(')')[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(path.parent.name))
-    return found
+def die_in_a_worker():
+    """The worker that is to load the fifth image dies, in the first run."""
+    prepare = BaseSegDataset.prepare_data
+    mark = Path(sys.argv[sys.argv.index('--work-dir') + 1]) / 'died'
+
+    def prepare_or_die(self, idx):
+        self.calls = getattr(self, 'calls', 0) + 1
+        worker = torch.utils.data.get_worker_info()
+        if worker and worker.id == 1 and self.calls == 3 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return prepare(self, idx)
+
+    BaseSegDataset.prepare_data = prepare_or_die
 
 
 @pytest.mark.parametrize('restarts', [3, 0])
@@ -262,11 +267,9 @@ def test_worker_dies(train, tmp_path, whole, restarts):
             'train_dataloader.num_workers': 2,
             'train_dataloader.persistent_workers': True,
             'train_cfg.max_worker_restarts': restarts,
-        }
+        },
+        prepare=die_in_a_worker,
     )
-    run.wait_for('Iter(train) [1/6]')
-    for pid in children(run.process.pid):
-        os.kill(pid, signal.SIGKILL)
     if restarts:
         assert run.wait() == 0, run.log[-3000:]
         assert 'the data loader starts again at the same sample' in run.log
