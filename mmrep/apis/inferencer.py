@@ -21,8 +21,8 @@ from torch import nn
 
 from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.slide import slide_labels
+from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import load_model
-from mmrep.deploy.saving import replaced
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

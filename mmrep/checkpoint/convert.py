@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from mmrep.checkpoint.layouts import LAYOUTS, Released, State
 from mmrep.checkpoint.loading import CheckpointError, load_checkpoint
+from mmrep.checkpoint.saving import replaced, save
 
 _EMA_NAMES = ('model_ema', 'state_dict_ema', 'ema_state_dict')
 _STAGE = re.compile(r'(?:stages|downsample_layers)\.(\d+)\.|transitions\.(\d)')
@@ -370,7 +370,8 @@ class Conversion:
 
         Raises:
             CheckpointError: If a key of the file or of the model is not
-                explained, or the file cannot be written.
+                explained.
+            UsageError: If the file cannot be written.
         """
         if self.match.problems:
             raise CheckpointError(
@@ -394,22 +395,5 @@ class Conversion:
             .clone(memory_format=torch.contiguous_format)
             for key, value in self.match.state.items()
         }
-        path = Path(filename)
-        part = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(
-                prefix=f'.{path.name}.', dir=path.parent
-            )
-            with os.fdopen(handle, 'wb') as file:
-                torch.save(dict(state_dict=state, meta=meta), file)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(part, 0o666 & ~umask)
-            os.replace(part, path)
-        except (OSError, RuntimeError) as error:
-            if part is not None and os.path.exists(part):
-                os.unlink(part)
-            raise CheckpointError(
-                f'{filename} cannot be written: {error}.'
-            ) from error
+        with replaced(Path(filename)) as path:
+            save(dict(state_dict=state, meta=meta), path)

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmrep.checkpoint.saving import replaced
 from mmrep.deploy.compare import Difference, compare
 from mmrep.deploy.exportable import (
     Exportable,
@@ -18,7 +19,6 @@ from mmrep.deploy.exportable import (
 )
 from mmrep.deploy.inputs import random_input
 from mmrep.deploy.merge import check_tolerance
-from mmrep.deploy.saving import replaced
 from mmrep.errors import UsageError
 
 # The least that torch's exporter writes.

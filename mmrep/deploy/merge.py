@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
-import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmrep.checkpoint import get_state_dict, load_checkpoint
+from mmrep.checkpoint.saving import replaced, save
 from mmrep.deploy.compare import Difference, compare, outputs
 from mmrep.deploy.form import deploy_config, is_deploy_config, to_deploy_form
 from mmrep.deploy.loading import build_model, load_model
-from mmrep.deploy.saving import replaced
 from mmrep.errors import UsageError
 
 
@@ -75,7 +74,7 @@ def reparameterize(
     merged = deploy_config(cfg)
     with replaced(path) as new_path, replaced(config_path) as new_config:
         meta = dict(dataset_meta=_plain(model.dataset_meta), deploy_form=True)
-        torch.save(dict(meta=meta, state_dict=model.state_dict()), new_path)
+        save(dict(meta=meta, state_dict=model.state_dict()), new_path)
         del model
         text = (
             f'# The deploy form of {Path(cfg.filename).name}, for the weights '

@@ -3,6 +3,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import (
     load_model,
     reparameterize,
@@ -12,7 +13,6 @@ from mmrep.deploy.compare import compare, outputs
 from mmrep.deploy.form import deploy_config, is_deploy_config
 from mmrep.deploy.inputs import random_input
 from mmrep.deploy.loading import dataset_meta
-from mmrep.deploy.saving import replaced
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

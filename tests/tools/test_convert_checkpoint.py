@@ -20,19 +20,21 @@ CONFIG = ROOT / 'configs/upernet_replknet-tiny_shapes.py'
 
 @pytest.fixture
 def tool(monkeypatch, capsys):
-    """Run the script here; give its exit status and what it printed."""
+    """Run the script here; give its error, or 0, and what it printed."""
     spec = importlib.util.spec_from_file_location('convert_checkpoint', TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
     def call(*args):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
-        status = 0
+        failed = False
         try:
             run(module.main)
         except SystemExit as error:
-            status = error.code
-        return status, capsys.readouterr().out
+            assert error.code
+            failed = True
+        printed = capsys.readouterr()
+        return printed.err.strip() if failed else 0, printed.out
 
     return call
 

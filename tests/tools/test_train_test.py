@@ -175,7 +175,7 @@ def error_of(done):
                 'model.backbone.init_cfg.type=Pretrained',
                 'model.backbone.init_cfg.checkpoint=/nowhere.pth',
             ],
-            "got '/nowhere.pth'",
+            "the pretrained weights '/nowhere.pth' do not exist",
         ),
     ],
 )

@@ -1,9 +1,12 @@
 """Files that are either whole or not there."""
 
+import io
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
+
+import torch
 
 from mmrep.errors import UsageError
 
@@ -28,7 +31,22 @@ def replaced(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     except OSError as error:
         raise UsageError(
-            f'{path} cannot be written: {error.strerror or error}'
+            f'{path} cannot be written: {error.strerror or error}.'
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
+
+
+def save(data: Any, path: Path) -> None:
+    """``torch.save``, whose errors are those of the file.
+
+    Given a path it raises a RuntimeError that does not name the cause, such
+    as a full disk.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(data, buffer)
+    path.write_bytes(buffer.getbuffer())
