@@ -39,6 +39,12 @@ def parse_args() -> argparse.Namespace:
         help='scale the learning rate from the batch size that the config '
         'assumes to the actual one',
     )
+    parser.add_argument(
+        '--skip-corrupt',
+        action='store_true',
+        help='leave out samples whose image or label map cannot be read, and '
+        'name each in the log; otherwise the first one ends the run',
+    )
     add_run_arguments(parser)
     return parse_run_arguments(parser)
 
@@ -65,7 +71,10 @@ def main() -> None:
         'train_dataloader',
         *(['val_dataloader'] if cfg.get('val_dataloader') else []),
     )
-    build_runner(cfg, 'train', args.launcher, args.trust_checkpoint).train()
+    runner = build_runner(
+        cfg, 'train', args.launcher, args.trust_checkpoint, args.skip_corrupt
+    )
+    runner.train()
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from mmrep.checkpoint import (
 from mmrep.compat import report as operator_report
 from mmrep.engine.distributed import init_distributed
 from mmrep.engine.faults import WorkDirLock
+from mmrep.engine.images import guard_loading
 from mmrep.engine.norms import SingleImageBatchNorm
 from mmrep.engine.resume import settle_resume
 from mmrep.engine.saving import FlexibleRunner, remove_partial
@@ -34,6 +35,7 @@ def build_runner(
     mode: str,
     launcher: str = 'none',
     trust_checkpoint: bool = False,
+    skip_corrupt: bool = False,
 ) -> Runner:
     """Build what a run needs, so that a wrong config fails before it starts.
 
@@ -45,6 +47,8 @@ def build_runner(
             'none'.
         trust_checkpoint (bool): Load checkpoints as MMEngine does, running
             code that they contain. Defaults to False.
+        skip_corrupt (bool): Train without the samples whose image or label
+            map cannot be read. Defaults to False.
 
     Returns:
         Runner: Call its ``train()`` or ``test()``.
@@ -80,23 +84,23 @@ def build_runner(
     runner.logger.info(backend_report())
     runner.logger.info(operator_report())
     if mode == 'test':
-        _build('test_dataloader, test_cfg', lambda: runner.test_loop)
+        _build_loop(runner, 'test')
         return runner
     if isinstance(runner, FlexibleRunner):
         # its strategy builds the model and the optimizer when it trains
-        _build('train_dataloader, train_cfg', lambda: runner.train_loop)
-        _build('val_dataloader, val_cfg', lambda: runner.val_loop)
+        _build_loop(runner, 'train', skip_corrupt)
+        _build_loop(runner, 'val')
         _log_batch_size(runner)
         return runner
     if not resume:
         _check_pretrained(runner, trust_checkpoint)
-    _build('train_dataloader, train_cfg', lambda: runner.train_loop)
+    _build_loop(runner, 'train', skip_corrupt)
     optimizer = cfg.optim_wrapper.get('optimizer', {}).get('type')
     runner.optim_wrapper = _build(
         f'optim_wrapper, with optimizer {optimizer}',
         lambda: runner.build_optim_wrapper(runner.optim_wrapper),
     )
-    _build('val_dataloader, val_cfg', lambda: runner.val_loop)
+    _build_loop(runner, 'val')
     if _log_batch_size(runner) == 1:
         SingleImageBatchNorm.convert(runner.model)
     return runner
@@ -161,6 +165,22 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
             f'{type(error).__name__}: {text} '
             '(log_level=DEBUG shows the traceback).'
         ) from error
+
+
+def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
+    """Build a loop with its data set, whose images are guarded."""
+    loop = _build(
+        f'{mode}_dataloader, {mode}_cfg',
+        lambda: getattr(runner, f'{mode}_loop'),
+    )
+    if loop is None:  # training without validation
+        return
+    guarded = guard_loading(loop.dataloader.dataset, skip_corrupt)
+    if skip_corrupt and not guarded:
+        raise UsageError(
+            '--skip-corrupt needs a training pipeline that begins with '
+            'LoadImageFromFile or the like, and there is none.'
+        )
 
 
 def _log_batch_size(runner: Runner) -> int:

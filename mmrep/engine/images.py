@@ -1,0 +1,119 @@
+"""Reading images and label maps: what cannot be read is named, or skipped."""
+
+import logging
+import os.path as osp
+from typing import Any, List, Optional, Set
+
+from mmengine.logging import print_log
+
+from mmrep.errors import UsageError
+
+# Where transforms look for the files that they read.
+_PATHS = ('img_path', 'seg_map_path')
+
+
+class GuardedLoading:
+    """A transform that loads files, with an error that names the file.
+
+    OpenCV fails without the file's name, or fills what is missing of a
+    truncated image with grey and goes on.
+
+    Args:
+        transform (callable): The transform, e.g. LoadImageFromFile.
+        skip (bool): Leave out samples whose files cannot be read, each named
+            once in the log; the dataset takes another one instead. Otherwise
+            the first one ends the run. Defaults to False.
+    """
+
+    def __init__(self, transform: Any, skip: bool = False) -> None:
+        self.transform = transform
+        self.skip = skip
+        self._skipped: Set[str] = set()
+
+    def __call__(self, results: dict) -> Optional[dict]:
+        """Load what the transform loads.
+
+        Raises:
+            UsageError: If a file cannot be read and is not to be skipped.
+        """
+        loaded = None
+        try:
+            # the image is loaded first, so once a sample is enough
+            first = type(self.transform).__name__.startswith('LoadImage')
+            reason = find_truncated(results) if first else None
+            if reason is None:
+                loaded = self.transform(results)
+                reason = 'it cannot be decoded'
+        except Exception as error:
+            text = ' '.join(str(error).split())
+            reason = f'{type(error).__name__}: {text}'
+        if loaded is not None:
+            return loaded
+        paths = [results[key] for key in _PATHS if results.get(key)]
+        name = ' or '.join(str(path) for path in paths)
+        text = f'{type(self.transform).__name__} cannot read {name} ({reason})'
+        if not self.skip:
+            raise UsageError(
+                f'{text}; mend or remove it, or leave out such samples in '
+                'training with --skip-corrupt.'
+            )
+        if name not in self._skipped:
+            self._skipped.add(name)
+            # an error, because other ranks and workers show nothing less
+            print_log(f'{text}; skipped.', 'current', logging.ERROR)
+        return None
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.transform!r}, skip={self.skip})'
+
+
+def find_truncated(results: dict) -> Optional[str]:
+    """Which file of a sample ends too early; None if none does."""
+    for key in _PATHS:
+        path = results.get(key)
+        if path and osp.isfile(path) and is_truncated(path):
+            return f'{path} is truncated'
+    return None
+
+
+def is_truncated(path: str) -> bool:
+    """Whether a JPEG or PNG file lacks its end.
+
+    What follows the end, as some cameras write, is no fault.
+    """
+    with open(path, 'rb') as file:
+        data = file.read()
+    if data.startswith(b'\xff\xd8'):
+        # The end of the image stands behind its last scan. One before it may
+        # be that of a thumbnail; the data of a scan contain neither mark.
+        return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')
+    if data.startswith(b'\x89PNG'):
+        return b'IEND' not in data
+    return not data
+
+
+def guard_loading(dataset: Any, skip: bool = False) -> int:
+    """Guard what loads files in the pipelines of a dataset, in place.
+
+    Args:
+        dataset (Dataset): One of OpenMMLab's, or a wrapper of such.
+        skip (bool): See :class:`GuardedLoading`. Defaults to False.
+
+    Returns:
+        int: How many transforms are guarded.
+    """
+    count = 0
+    pending: List[Any] = [dataset]
+    while pending:
+        dataset = pending.pop()
+        if hasattr(dataset, 'dataset'):
+            pending.append(dataset.dataset)
+        pending.extend(getattr(dataset, 'datasets', ()))
+        transforms = getattr(
+            getattr(dataset, 'pipeline', None), 'transforms', None
+        )
+        for i, transform in enumerate(transforms or ()):
+            if type(transform).__name__.startswith('Load'):
+                transforms[i] = GuardedLoading(transform, skip)
+                count += 1
+    return count
