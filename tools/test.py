@@ -34,7 +34,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         metavar='DIR',
-        help='save the predicted label maps as PNG files in this folder',
+        help='save the predictions in this folder: label maps as PNG files, '
+        "boxes and masks as COCO's result files",
     )
     add_run_arguments(parser)
     return parse_run_arguments(parser)
@@ -50,18 +51,17 @@ def main() -> None:
     if args.aug_test:
         enable_aug_test(cfg)
     if args.show_dir:
-        enable_drawing(cfg, osp.abspath(args.show_dir))
+        pictures = enable_drawing(cfg, osp.abspath(args.show_dir))
     if args.out:
-        enable_output(cfg, osp.abspath(args.out))
+        predictions = enable_output(cfg, osp.abspath(args.out))
     cfg.load_from = args.checkpoint
     cfg.resume = False
     runner = build_runner(cfg, 'test', args.launcher, args.trust_checkpoint)
     runner.test()
     if args.show_dir:
-        pictures = osp.join(args.show_dir, 'vis_data', 'vis_image')
         runner.logger.info(f'pictures are in {pictures}')
     if args.out:
-        runner.logger.info(f'label maps are in {args.out}')
+        runner.logger.info(f'{predictions} are in {args.out}')
 
 
 if __name__ == '__main__':

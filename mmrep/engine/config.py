@@ -6,11 +6,12 @@ Every check raises :class:`mmrep.errors.UsageError` before a run starts.
 import difflib
 import inspect
 import os.path as osp
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmrep.engine.coco import check_coco
 from mmrep.errors import UsageError
 
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -151,14 +152,30 @@ def _datasets(
                     yield key, dataset
 
 
+def _evaluators(cfg: Config, loader: str) -> List[dict]:
+    """The configs of the metrics that go with a data loader."""
+    metrics = cfg.get(loader.replace('_dataloader', '_evaluator')) or []
+    return [metrics] if isinstance(metrics, dict) else list(metrics)
+
+
 def set_data_root(cfg: Config, data_root: str) -> None:
-    """Point the training, validation and test sets at another folder."""
-    for _, dataset in _datasets(cfg, _DATALOADERS):
-        dataset['data_root'] = data_root
+    """Point the training, validation and test sets at another folder.
+
+    Annotation files of metrics that lie in a set's folder move with it.
+    """
+    for loader in _DATALOADERS:
+        for _, dataset in _datasets(cfg, [loader]):
+            old = osp.normpath(dataset.get('data_root') or '.')
+            dataset['data_root'] = data_root
+            for metric in _evaluators(cfg, loader):
+                path = osp.normpath(metric.get('ann_file') or '')
+                if path.startswith(osp.join(old, '')):
+                    path = osp.relpath(path, old)
+                    metric['ann_file'] = osp.join(data_root, path)
 
 
 def check_data(cfg: Config, *loaders: str) -> None:
-    """Check that the folders and files of data sets exist.
+    """Check that the folders and files of data sets exist and fit the config.
 
     Args:
         cfg (Config): Config of the run.
@@ -166,28 +183,44 @@ def check_data(cfg: Config, *loaders: str) -> None:
             ``test_dataloader`` the run uses.
 
     Raises:
-        UsageError: If a data loader is not configured or a path is absent.
+        UsageError: If a data loader is not configured, a path is absent, or
+            an annotation file in COCO's form is wrong (see
+            :func:`mmrep.engine.coco.check_coco`).
     """
     for name in loaders:
         if cfg.get(name) is None:
             raise UsageError(f'the config must define {name}.')
-    for key, dataset in _datasets(cfg, loaders):
-        if dataset.get('backend_args') is not None:
-            continue
-        root = dataset.get('data_root') or ''
-        prefixes = dataset.get('data_prefix') or {}
-        paths = [('folder', p) for p in prefixes.values() if p is not None]
-        if dataset.get('ann_file'):
-            paths.append(('annotation file', dataset['ann_file']))
-        for kind, path in paths:
-            path = osp.join(root, path)
-            exists = osp.isdir(path) if kind == 'folder' else osp.exists(path)
-            if '://' not in path and not exists:
+    for loader in loaders:
+        metrics = _evaluators(cfg, loader)
+        predicts = any(metric.get('format_only') for metric in metrics)
+        for key, dataset in _datasets(cfg, [loader]):
+            if dataset.get('backend_args') is None:
+                _check_paths(key, dataset)
+                check_coco(cfg, key, dataset, needs_boxes=not predicts)
+        for metric in metrics:
+            path = metric.get('ann_file')
+            if path and '://' not in path and not osp.isfile(path):
                 raise UsageError(
-                    f'{key} needs the {kind} {path!r}, which does not exist. '
-                    f'Link your data to {root!r} or pass --data-root; the '
-                    'README says how each data set is laid out.'
+                    f'the metric {metric.get("type")} of {loader} needs the '
+                    f'annotation file {path!r}, which does not exist.'
                 )
+
+
+def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
+    root = dataset.get('data_root') or ''
+    prefixes = dataset.get('data_prefix') or {}
+    paths = [('folder', p) for p in prefixes.values() if p is not None]
+    if dataset.get('ann_file'):
+        paths.append(('annotation file', dataset['ann_file']))
+    for kind, path in paths:
+        path = osp.join(root, path)
+        exists = osp.isdir(path) if kind == 'folder' else osp.exists(path)
+        if '://' not in path and not exists:
+            raise UsageError(
+                f'{key} needs the {kind} {path!r}, which does not exist. '
+                f'Link your data to {root!r} or pass --data-root; the '
+                'README says how each data set is laid out.'
+            )
 
 
 def enable_amp(cfg: Config, dtype: Optional[str] = None) -> None:
@@ -231,8 +264,11 @@ def enable_aug_test(cfg: Config) -> None:
     cfg.model = cfg.tta_model
 
 
-def enable_drawing(cfg: Config, show_dir: str) -> None:
+def enable_drawing(cfg: Config, show_dir: str) -> str:
     """Have a test draw its predictions into ``show_dir``.
+
+    Returns:
+        str: The folder that will hold the pictures.
 
     Raises:
         UsageError: If the config has no visualization hook.
@@ -244,23 +280,39 @@ def enable_drawing(cfg: Config, show_dir: str) -> None:
             'default_hooks.visualization in the config.'
         )
     hook.draw = True
+    if hook.type.rpartition('.')[2] == 'DetVisualizationHook':
+        # named as the images are, where the visualizer would number them
+        hook.test_out_dir = osp.abspath(show_dir)
+        return show_dir
     hook.interval = 1  # MMSegmentation 1.2 draws every 50th otherwise
     cfg.visualizer.save_dir = show_dir
+    return osp.join(show_dir, 'vis_data', 'vis_image')
 
 
-def enable_output(cfg: Config, out_dir: str) -> None:
-    """Have a test write the predicted label maps into ``out_dir``.
+def enable_output(cfg: Config, out_dir: str) -> str:
+    """Have a test write its predictions into ``out_dir``.
+
+    A segmentor's are label maps, ``IMAGE.png``; a detector's are
+    ``predictions.bbox.json`` and, with masks, ``predictions.segm.json``, as
+    COCO's server takes them.
+
+    Returns:
+        str: What the folder will hold.
 
     Raises:
         UsageError: If no evaluator of the config writes them.
     """
-    evaluators = cfg.get('test_evaluator') or []
-    if isinstance(evaluators, dict):
-        evaluators = [evaluators]
-    writers = [
-        e for e in evaluators if e.type.rpartition('.')[2] == 'IoUMetric'
-    ]
-    if not writers:
-        raise UsageError('--out needs an IoUMetric in test_evaluator.')
-    for evaluator in writers:
-        evaluator.output_dir = out_dir
+    writers = {'IoUMetric': [], 'CocoMetric': []}
+    for metric in _evaluators(cfg, 'test_dataloader'):
+        writers.get(metric.type.rpartition('.')[2], []).append(metric)
+    for metric in writers['IoUMetric']:
+        metric.output_dir = out_dir
+    for metric in writers['CocoMetric']:
+        metric.outfile_prefix = osp.join(out_dir, 'predictions')
+    if writers['CocoMetric']:
+        return 'predictions.*.json'
+    if writers['IoUMetric']:
+        return 'label maps'
+    raise UsageError(
+        '--out needs an IoUMetric or a CocoMetric in test_evaluator.'
+    )

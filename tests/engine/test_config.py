@@ -15,7 +15,9 @@ from mmrep.engine import (
 )
 from mmrep.errors import UsageError
 
-CONFIG = Path(__file__).parents[2] / 'configs/upernet_replknet-tiny_shapes.py'
+CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIG = CONFIGS / 'upernet_replknet-tiny_shapes.py'
+DETECTOR = CONFIGS / 'fcos_replknet-tiny_shapes.py'
 
 
 @pytest.fixture
@@ -171,5 +173,31 @@ def test_output(cfg):
     assert cfg.test_evaluator[1].output_dir == 'out'
     assert 'output_dir' not in cfg.test_evaluator[0]
     cfg.test_evaluator = dict(type='Other')
-    with pytest.raises(UsageError, match='needs an IoUMetric'):
+    with pytest.raises(UsageError, match='needs an IoUMetric or a Coco'):
         enable_output(cfg, 'out')
+
+
+def test_output_of_detectors():
+    cfg = load_config(str(DETECTOR))
+    assert enable_output(cfg, 'out') == 'predictions.*.json'
+    assert cfg.test_evaluator.outfile_prefix == 'out/predictions'
+    assert 'outfile_prefix' not in cfg.val_evaluator
+
+
+def test_drawing_of_detectors(tmp_path):
+    cfg = load_config(str(DETECTOR))
+    assert enable_drawing(cfg, str(tmp_path)) == str(tmp_path)
+    hook = cfg.default_hooks.visualization
+    assert hook.draw is True and hook.test_out_dir == str(tmp_path)
+
+
+def test_data_root_reaches_annotation_files_of_metrics():
+    cfg = load_config(str(DETECTOR))
+    name = 'annotations/instances_validation.json'
+    assert cfg.test_evaluator.ann_file == f'data/shapes/{name}'
+    cfg.val_evaluator = [cfg.val_evaluator, dict(type='Other')]
+    cfg.test_evaluator.ann_file = '/other/test.json'
+    set_data_root(cfg, 'elsewhere')
+    assert cfg.val_evaluator[0].ann_file == f'elsewhere/{name}'
+    assert cfg.val_evaluator[1] == dict(type='Other')
+    assert cfg.test_evaluator.ann_file == '/other/test.json'
