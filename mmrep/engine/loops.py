@@ -220,17 +220,23 @@ class _TrustedLoop:
                     yield batch
                     position += 1
                 return
-            except RuntimeError as error:
-                if 'DataLoader worker' not in str(error):
+            except (RuntimeError, ConnectionError) as error:
+                # a worker may also die while it hands over a batch
+                lost = isinstance(error, ConnectionError)
+                if not (lost and self.dataloader.num_workers) and (
+                    'DataLoader worker' not in str(error)
+                ):
                     raise
                 self._count_restart(error)
             # a persistent iterator would be asked again
             self.dataloader._iterator = None
             del iterator
 
-    def _count_restart(self, error: RuntimeError) -> None:
+    def _count_restart(self, error: Exception) -> None:
         self._stop_if_interrupted_alone()
         text = ' '.join(str(error).split())
+        if isinstance(error, ConnectionError):
+            text = f'a DataLoader worker is gone ({text})'
         self._restarts += 1
         if self._restarts > self.max_worker_restarts:
             raise RunStopped(

@@ -1,14 +1,8 @@
 """Shared by the operator's tests: reference, tolerances, comparison."""
 
-import os
-
 import pytest
 import torch
 import torch.nn.functional as F
-
-if not torch.cuda.is_available():
-    # Triton reads this when it is imported: its kernels then run on the CPU
-    os.environ.setdefault('TRITON_INTERPRET', '1')
 
 # Largest error over the largest value of the reference, which is computed
 # in double.
