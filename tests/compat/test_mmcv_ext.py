@@ -23,10 +23,14 @@ def standin():
 
 
 @pytest.fixture
-def not_imported(monkeypatch):
+def not_imported():
     """As if nobody had imported ``mmcv._ext`` yet."""
-    monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
-    monkeypatch.delattr(mmcv, '_ext', raising=False)
+    before = sys.modules.pop('mmcv._ext', None)
+    yield
+    sys.modules.pop('mmcv._ext', None)
+    mmcv.__dict__.pop('_ext', None)
+    if before is not None:
+        sys.modules['mmcv._ext'] = mmcv._ext = before
 
 
 def is_compiled():
