@@ -44,7 +44,8 @@ $(VENV)/.tests-installed: $(VENV)/.installed requirements/tests.txt \
 	$(BIN)/python -m pip install --quiet -r requirements/tests.txt
 	touch $@
 
-$(UPSTREAM)/.installed: requirements/upstream.txt requirements/tests.txt
+$(UPSTREAM)/.installed: requirements/upstream.txt requirements/tests.txt \
+    requirements/export.txt
 	test -x $(UPSTREAM)/bin/python || $(PYTHON) -m venv $(UPSTREAM)
 	$(UPSTREAM)/bin/python -m pip install --quiet \
 	    -r requirements/upstream.txt -r requirements/tests.txt
