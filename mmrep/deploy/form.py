@@ -1,13 +1,13 @@
 """The deploy form of a whole model, and how a config names it."""
 
 import copy
+import sys
 
 from mmengine.config import Config
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
 from mmrep.deploy.fuse import fuse_conv_bn
-from mmrep.deploy.uperhead import fuse_uper_heads
 from mmrep.registry import MODELS
 
 DEPLOY_FORM = 'mmrep.DeployForm'
@@ -33,7 +33,10 @@ def to_deploy_form(model: nn.Module) -> nn.Module:
         if callable(getattr(module, 'switch_to_deploy', None)):
             module.switch_to_deploy()
     fuse_conv_bn(model)
-    fuse_uper_heads(model)
+    if 'mmseg' in sys.modules:  # else there is no such head
+        from mmrep.deploy.uperhead import fuse_uper_heads
+
+        fuse_uper_heads(model)
     return model.train(training)
 
 
