@@ -1,5 +1,5 @@
 # Cascade Mask R-CNN, a very small RepLKNet from scratch, the generated shapes.
-# 1 process x 8 images x 16 epochs = 6,400 samples, minutes on two CPU cores.
+# 1 process x 8 images x 12 epochs = 4,800 samples, minutes on two CPU cores.
 _base_ = [
     '_base_/models/cascade-mask-rcnn_replknet31b.py',
     '_base_/datasets/shapes_instance.py',
@@ -56,18 +56,18 @@ model = dict(
             num_convs=2, in_channels=64, conv_out_channels=64, num_classes=6
         ),
     ),
-    # proposals enough for seven shapes in an image
-    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=64)),
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=64)),
+    # proposals enough for six shapes in an image
+    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=32)),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=32)),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=100, by_epoch=False),
     dict(
-        type='CosineAnnealingLR', T_max=16, end=16, convert_to_iter_based=True
+        type='CosineAnnealingLR', T_max=12, end=12, convert_to_iter_based=True
     ),
 ]
-train_cfg = dict(max_epochs=16, val_interval=4)
+train_cfg = dict(max_epochs=12, val_interval=4)
 default_hooks = dict(
     logger=dict(interval=25), checkpoint=dict(interval=4, max_keep_ckpts=1)
 )
