@@ -65,7 +65,7 @@ NOT_BACKBONE = ('norm', 'head')
 
 def test_accuracy_and_throughput(run_tool, folder, tmp_path, randomise_norms):
     model = ImageClassifier(
-        dict(type='RepLKNet', arch=ARCH, out_indices=(3,),
+        dict(type='mmrep.RepLKNet', arch=ARCH, out_indices=(3,),
              norm_intermediate_features=True),
         20, 4,
     )  # fmt: skip
@@ -121,7 +121,9 @@ def test_folders_must_be_the_classes(folder):
 
 
 def test_modes():
-    model = ImageClassifier(dict(type='RepLKNet', arch=ARCH), 20, 4).eval()
+    model = ImageClassifier(
+        dict(type='mmrep.RepLKNet', arch=ARCH), 20, 4
+    ).eval()
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         scores = model(x)
