@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Callable
 
+import torch.distributed as dist
 from mmengine.config import DictAction
 
 from mmrep.engine.faults import explained_faults
@@ -73,6 +74,9 @@ def run(main: Callable[[], None]) -> None:
     try:
         with explained_faults():
             main()
+        if dist.is_initialized():
+            # threads of the group that outlive the interpreter abort
+            dist.destroy_process_group()
     except UsageError as error:
         # from a worker of a data loader it comes with the worker's traceback
         text = str(error).strip().rpartition('\n')[2]

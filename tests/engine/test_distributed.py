@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 
+from mmrep.engine.cli import run
 from mmrep.engine.distributed import init_distributed
 from mmrep.errors import UsageError
 
@@ -88,3 +89,13 @@ def test_slurm_without_scontrol(environment, monkeypatch):
     environment.update(SLURM_NODELIST='a', PATH='')
     with pytest.raises(UsageError, match='set MASTER_ADDR'):
         init_distributed(Config(), 'slurm')
+
+
+def test_scripts_leave_the_group(tmp_path):
+    """Or its threads may abort the process at its exit."""
+    run(
+        lambda: dist.init_process_group(
+            'gloo', f'file://{tmp_path}/store', rank=0, world_size=1
+        )
+    )
+    assert not dist.is_initialized()
