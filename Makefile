@@ -2,15 +2,17 @@
 # make test         set up, run the test suite
 # make test-upstream  the same with OpenMMLab's own packages, in .venv-upstream
 # make lint         formatting, lint, import contract
+# make docs         the site of docs/, into site/; its own small environment
 
 PYTHON ?= python3
 VENV ?= .venv
 UPSTREAM := .venv-upstream
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 CONFIG := configs/upernet_replknet-tiny_shapes.py
 WORK_DIR := work_dirs/quickstart
 
-.PHONY: quickstart test test-upstream lint clean
+.PHONY: quickstart test test-upstream lint docs clean
 
 quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
@@ -29,6 +31,9 @@ lint: $(VENV)/.tests-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build
 
 data/shapes: | $(VENV)/.installed
 	$(BIN)/python tools/dataset_converters/make_shapes.py $@
@@ -52,5 +57,10 @@ $(UPSTREAM)/.installed: requirements/upstream.txt requirements/tests.txt \
 	$(UPSTREAM)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+$(DOCS)/.installed: requirements/docs.txt
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet -r requirements/docs.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(UPSTREAM) data/shapes $(WORK_DIR)
+	rm -rf $(VENV) $(UPSTREAM) $(DOCS) data/shapes site $(WORK_DIR)

@@ -112,6 +112,8 @@ LAYOUTS: Tuple[Callable[[State], Optional[Released]], ...] = (
     replknet_authors,
     unireplknet_authors,
 )
+"""What knows a layout: each takes a state dict and returns its tensors sorted
+as :class:`Released`, or None. They are asked in this order."""
 
 
 def _in_backbone(key: str) -> bool:

@@ -218,8 +218,8 @@ def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
         if '://' not in path and not exists:
             raise UsageError(
                 f'{key} needs the {kind} {path!r}, which does not exist. '
-                f'Link your data to {root!r} or pass --data-root; the '
-                'README says how each data set is laid out.'
+                f'Link your data to {root!r} or pass --data-root; '
+                'docs/getting_started.md#data says how each is laid out.'
             )
 
 

@@ -281,7 +281,8 @@ class IterBasedTrainLoop(_TrustedLoop, _IterBasedTrainLoop):
     Args:
         max_worker_restarts (int): How often workers of the data loader are
             replaced in a run. Defaults to 3.
-        *args, **kwargs: Arguments of MMEngine's.
+        *args: Arguments of MMEngine's.
+        **kwargs: Arguments of MMEngine's.
     """
 
     def _run(self) -> nn.Module:
@@ -326,7 +327,8 @@ class EpochBasedTrainLoop(_TrustedLoop, _EpochBasedTrainLoop):
     Args:
         max_worker_restarts (int): How often workers of the data loader are
             replaced in a run. Defaults to 3.
-        *args, **kwargs: Arguments of MMEngine's.
+        *args: Arguments of MMEngine's.
+        **kwargs: Arguments of MMEngine's.
     """
 
     def _run(self) -> nn.Module:

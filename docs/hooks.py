@@ -1,0 +1,67 @@
+"""What MkDocs does with our pages beyond its own.
+
+The README is the home page, and pages link to files of the repository as on
+GitHub (``../configs/x.py``). The site gets copies of these files, as text, so
+that such links work there too and a broken one fails the build.
+"""
+
+import ast
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+LOG = logging.getLogger('mkdocs.hooks')
+ROOT = Path(__file__).parents[1]
+SOURCES = ('configs', 'tools', 'tests', 'requirements', 'LICENSE')
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the README, and the files that pages may link to."""
+    readme = (ROOT / 'README.md').read_text()
+    home = File.generated(
+        config, 'index.md', content=readme.replace('](docs/', '](')
+    )
+    files.append(home)
+    for source in SOURCES:
+        for path in (ROOT / source, *sorted((ROOT / source).rglob('*'))):
+            if path.is_file() and path.suffix != '.pyc':
+                files.append(_text(path, config))
+    return files
+
+
+def _text(path: Path, config: Any) -> File:
+    """A file of the repository that browsers show instead of saving it."""
+    name = path.relative_to(ROOT).as_posix()
+    file = File.generated(config, name, abs_src_path=str(path))
+    if path.suffix != '.txt':
+        file.dest_uri += '.txt'
+    return file
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Lead links out of docs/ to the copies."""
+    markdown = markdown.replace('](../README.md', '](index.md')
+    sources = '|'.join(SOURCES)
+    return re.sub(rf'\]\(\.\./(?=({sources})\b)', '](', markdown)
+
+
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """Check that a reference is whole, and leave out docstrings' roles."""
+    folder, _, name = page.file.src_uri.rpartition('/')
+    if folder == 'api' and name != 'index.md':
+        for public in _public_names(name.removesuffix('.md')):
+            if f'.{public}"' not in html:
+                LOG.warning(f'{page.file.src_uri} does not have {public}.')
+    return re.sub(r':(?:class|func|meth|mod):(?=<code>)', '', html)
+
+
+def _public_names(package: str) -> list:
+    tree = ast.parse((ROOT / f'mmrep/{package}/__init__.py').read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == '__all__':
+            return ast.literal_eval(node.value)
+    return []
