@@ -1,0 +1,267 @@
+"""Every command of the documentation is run by a test, or says what it needs.
+
+A page cannot name a script, an option, a config or a setting that is not
+there. Commands whose comment says that they need data, weights, a GPU or a
+cluster are checked that far; the others must be commands that a test runs.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import inspect
+import io
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from mmrep.engine import load_config
+from mmrep.models import RepLKNet, UniRepLKNet
+
+from .pages import (
+    PAGES,
+    ROOT,
+    blocks,
+    build_backbone,
+    commands,
+    inline_code,
+)
+
+# The tests that run each script, and fixtures that write its config.
+TESTS = {
+    'tools/train.py': [
+        'tools/test_train_test.py::test_train',
+        'tools/test_train_test.py::test_resume',
+        'tools/test_detection.py::test_train',
+        'tools/test_make_audio.py::test_train_and_test',
+    ],
+    'tools/test.py': [
+        'tools/test_train_test.py::test_test',
+        'tools/test_detection.py::test_test',
+        'tools/test_make_audio.py::test_train_and_test',
+        'tools/test_reparameterize.py::test_metric_is_the_same',
+    ],
+    'tools/dist_train.sh': ['tools/test_train_test.py::test_two_processes'],
+    'tools/dist_test.sh': ['tools/test_train_test.py::test_two_processes'],
+    'tools/slurm_train.sh': ['tools/test_train_test.py::test_slurm_command'],
+    'tools/slurm_test.sh': ['tools/test_train_test.py::test_slurm_command'],
+    'tools/convert_checkpoint.py': [
+        'tools/test_convert_checkpoint.py::test_segmentor'
+    ],
+    'tools/reparameterize.py': [
+        'conftest.py::small_segmentor',
+        'tools/test_reparameterize.py::test_report',
+    ],
+    'tools/export.py': ['tools/test_export_tool.py::test_export'],
+    'tools/image_demo.py': [
+        'conftest.py::small_segmentor',
+        'tools/test_image_demo.py::test_folder',
+        'tools/test_image_demo.py::test_files_that_are_no_images',
+    ],
+    'tools/get_flops.py': [
+        'tools/test_get_flops.py::test_json_is_all_that_stdout_has'
+    ],
+    'tools/dataset_converters/make_shapes.py': [
+        'conftest.py::shapes_root',
+        'tools/test_make_shapes.py::test_layout_and_labels',
+    ],
+    'tools/dataset_converters/make_audio.py': [
+        'tools/test_make_audio.py::test_layout_and_labels'
+    ],
+}
+# What a launcher starts, and which of its arguments are its own.
+LAUNCHERS = {
+    'tools/dist_train.sh': ('tools/train.py', {1}),
+    'tools/dist_test.sh': ('tools/test.py', {2}),
+    'tools/slurm_train.sh': ('tools/train.py', {0, 1}),
+    'tools/slurm_test.sh': ('tools/test.py', {0, 1}),
+}
+# Options in running text that are not ours.
+FOREIGN = {'--eval', '--no-deps', '--strict'}
+
+
+class Caught(Exception):
+    """Carries a script's parser out of it."""
+
+
+@lru_cache(None)
+def parser_of(script: str) -> argparse.ArgumentParser:
+    """The parser of a script of tools/."""
+    name = 'documented_' + Path(script).stem
+    spec = importlib.util.spec_from_file_location(name, ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+
+    def catch(parser, *_):
+        raise Caught(parser)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, 'parse_args', catch)
+        spec.loader.exec_module(module)
+        with pytest.raises(Caught) as caught:
+            module.main()
+    return caught.value.args[0]
+
+
+def options_of(parser: argparse.ArgumentParser) -> set:
+    """Every option that a parser and its sub-parsers know."""
+    found = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                found |= options_of(sub)
+    return found
+
+
+def every_script() -> list:
+    paths = (ROOT / 'tools').rglob('*.py')
+    return sorted(p.relative_to(ROOT).as_posix() for p in paths)
+
+
+def every_command() -> list:
+    return [
+        pytest.param(command, id=f'{command.where}-{i}')
+        for page in PAGES
+        for block in blocks(page)
+        if block.language == 'bash'
+        for i, command in enumerate(commands(block))
+    ]
+
+
+def parse(script: str, arguments: list) -> argparse.Namespace:
+    """Parse as the script does; an error fails the test."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(text):
+            return parser_of(script).parse_args(arguments)
+    except (SystemExit, ValueError) as error:
+        pytest.fail(
+            f'{script} {" ".join(arguments)}: {text.getvalue()}{error}'
+        )
+
+
+def check_tested(command, script: str, config: str) -> None:
+    """Some test must run this script with this config and these options."""
+    sources = []
+    for test in TESTS.get(script, []):
+        path, name = test.split('::')
+        source = (ROOT / 'tests' / path).read_text()
+        assert re.search(rf'^def {name}\(', source, re.M), test
+        sources.append(source)
+    runs = [source for source in sources if Path(config).stem in source]
+    assert runs, f'no test runs {script} {config}; mark what it needs'
+    for option in command.words:
+        if option.startswith('--'):
+            assert any(f"'{option}'" in source for source in sources), (
+                f'no test runs {script} with {option}'
+            )
+
+
+def check_tool(command) -> None:
+    """A command that runs a script of tools/."""
+    script, *arguments = [w for w in command.words if w != 'python']
+    parsed_by = script
+    assert (ROOT / script).is_file()
+    if script.endswith('.sh'):
+        text = (ROOT / script).read_text()
+        for variable in command.variables:
+            assert '${' + variable.partition('=')[0] in text, variable
+        parsed_by, own = LAUNCHERS[script]
+        assert len(arguments) > max(own)
+        arguments = [a for i, a in enumerate(arguments) if i not in own]
+    else:
+        assert not command.variables
+    parsed = parse(parsed_by, arguments)
+    config = getattr(parsed, 'config', None) or ''
+    if config.startswith('configs/'):
+        options = getattr(parsed, 'cfg_options', None)
+        cfg = load_config(str(ROOT / config), options)
+        if options:
+            build_backbone(cfg.model)
+    else:
+        config = ''
+    if not command.needs:
+        check_tested(command, script, config)
+
+
+def check_setup(command) -> None:
+    """A command that installs: its files and versions are the repository's."""
+    program, *words = command.words
+    if program == 'make':
+        makefile = (ROOT / 'Makefile').read_text()
+        for target in words:
+            assert re.search(rf'^{target}:', makefile, re.M), target
+    elif program == 'pip':
+        for option, name in zip(words, words[1:], strict=False):
+            assert option != '-r' or (ROOT / name).is_file(), name
+        pinned = (ROOT / 'requirements.txt').read_text().split()
+        assert {w for w in words if '==' in w} <= set(pinned)
+    else:
+        known = (
+            ['python', '-m', 'venv', '.venv'],
+            ['source', '.venv/bin/activate'],
+        )
+        assert command.words in known, command.words
+
+
+@pytest.mark.parametrize('command', every_command())
+def test_command(command, capsys):
+    words = command.words
+    if words[:2] == ['python', '-c']:
+        exec(words[2], {})
+        assert capsys.readouterr().out
+    elif any(word.startswith('tools/') for word in words[:2]):
+        check_tool(command)
+    else:
+        check_setup(command)
+
+
+def test_switches():
+    """Every key of the table is in a config, or something reads it."""
+    page = (ROOT / 'docs/configs.md').read_text()
+    table = page[page.index('| key |') :].partition('\n\n')[0]
+    cells = [row.split('|')[1] for row in table.splitlines()[2:]]
+    keys = [k for cell in cells for k in re.findall('`([a-z_][^`]+)`', cell)]
+    assert len(keys) > 20
+    known = ''.join(p.read_text() for p in (ROOT / 'tests').rglob('test_*.py'))
+    for backbone in (RepLKNet, UniRepLKNet):
+        known += str(inspect.signature(backbone))
+    configs = [
+        load_config(str(ROOT / f'configs/{name}_replknet31b_{data}.py'))
+        for name, data in (('upernet', 'ade20k'), ('fcos', 'coco'))
+    ]
+    for key in keys:
+        if not any(has(cfg, key) for cfg in configs):
+            assert re.search(rf'\b{key.split(".")[-1]}\b', known), key
+
+
+def has(cfg, key: str) -> bool:
+    """Whether a config has a dotted key."""
+    for part in key.split('.'):
+        if part not in cfg:
+            return False
+        cfg = cfg[part]
+    return True
+
+
+def test_there_are_commands():
+    tools = [c for c in every_command() if 'tools/' in str(c.values)]
+    assert len(tools) > 30
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_running_text(page):
+    """Scripts, files and options that are named between the blocks."""
+    known = set(FOREIGN)
+    for script in every_script():
+        known |= options_of(parser_of(script))
+    for code in inline_code(page):
+        for word in re.findall(r'(?<![\w/.])(?:tools|configs)/[\w./-]+', code):
+            word = word.rstrip('.')
+            assert '…' in code or (ROOT / word).exists(), word
+        for option in re.findall(r'(?<![\w-])--[a-z][a-z-]*', code):
+            assert option in known, f'{option} in {code}'
+    for block in blocks(page):
+        assert block.language in ('bash', 'python', 'text', 'bibtex'), block
+    outside = re.sub(r'^```.*?^```$', '', page.read_text(), flags=re.M | re.S)
+    assert not re.search(r'^ {4}(python|tools/|make )', outside, re.M)
