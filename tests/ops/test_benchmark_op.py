@@ -55,8 +55,22 @@ def test_slow_functions_run_less_often():
         limit=80,
     )
     # a has two runs, then 9 rounds of two each; b as many as fit in 0.1 s
-    assert calls == {'a': 20, 'b': 4, 'c': 1}
+    assert calls == {'a': 20, 'b': 5, 'c': 1}
     assert 1 <= times['a'] < 30 <= times['b'] < 100 <= times['c']
+
+
+def test_a_slow_start_is_not_hopeless():
+    durations = iter([0.2, 0.01])
+    times = timing.time_in_turn(
+        {
+            'a': lambda: time.sleep(0.01),
+            'b': lambda: time.sleep(next(durations, 0.01)),
+        },
+        'cpu',
+        0.1,
+        hopeless=4,
+    )
+    assert times['b'] < 40
 
 
 @pytest.mark.skipif(REASON is not None, reason=f'Triton: {REASON}')
