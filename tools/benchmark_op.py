@@ -91,6 +91,8 @@ TABLE1 = [
 ]
 GRID_KERNELS = (3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51)
 GRID_MAPS = (14, 16, 28, 32, 56, 64, 96, 128, 200, 256)
+GRID_CHANNELS = (64, 128, 256, 512, 1024)
+GRID_BATCHES = (1, 1, 2, 4, 8)
 TYPES = [
     # type, TF32 allowed
     (torch.bfloat16, True),
@@ -130,20 +132,30 @@ def run_grid(clock, args):
     rng = random.Random(args.seed)
     result = []
     while time.perf_counter() < args.end:
-        # the map and the kernel are kept, or large ones would be rare
-        size, k = rng.choice(GRID_MAPS), rng.choice(GRID_KERNELS)
-        n = c = 1024
-        while (
-            n * c * size * size > args.elements
-            or n * c * (size * k) ** 2 > args.macs
-        ):
-            n = rng.choice((1, 1, 2, 4, 8))
-            c = rng.choice((64, 128, 256, 512, 1024))
+        n, c, size, k = draw_shape(rng, args.elements, args.macs)
         shape = (n, c, size, size)
         rows = time_problem(shape, (k, k), torch.float32, clock, hopeless=4)
         result.append({'shape': shape, 'kernel': k, 'times': rows})
         show(result[-1])
     return {'rows': result, 'summary': summarise(result)}
+
+
+def draw_shape(rng, elements, macs):
+    """N, C, size of the map, size of the kernel."""
+
+    def fits(images_and_channels):
+        return (
+            images_and_channels * size**2 <= elements
+            and images_and_channels * (size * k) ** 2 <= macs
+        )
+
+    while True:
+        # the map and the kernel are kept, or large ones would be rare
+        size, k = rng.choice(GRID_MAPS), rng.choice(GRID_KERNELS)
+        while fits(min(GRID_CHANNELS)):
+            n, c = rng.choice(GRID_BATCHES), rng.choice(GRID_CHANNELS)
+            if fits(n * c):
+                return n, c, size, k
 
 
 def summarise(rows):
@@ -541,6 +553,9 @@ def main():
     args = parser.parse_args()
     if args.elements is None:
         args.elements = 17e6 if args.device == 'cpu' else 6e7
+    least = min(GRID_CHANNELS) * min(GRID_MAPS) ** 2
+    if args.elements < least:
+        parser.error(f'--elements must be at least {least}')
     # a plain convolution on a CPU falls to 2 GFLOP/s
     args.macs = 5e9 if args.device == 'cpu' else 1e12
     sections = args.sections or SECTIONS[args.device]

@@ -1,6 +1,7 @@
 """The benchmark's sections run, on shapes small enough for any machine."""
 
 import argparse
+import random
 import runpy
 import time
 from pathlib import Path
@@ -71,6 +72,14 @@ def test_a_slow_start_is_not_hopeless():
         hopeless=4,
     )
     assert times['b'] < 40
+
+
+def test_every_draw_of_the_grid_ends(tool):
+    rng = random.Random(0)
+    shapes = [tool['draw_shape'](rng, 17e6, 5e9) for _ in range(500)]
+    # no batch and no number of channels makes this one small enough
+    assert not any(size == 256 and k == 51 for _, _, size, k in shapes)
+    assert all(n * c * (size * k) ** 2 <= 5e9 for n, c, size, k in shapes)
 
 
 @pytest.mark.skipif(REASON is not None, reason=f'Triton: {REASON}')
