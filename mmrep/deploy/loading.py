@@ -39,7 +39,8 @@ def build_model(cfg: Config) -> nn.Module:
             f'{type(error).__name__}: {" ".join(str(error).split())}'
         ) from error
     model.cfg = cfg
-    return model.eval()
+    model.eval()  # which of MMDetection's backbones returns None
+    return model
 
 
 def load_model(
