@@ -1,0 +1,155 @@
+"""A config's backbone with weights, and images as it takes them."""
+
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from PIL import Image
+from torch import Tensor, nn
+
+from mmrep.checkpoint import (
+    check_fit,
+    fit_pretrained,
+    get_state_dict,
+    load_checkpoint,
+    register_loaders,
+)
+from mmrep.deploy import build_model
+from mmrep.errors import UsageError
+from mmrep.models.backbones.base import StagedBackbone
+
+_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+# ImageNet's, in RGB
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+
+
+def load_backbone(
+    cfg: Config, checkpoint: Optional[str] = None, trust: bool = False
+) -> nn.Module:
+    """Build the backbone of a config, in evaluation mode.
+
+    Args:
+        cfg (Config): Config of a segmentor, detector, classifier or backbone,
+            of any registry.
+        checkpoint (str, optional): Checkpoint of that config or of its
+            backbone; of our backbones any released file. Defaults to None,
+            the random weights of the layers.
+        trust (bool): Run code that the checkpoint may contain. Defaults to
+            False.
+
+    Returns:
+        nn.Module: The backbone; its parameters need no gradients.
+
+    Raises:
+        UsageError: If it cannot be built, or the checkpoint does not fit.
+    """
+    model = build_model(cfg)
+    backbone = getattr(model, 'backbone', model)
+    if checkpoint is not None:
+        state = _backbone_state(backbone, checkpoint, trust)
+        backbone.load_state_dict(state, strict=False)
+    return backbone.requires_grad_(False)
+
+
+def _backbone_state(
+    backbone: nn.Module, checkpoint: str, trust: bool
+) -> Dict[str, Tensor]:
+    found = get_state_dict(load_checkpoint(checkpoint, trust=trust))
+    prefix = 'backbone.'
+    inner = {
+        key[len(prefix) :]: value
+        for key, value in found.items()
+        if key.startswith(prefix)
+    }
+    inner = inner or found
+    if isinstance(backbone, StagedBackbone):
+        if not backbone.state_dict().keys() <= inner.keys():
+            register_loaders(trust)  # also for what is read again
+            return fit_pretrained(backbone, checkpoint).state
+    check_fit(backbone, inner)
+    return inner
+
+
+def input_channels(network: nn.Module) -> int:
+    """Channels of the image, which the first convolution takes."""
+    convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
+    first = next(convs, None)
+    return 3 if first is None else first.in_channels
+
+
+def find_images(folder: str, count: Optional[int] = None) -> List[Path]:
+    """The images of a folder and its subfolders, in order of their names.
+
+    Args:
+        folder (str): The folder.
+        count (int, optional): How many of them. Defaults to None, all.
+
+    Returns:
+        list[Path]: The files; hidden ones are left out.
+
+    Raises:
+        UsageError: If there is no such folder, or no image in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UsageError(
+            f'the images must be in an existing folder, got {folder!r}.'
+        )
+    found = sorted(
+        path
+        for path in root.rglob('*')
+        if path.suffix.lower() in _SUFFIXES
+        and path.is_file()
+        and not path.name.startswith('.')
+    )
+    if not found:
+        raise UsageError(
+            f'the folder {folder!r} has no images ({", ".join(_SUFFIXES)}).'
+        )
+    return found[:count]
+
+
+def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
+    """Images warped to a square and normalised.
+
+    Args:
+        paths (list[Path]): The files.
+        size (int): Width and height.
+        cfg (Config): Its ``model.data_preprocessor`` has the mean, the
+            standard deviation and the order of the channels; ImageNet's and
+            RGB if there is none.
+
+    Yields:
+        Tensor: Shape (1, 3, size, size).
+
+    Raises:
+        UsageError: If a file is not an image.
+    """
+    prepared = cfg.model.get('data_preprocessor') or {}
+    if prepared.get('mean') is None:
+        prepared = dict(mean=_MEAN, std=_STD, bgr_to_rgb=True)
+    mean, std = (np.float32(prepared[key]) for key in ('mean', 'std'))
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                image = image.convert('RGB')
+                image = image.resize((size, size), Image.Resampling.BICUBIC)
+        except OSError as error:
+            raise UsageError(
+                f'{path} cannot be read as an image: {error}'
+            ) from error
+        pixels = np.asarray(image, np.float32)
+        if not prepared.get('bgr_to_rgb', False):
+            pixels = pixels[..., ::-1]
+        pixels = np.ascontiguousarray(((pixels - mean) / std))
+        yield torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+
+
+def noise_images(channels: int, size: int, count: int) -> Iterator[Tensor]:
+    """Standard normal noise, the same in each call: (1, C, size, size)."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        yield torch.randn(1, channels, size, size, generator=generator)

@@ -1,0 +1,273 @@
+"""Measure the effective receptive field of backbones.
+
+The gradient of the centre of a feature map with respect to the image says
+which pixels it depends on. For each config, --out-dir receives the
+contribution of each pixel as a matrix (.npy) and as a heat map (.png), and for
+all together erf.md and erf.json: the area of the smallest square around the
+centre that holds 20, 30, 50 and 99 percent of the contribution, divided by the
+area of the image. The bigger, the wider the field.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from mmrep.analysis.backbones import (
+    find_images,
+    input_channels,
+    load_backbone,
+    noise_images,
+    read_images,
+)
+from mmrep.analysis.erf import (
+    contribution_scores,
+    high_contribution_areas,
+    note_on,
+    rescale,
+)
+from mmrep.analysis.erf_report import draw_erf, erf_table, write_scores
+from mmrep.checkpoint.saving import replaced
+from mmrep.engine import load_config
+from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
+from mmrep.errors import UsageError
+
+RANDOM = 'random'
+# The published ratios are of images of 1024; below about half of it the field
+# of any network reaches the border.
+PUBLISHED_SIZE, SMALL = 1024, 512
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='configs of segmentors, detectors, classifiers or backbones',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        nargs='+',
+        metavar='FILE',
+        help='a checkpoint for each config, in their order, or the word '
+        f'{RANDOM}; random weights if not given',
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        '--images',
+        metavar='DIR',
+        help='folder of images, searched deeply; each is warped to a square',
+    )
+    source.add_argument(
+        '--random',
+        action='store_true',
+        help='standard normal noise in place of images',
+    )
+    parser.add_argument(
+        '--num-images',
+        type=int,
+        default=50,
+        help='how many images, the first by name; 50 if not given, as in the '
+        'paper',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=PUBLISHED_SIZE,
+        help='width and height of the images; 1024 if not given, as in the '
+        'paper',
+    )
+    parser.add_argument(
+        '--layer',
+        nargs='+',
+        help='name of a submodule of the backbone whose output is the map, '
+        'one for all configs or one for each; the last map of the backbone '
+        'if not given',
+    )
+    parser.add_argument(
+        '--out-dir',
+        default='work_dirs/erf',
+        help='where the files go; work_dirs/erf if not given',
+    )
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:1; the GPU if there is one'
+    )
+    add_checkpoint_arguments(parser)
+    return parse_arguments(parser)
+
+
+def one_each(
+    option: str, values: Optional[List[str]], count: int, one_for_all: bool
+) -> List[Optional[str]]:
+    """A value of an option for each config."""
+    if values is None:
+        return [None] * count
+    if one_for_all and len(values) == 1:
+        return values * count
+    if len(values) != count:
+        also = 'one, or ' if one_for_all else ''
+        raise UsageError(
+            f'{option} takes {also}one for each of {count} configs, got '
+            f'{len(values)}.'
+        )
+    return list(values)
+
+
+def names_of(configs: List[str]) -> List[str]:
+    """Names for the files: the configs', numbered where they repeat."""
+    stems = [Path(config).stem for config in configs]
+    seen: Counter = Counter()
+    names = []
+    for stem in stems:
+        seen[stem] += 1
+        more = f'-{seen[stem]}' if stems.count(stem) > 1 else ''
+        names.append(stem + more)
+    return names
+
+
+def measure(
+    args: argparse.Namespace,
+    name: str,
+    config: str,
+    checkpoint: Optional[str],
+    layer: Optional[str],
+) -> Dict[str, Any]:
+    """Measure one backbone and write its matrix and its heat map."""
+    cfg = load_config(config, args.cfg_options)
+    if checkpoint == RANDOM:
+        checkpoint = None
+    torch.manual_seed(0)
+    network = load_backbone(cfg, checkpoint, args.trust_checkpoint)
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        network.to(device)
+    except (AssertionError, RuntimeError) as error:
+        text = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f'the device {device!r} cannot be used: {text}'
+        ) from error
+    channels = input_channels(network)
+    images: Iterable[torch.Tensor]
+    count = args.num_images
+    if args.random:
+        images = noise_images(channels, args.size, count)
+    elif channels != 3:
+        raise UsageError(
+            f'{name} takes images of {channels} channels, and those of a '
+            'folder have 3; use --random.'
+        )
+    else:
+        paths = find_images(args.images, count)
+        count = len(paths)
+        images = read_images(paths, args.size, cfg)
+    console = Console(stderr=True)
+    images = track(images, name, total=count, console=console)
+    found = contribution_scores(
+        network, (image.to(device) for image in images), layer
+    )
+    scaled = rescale(found.scores)
+    areas = high_contribution_areas(scaled)
+    folder = Path(args.out_dir)
+    write_scores(found.scores, folder / f'{name}.npy')
+    draw_erf(scaled, folder / f'{name}.png', name)
+    notes = []
+    if found.skipped:
+        notes.append(f'{found.skipped} images had gradients that overflow')
+    if min(found.map_size) < 3:
+        size = ' x '.join(map(str, found.map_size))
+        notes.append(
+            f'the map is {size}, so its centre is a large part of the image; '
+            'take a larger image (--size) or an earlier map (--layer)'
+        )
+    missing = note_on(areas, found.scores.shape)
+    return dict(
+        name=name,
+        config=config,
+        checkpoint=checkpoint,
+        weights='random' if checkpoint is None else Path(checkpoint).name,
+        layer=layer,
+        map=list(found.map_size),
+        images=found.images,
+        areas=areas,
+        notes=[*notes, *([missing] if missing else [])],
+    )
+
+
+def write_report(
+    args: argparse.Namespace, models: List[Dict[str, Any]]
+) -> str:
+    """Write erf.md and erf.json; return the first one's text."""
+    source = 'standard normal noise' if args.random else args.images
+    lines = [
+        f'High-contribution area ratios at {args.size}×{args.size}, '
+        f'{models[0]["images"]} images ({source}).',
+        '',
+        erf_table(models),
+    ]
+    if args.size < SMALL:
+        lines += [
+            '',
+            f'At {args.size} pixels a wide field is cut off by the border; '
+            f'the published ratios are of {PUBLISHED_SIZE}.',
+        ]
+    for model in models:
+        lines += [f'\n{model["name"]}: {note}.' for note in model['notes']]
+    text = '\n'.join(lines)
+    folder = Path(args.out_dir)
+    with replaced(folder / 'erf.md') as partial:
+        partial.write_text(text + '\n', encoding='utf-8')
+    report = dict(
+        size=args.size,
+        source=RANDOM if args.random else args.images,
+        torch=torch.__version__,
+        models=[
+            {**model, 'areas': [asdict(area) for area in model['areas']]}
+            for model in models
+        ],
+    )
+    with replaced(folder / 'erf.json') as partial:
+        partial.write_text(json.dumps(report, indent=1) + '\n')
+    return text
+
+
+def main() -> None:
+    args = parse_args()
+    if args.num_images < 1 or args.size < 3:
+        raise UsageError(
+            '--num-images takes numbers from 1 and --size from 3, got '
+            f'{args.num_images} and {args.size}.'
+        )
+    count = len(args.configs)
+    checkpoints = one_each('--checkpoint', args.checkpoint, count, False)
+    layers = one_each('--layer', args.layer, count, True)
+    if args.images:
+        find_images(args.images, 1)  # before the first network is run
+    models = [
+        measure(args, *row)
+        for row in zip(
+            names_of(args.configs),
+            args.configs,
+            checkpoints,
+            layers,
+            strict=True,
+        )
+    ]
+    text = write_report(args, models)
+    sys.stdout.reconfigure(errors='replace')  # a terminal without ×
+    print(text)
+    print(f'\nmatrices, pictures, erf.md and erf.json are in {args.out_dir}')
+
+
+if __name__ == '__main__':
+    run(main)
