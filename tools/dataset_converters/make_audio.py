@@ -10,14 +10,12 @@ as WAV files too.
 import argparse
 import os
 import os.path as osp
-import shutil
-import sys
-import tempfile
 import wave
 from typing import Tuple
 
 import cv2
 import numpy as np
+from make_shapes import new_folder
 from mmengine.utils import track_iter_progress
 
 CLASSES = ('quiet', 'tone', 'sweep', 'siren', 'noise', 'clicks')
@@ -153,23 +151,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    if osp.exists(args.out):
-        sys.exit(
-            f'error: {args.out!r} must not exist yet; remove it to '
-            'generate the data set again.'
-        )
-    parent = osp.dirname(osp.abspath(args.out))
-    os.makedirs(parent, exist_ok=True)
-    # everything is written beside the target and then renamed
-    with tempfile.TemporaryDirectory(dir=parent) as temporary:
-        folder = osp.join(temporary, 'audio')
+    with new_folder(args.out) as folder:
         for index, (split, count) in enumerate(
             (('training', args.train), ('validation', args.val))
         ):
             for kind in ('images', 'annotations', 'clips'):
                 os.makedirs(osp.join(folder, kind, split))
             write_split(folder, split, count, (args.seed, index))
-        shutil.move(folder, args.out)
     print(
         f'{args.train} training and {args.val} validation clips of '
         f'{len(CLASSES)} classes are in {args.out}'

@@ -13,7 +13,8 @@ import os.path as osp
 import shutil
 import sys
 import tempfile
-from typing import Any, Dict, List, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Tuple
 
 import cv2
 import numpy as np
@@ -225,17 +226,32 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
-    if osp.exists(args.out):
+@contextmanager
+def new_folder(path: str) -> Iterator[str]:
+    """A folder to write to, which is there when all went well.
+
+    Everything is written beside the target and then renamed.
+    """
+    if osp.exists(path):
         sys.exit(
-            f'error: {args.out!r} must not exist yet; remove it to '
+            f'error: {path!r} must not exist yet; remove it to '
             'generate the data set again.'
         )
-    parent = osp.dirname(osp.abspath(args.out))
-    # Everything is written beside the target and then renamed.
+    parent = osp.dirname(osp.abspath(path))
     with tempfile.TemporaryDirectory(dir=_existing(parent)) as temporary:
-        folder = osp.join(temporary, 'shapes')
+        folder = _existing(osp.join(temporary, 'new'))
+        yield folder
+        shutil.move(folder, path)
+
+
+def _existing(folder: str) -> str:
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+def main() -> None:
+    args = parse_args()
+    with new_folder(args.out) as folder:
         splits: List[Tuple[str, int]] = [
             ('training', args.train),
             ('validation', args.val),
@@ -244,16 +260,10 @@ def main() -> None:
             for kind in ('images', 'annotations'):
                 _existing(osp.join(folder, kind, split))
             write_split(folder, split, count, args.size, (args.seed, index))
-        shutil.move(folder, args.out)
     print(
         f'{args.train} training and {args.val} validation images of '
         f'{len(CLASSES)} classes are in {args.out}'
     )
-
-
-def _existing(folder: str) -> str:
-    os.makedirs(folder, exist_ok=True)
-    return folder
 
 
 if __name__ == '__main__':
