@@ -1,4 +1,4 @@
-"""Train a segmentor or detector."""
+"""Train a segmentor, detector or classifier."""
 
 import argparse
 

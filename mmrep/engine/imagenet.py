@@ -1,4 +1,5 @@
-"""Evaluation of a classifier: folders of images, accuracy, throughput."""
+"""What a classifier is trained and tested with: folders of images, accuracy,
+throughput."""
 
 import os
 import os.path as osp
@@ -24,7 +25,8 @@ class FolderDataset(BaseDataset):
     """A folder for each class, as ImageNet unpacks.
 
     Classes are numbered in the order of their folders' names, which for
-    ImageNet's WordNet ids is the order of every released classifier.
+    ImageNet's WordNet ids is the order of every released classifier. These
+    names are ``metainfo['classes']``.
 
     Args:
         num_classes (int): Number of folders that there must be.
@@ -51,6 +53,7 @@ class FolderDataset(BaseDataset):
                 f'{root} must hold a folder for each of {self.num_classes} '
                 f'classes, and holds {len(folders)} folders.'
             )
+        self._metainfo['classes'] = tuple(folders)
         images = [
             dict(img_path=osp.join(root, folder, name), gt_label=label)
             for label, folder in enumerate(folders)

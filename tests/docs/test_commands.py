@@ -35,6 +35,7 @@ TESTS = {
         'tools/test_train_test.py::test_resume',
         'tools/test_detection.py::test_train',
         'tools/test_make_audio.py::test_train_and_test',
+        'tools/test_cue_conflict.py::test_training_and_shape_bias',
     ],
     'tools/test.py': [
         'tools/test_train_test.py::test_test',
@@ -72,6 +73,12 @@ TESTS = {
     'tools/dataset_converters/make_audio.py': [
         'tools/test_make_audio.py::test_layout_and_labels'
     ],
+    'tools/dataset_converters/make_cue_conflict.py': [
+        'tools/test_cue_conflict.py::test_layout'
+    ],
+    'tools/analysis/shape_bias.py': [
+        'tools/test_cue_conflict.py::test_training_and_shape_bias'
+    ],
 }
 # What a launcher starts, and which of its arguments are its own.
 LAUNCHERS = {
@@ -99,6 +106,8 @@ def parser_of(script: str) -> argparse.ArgumentParser:
         raise Caught(parser)
 
     with pytest.MonkeyPatch.context() as patch:
+        # as when it is run
+        patch.syspath_prepend(str((ROOT / script).parent))
         patch.setattr(argparse.ArgumentParser, 'parse_args', catch)
         spec.loader.exec_module(module)
         with pytest.raises(Caught) as caught:
