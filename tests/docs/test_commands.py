@@ -152,16 +152,19 @@ def parse(script: str, arguments: list) -> argparse.Namespace:
         )
 
 
-def check_tested(command, script: str, config: str) -> None:
-    """Some test must run this script with this config and these options."""
+def check_tested(command, script: str, configs: list) -> None:
+    """Some test must run this script with these configs and options."""
     sources = []
     for test in TESTS.get(script, []):
         path, name = test.split('::')
         source = (ROOT / 'tests' / path).read_text()
         assert re.search(rf'^def {name}\(', source, re.M), test
         sources.append(source)
-    runs = [source for source in sources if Path(config).stem in source]
-    assert runs, f'no test runs {script} {config}; mark what it needs'
+    assert sources, f'no test runs {script}; mark what the command needs'
+    for config in configs:
+        assert any(Path(config).stem in source for source in sources), (
+            f'no test runs {script} {config}; mark what the command needs'
+        )
     for option in command.words:
         if option.startswith('--'):
             assert any(f"'{option}'" in source for source in sources), (
@@ -183,17 +186,14 @@ def check_tool(command) -> None:
         arguments = [a for i, a in enumerate(arguments) if i not in own]
     else:
         assert set(command.variables) <= {'OMP_NUM_THREADS=1'}
-    parsed = parse(parsed_by, arguments)
-    config = getattr(parsed, 'config', None) or ''
-    if config.startswith('configs/'):
-        options = getattr(parsed, 'cfg_options', None)
+    options = getattr(parse(parsed_by, arguments), 'cfg_options', None)
+    configs = [word for word in arguments if word.startswith('configs/')]
+    for config in configs:
         cfg = load_config(str(ROOT / config), options)
         if options:
             build_backbone(cfg.model)
-    else:
-        config = ''
     if not command.needs:
-        check_tested(command, script, config)
+        check_tested(command, script, configs)
 
 
 def check_setup(command) -> None:
