@@ -11,6 +11,7 @@ from typing import Any, Callable, Tuple
 
 import torch
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
 from mmrep.deploy import build_model, to_deploy_form
@@ -29,6 +30,7 @@ def build_form(
     device: str = 'cpu',
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
+    cuda_graph: bool = False,
 ) -> Callable[[], Any]:
     """Build a form of a config's network with random weights.
 
@@ -37,8 +39,7 @@ def build_form(
             form.
         form (str): 'train', the training form in evaluation mode; 'deploy';
             'onnx', that form in ONNX Runtime; 'compile', that form by
-            ``torch.compile``. On a GPU 'train' and 'deploy' run as CUDA
-            graphs, and 'compile' in the mode that makes them.
+            ``torch.compile``.
         shape (tuple[int, int]): Height and width of the images.
         batch_size (int): Images of a batch. Defaults to 1.
         device (str): 'cpu' or 'cuda'. Defaults to 'cpu'.
@@ -46,6 +47,8 @@ def build_form(
             torch.float32.
         channels_last (bool): Layout of the weights and images. Defaults to
             False.
+        cuda_graph (bool): On a GPU, record the network as a CUDA graph, or
+            compile it in the mode that does so. Defaults to False.
 
     Returns:
         Callable: Runs the network once.
@@ -56,9 +59,11 @@ def build_form(
     if form not in FORMS:
         raise UsageError(f'form must be one of {FORMS}, got {form!r}.')
     if form == 'onnx':
-        if device != 'cpu' or dtype != torch.float32:
+        if device != 'cpu' or dtype != torch.float32 or channels_last:
             raise UsageError('the form onnx is measured on a CPU in fp32.')
         return _onnx_runtime(cfg, shape, batch_size)
+    if cuda_graph and device != 'cuda':
+        raise UsageError(f'a CUDA graph needs a GPU, got {device!r}.')
     model = _random_model(cfg)
     image = torch.randn(batch_size, 3, *shape, device=device, dtype=dtype)
     if form != 'train':
@@ -68,9 +73,9 @@ def build_form(
         network = network.to(memory_format=torch.channels_last)
         image = image.contiguous(memory_format=torch.channels_last)
     if form == 'compile':
-        mode = 'reduce-overhead' if device == 'cuda' else 'default'
+        mode = 'reduce-overhead' if cuda_graph else 'default'
         network = torch.compile(network, mode=mode, dynamic=False)
-    elif device == 'cuda':
+    elif cuda_graph:
         return _cuda_graph(network, image)
 
     @torch.inference_mode()
@@ -78,6 +83,12 @@ def build_form(
         return network(image)
 
     return run
+
+
+def import_custom(cfg: Config) -> None:
+    """Import what a config names, in a process that did not read it."""
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
 
 
 def _random_model(cfg: Config) -> nn.Module:
@@ -140,6 +151,7 @@ def _onnx_runtime(
 
 def _export(cfg: Config, path: str, threads: int) -> None:
     torch.set_num_threads(threads)
+    import_custom(cfg)
     model = to_deploy_form(_random_model(cfg))
     # weights that were not trained may cancel out, so only gross errors count
     export_onnx(exportable(model), path, (64, 64), tolerance=1e-2)

@@ -1,0 +1,393 @@
+"""Time and memory of models: in training, and in inference by form.
+
+Each case lives in a process of its own, so that its peak of memory is its own
+and one that fails leaves the others alone. The processes take turns, so that
+all of them see the same state of the machine.
+"""
+
+import copy
+import multiprocessing
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from mmrep.analysis.forms import build_form, import_custom
+from mmrep.analysis.training import build_training_step
+from mmrep.errors import UsageError
+
+SWITCHES = (
+    'bf16', 'fp16', 'channels_last', 'with_cp', 'compile', 'cuda_graph',
+)  # fmt: skip
+
+# Backbones of the size of RepLKNet-31B, with their published settings.
+BASELINES: Dict[str, Dict[str, Any]] = {
+    'swin-b': dict(
+        package='mmseg',
+        channels=[128, 256, 512, 1024],
+        backbone=dict(
+            type='mmseg.SwinTransformer',
+            embed_dims=128,
+            depths=(2, 2, 18, 2),
+            num_heads=(4, 8, 16, 32),
+            window_size=7,
+            drop_path_rate=0.3,
+        ),
+    ),
+    'convnext-b': dict(
+        package='mmpretrain',
+        channels=[128, 256, 512, 1024],
+        backbone=dict(
+            type='mmpretrain.ConvNeXt',
+            arch='base',
+            out_indices=[0, 1, 2, 3],
+            drop_path_rate=0.4,
+            layer_scale_init_value=1.0,
+            gap_before_final_norm=False,
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Args:
+        model (str): What the model is called in tables.
+        mode (str): 'training', a step of it, or 'inference'.
+        form (str): In inference, one of ``mmrep.analysis.forms.FORMS``.
+        switches (tuple[str, ...]): Some of :data:`SWITCHES`.
+        batch_size (int): Images of a batch.
+        shape (tuple[int, int]): Their height and width.
+        device (str): 'cpu' or 'cuda'.
+    """
+
+    model: str
+    mode: str
+    form: str
+    switches: Tuple[str, ...]
+    batch_size: int
+    shape: Tuple[int, int]
+    device: str
+
+    def __str__(self) -> str:
+        what = 'training' if self.mode == 'training' else f'{self.form} form'
+        switches = '+'.join(self.switches) or 'plain'
+        size = '{}x{}x{}'.format(self.batch_size, *self.shape)
+        return f'{self.model}, {what}, {switches}, {size}'
+
+    def unfit(self) -> Optional[str]:
+        """Why there is no such case, if so."""
+        training = self.mode == 'training'
+        if 'cuda_graph' in self.switches and (
+            training or self.device != 'cuda'
+        ):
+            return 'cuda_graph is for inference on a GPU'
+        if not training and {'with_cp', 'compile'} & set(self.switches):
+            return (
+                'with_cp and compile are for training; '
+                'in inference compile is a form'
+            )
+        if self.form == 'onnx' and (self.switches or self.device != 'cpu'):
+            return 'the form onnx is measured on a CPU in fp32'
+        return None
+
+
+def parse_switches(text: str) -> Tuple[str, ...]:
+    """Read 'bf16+channels_last'; 'plain' is none.
+
+    Raises:
+        UsageError: If one is unknown, or two exclude each other.
+    """
+    names = () if text == 'plain' else tuple(text.split('+'))
+    if set(names) - set(SWITCHES):
+        raise UsageError(
+            f'switches must be plain or of {", ".join(SWITCHES)} joined by '
+            f'"+", got {text!r}.'
+        )
+    if {'bf16', 'fp16'} <= set(names):
+        raise UsageError(f'bf16 and fp16 exclude each other, got {text!r}.')
+    return names
+
+
+def missing_package(baseline: str) -> Optional[str]:
+    """The package that a baseline needs and that is not there, if so."""
+    package = BASELINES[baseline]['package']
+    return package if find_spec(package) is None else None
+
+
+def with_baseline(cfg: Config, name: str) -> Config:
+    """A copy of a config with another backbone before the same head.
+
+    Args:
+        cfg (Config): Config of a segmentor, or of a detector with a neck.
+        name (str): One of :data:`BASELINES`.
+
+    Raises:
+        UsageError: If the config has another kind of head.
+    """
+    cfg = copy.deepcopy(cfg)
+    model, baseline = cfg.model, BASELINES[name]
+    channels: List[int] = baseline['channels']
+    head = model.get('decode_head')
+    if 'in_channels' in (model.get('neck') or {}):
+        model.neck.in_channels = channels
+    elif isinstance(head, dict) and isinstance(head.in_channels, list):
+        head.in_channels = channels
+        auxiliary = model.get('auxiliary_head')
+        if auxiliary:
+            auxiliary.in_channels = channels[auxiliary.in_index]
+    else:
+        raise UsageError(
+            f'{name} needs a config with a neck or a decode_head that takes '
+            'the maps of all stages.'
+        )
+    model.pop('backbone')
+    model.backbone = copy.deepcopy(baseline['backbone'])
+    return cfg
+
+
+def measure(
+    jobs: Sequence[Tuple[Config, Case]],
+    repeats: int = 5,
+    threads: int = 1,
+    report: Callable[[str], None] = lambda text: None,
+) -> List[Dict[str, Any]]:
+    """Time cases in turn, each in a process of its own.
+
+    All models are in memory at the same time.
+
+    Args:
+        jobs (Sequence[tuple[Config, Case]]): Configs and cases.
+        repeats (int): Turns of each case. Defaults to 5.
+        threads (int): Threads of a process on the CPU. Defaults to 1.
+        report (Callable): Is told what is being done.
+
+    Returns:
+        list[dict]: For each job the case's fields and either ``error`` or
+        ``times`` in milliseconds for a batch, their median ``ms``,
+        ``images_per_second`` by that, and ``peak_mb``: weights, gradients,
+        the optimizer and activations, on the CPU as far as the allocator has
+        not given them back.
+    """
+    workers: List[_Worker] = []
+    try:
+        for i, (cfg, case) in enumerate(jobs):
+            report(f'building {i + 1}/{len(jobs)}: {case}')
+            workers.append(_Worker(cfg, case, threads))
+        for turn in range(repeats):
+            report(f'turn {turn + 1}/{repeats}')
+            for worker in workers:
+                worker.take_turn()
+        return [worker.result() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """The process of a case, seen from outside."""
+
+    def __init__(self, cfg: Config, case: Case, threads: int) -> None:
+        context = multiprocessing.get_context('spawn')
+        self.case = case
+        self.times: List[float] = []
+        self.error: Optional[str] = None
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, cfg, case, threads)
+        )
+        self.process.start()
+        theirs.close()
+        self._receive()  # when it is built
+
+    def _receive(self) -> Any:
+        try:
+            kind, value = self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            code = self.process.exitcode
+            kind, value = 'error', f'the process ended with status {code}'
+            if code == -9:
+                value += ', as it does when memory is short'
+        if kind == 'error':
+            self.error = value
+        return value
+
+    def _ask(self, what: str) -> Any:
+        self.pipe.send(what)
+        return self._receive()
+
+    def take_turn(self) -> None:
+        if self.error is None:
+            ms = self._ask('turn')
+            if self.error is None:
+                self.times.append(ms)
+
+    def result(self) -> Dict[str, Any]:
+        peak = self._ask('peak') if self.error is None else None
+        if self.error is not None:
+            return {**asdict(self.case), 'error': self.error}
+        ms = statistics.median(self.times)
+        return {
+            **asdict(self.case),
+            'times': self.times,
+            'ms': ms,
+            'images_per_second': self.case.batch_size / ms * 1e3,
+            'peak_mb': peak,
+        }
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _serve(pipe: Any, cfg: Config, case: Case, threads: int) -> None:
+    """Build a case, then do what is asked; runs in the case's process."""
+    torch.set_num_threads(threads)
+    try:
+        import_custom(cfg)
+        with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as r:
+            r.import_from_location()  # so that imports do not count as memory
+        memory = _Memory(case.device)
+        step = _build(cfg, case)
+        _warm_up(step)
+        memory.forget_peak()
+        pipe.send(('ready', None))
+        while True:
+            if pipe.recv() == 'turn':
+                pipe.send(('ms', _time(step)))
+            else:
+                pipe.send(('peak', memory.peak()))
+    except (EOFError, KeyboardInterrupt):
+        return  # the measurement is over
+    except UsageError as error:
+        pipe.send(('error', str(error)))
+    except Exception as error:  # whatever it is, the others go on
+        text = ' '.join(str(error).split())
+        pipe.send(('error', f'{type(error).__name__}: {text[:300]}'))
+
+
+def _build(cfg: Config, case: Case) -> Callable[[], Any]:
+    switches = case.switches
+    if case.mode == 'training':
+        step = build_training_step(
+            cfg, case.shape, case.batch_size, case.device, switches
+        )
+    else:
+        dtype = torch.float32
+        if 'bf16' in switches:
+            dtype = torch.bfloat16
+        elif 'fp16' in switches:
+            dtype = torch.float16
+        step = build_form(
+            cfg,
+            case.form,
+            case.shape,
+            case.batch_size,
+            case.device,
+            dtype,
+            'channels_last' in switches,
+            'cuda_graph' in switches,
+        )
+    if case.device == 'cpu':
+        return step
+
+    def synchronous() -> None:
+        step()
+        torch.cuda.synchronize()
+
+    return synchronous
+
+
+def _warm_up(step: Callable[[], Any]) -> None:
+    """The first step compiles and searches, and fast ones need a few."""
+    end = time.perf_counter() + 1
+    for _ in range(10):
+        step()
+        if time.perf_counter() > end:
+            break
+
+
+def _time(step: Callable[[], Any], seconds: float = 0.2) -> float:
+    """Milliseconds of a step, the mean of as many as fill some time."""
+    count, begin, passed = 0, time.perf_counter(), 0.0
+    while passed < seconds:
+        step()
+        count += 1
+        passed = time.perf_counter() - begin
+    return passed / count * 1e3
+
+
+class _Memory:
+    """Memory of this process, on the CPU above what it had at first."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.before = self._status('VmRSS') if device == 'cpu' else 0.0
+
+    @staticmethod
+    def _status(key: str) -> float:
+        """Megabytes, as Linux counts them."""
+        for line in Path('/proc/self/status').read_text().splitlines():
+            if line.startswith(f'{key}:'):
+                return int(line.split()[1]) / 1024
+        raise KeyError(key)
+
+    def forget_peak(self) -> None:
+        """From here on the peak is counted: building is over."""
+        if self.device == 'cpu':
+            Path('/proc/self/clear_refs').write_text('5')
+        else:
+            torch.cuda.reset_peak_memory_stats()
+
+    def peak(self) -> float:
+        if self.device == 'cpu':
+            return self._status('VmHWM') - self.before
+        return torch.cuda.max_memory_allocated() / 2**20
+
+
+def table(rows: Sequence[Dict[str, Any]]) -> str:
+    """Results as Markdown.
+
+    Args:
+        rows (Sequence[dict]): What :func:`measure` returned. A speed-up is
+            against the first case of the same model, mode, batch and size.
+    """
+    keys = ('model', 'mode', 'batch_size', 'shape', 'device')
+    first: Dict[str, float] = {}
+    lines = [
+        '| model | what | switches | batch | ms | images/s | speed-up '
+        '| peak MB |',
+        '| --- | --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    for row in rows:
+        training = row['mode'] == 'training'
+        cells = [
+            row['model'],
+            'training step' if training else f'{row["form"]} form',
+            '+'.join(row['switches']) or 'plain',
+            '{}×{}×{}'.format(row['batch_size'], *row['shape']),
+        ]
+        if 'error' in row:
+            cells += [row['error'].replace('|', '/'), '', '', '']
+        else:
+            reference = first.setdefault(
+                str([row[key] for key in keys]), row['ms']
+            )
+            cells += [
+                f'{row["ms"]:.4g}',
+                f'{row["images_per_second"]:.3g}',
+                f'{reference / row["ms"]:.2f}',
+                f'{row["peak_mb"]:.0f}',
+            ]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)

@@ -1,0 +1,55 @@
+"""tools/benchmark_model.py as a user runs it."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools/benchmark_model.py'
+
+
+@pytest.mark.slow
+def test_table_and_json(run_tool, small_segmentor, tmp_path):
+    out = tmp_path / 'folder/out.json'
+    done = run_tool(
+        TOOL, small_segmentor[0], '--shape', 64, 96, '--batch-sizes', 1,
+        '--switches', 'with_cp', '--form', 'deploy', '--repeats', 2,
+        '--threads', 1, '--out', out, '--baselines', 'convnext-b',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'convnext-b is left out: it needs mmpretrain' in done.stderr
+    assert 'deploy form, with_cp, 1x64x96 is left out' in done.stderr
+    lines = [line.split(' | ') for line in done.stdout.splitlines()[2:]]
+    assert [line[:4] for line in lines] == [
+        ['| small', 'training step', 'with_cp', '1×64×96'],
+    ]
+    found = json.loads(out.read_text())
+    assert found['threads'] == 1 and found['torch'] and found['device']
+    assert [len(row['times']) for row in found['rows']] == [2]
+
+
+@pytest.mark.parametrize(
+    'wrong, text',
+    [
+        (['--switches', 'bf61'], "got 'bf61'"),
+        (
+            ['--mode', 'inference', '--switches', 'with_cp'],
+            'nothing to measure: with_cp and compile are for training',
+        ),
+        (['--shape', '64', '8'], '--shape takes sizes from 32'),
+        (['--batch-sizes', '0'], '--batch-sizes must be positive'),
+        (['none.py'], "existing file, got 'none.py'"),
+    ],
+)
+def test_wrong_input(small_segmentor, monkeypatch, capsys, wrong, text):
+    argv = [str(TOOL), str(small_segmentor[0]), *wrong]
+    if wrong == ['none.py']:
+        argv.remove(str(small_segmentor[0]))
+    monkeypatch.setattr('sys.argv', argv)
+    with pytest.raises(SystemExit, match='1'):
+        runpy.run_path(str(TOOL), run_name='__main__')
+    said = capsys.readouterr().err
+    assert said.startswith('error: ') and text in said
+    assert len(said.splitlines()) == 1

@@ -1,0 +1,239 @@
+"""Time configs' models in training and inference, and measure their memory.
+
+No weights or data are needed: models have random weights and see random
+images. A step of training has AdamW's update; inference is the network from
+normalised images to a segmentor's logits, or to the maps of a detector's neck,
+in one or several forms. All cases of a call take turns, each in a process of
+its own and all in memory, so that ratios are of one run. A GPU is used if
+there is one; CUDA_VISIBLE_DEVICES= hides it.
+
+    tools/benchmark_model.py CONFIG --form train deploy onnx compile
+    tools/benchmark_model.py CONFIG --mode training \\
+        --switches plain bf16 with_cp bf16+channels_last --baselines swin-b
+    tools/benchmark_model.py CONFIG --form train deploy \\
+        --switches bf16+channels_last+cuda_graph          # on a GPU
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import torch
+from mmengine.config import Config, DictAction
+
+from mmrep.analysis.forms import FORMS
+from mmrep.analysis.throughput import (
+    BASELINES,
+    SWITCHES,
+    Case,
+    measure,
+    missing_package,
+    parse_switches,
+    table,
+    with_baseline,
+)
+from mmrep.checkpoint.saving import replaced
+from mmrep.engine import load_config
+from mmrep.engine.cli import parse_arguments, run
+from mmrep.errors import UsageError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='config of the training form of a segmentor or detector',
+    )
+    parser.add_argument(
+        '--mode',
+        nargs='+',
+        choices=['inference', 'training'],
+        default=['inference', 'training'],
+        help='what is measured; both if not given',
+    )
+    parser.add_argument(
+        '--form',
+        nargs='+',
+        choices=FORMS,
+        default=['train', 'deploy'],
+        help='forms of inference: train is the training form in evaluation '
+        'mode, deploy the merged one, onnx that in ONNX Runtime, compile that '
+        'by torch.compile; train and deploy if not given',
+    )
+    parser.add_argument(
+        '--switches',
+        nargs='+',
+        default=['plain'],
+        metavar='SWITCHES',
+        help=f'each plain, or some of {", ".join(SWITCHES)} joined by "+"; '
+        'bf16 and fp16 are autocast in training and the type of the weights '
+        'in inference; with_cp and compile (of the backbone) are for '
+        'training, cuda_graph for inference; plain if not given',
+    )
+    parser.add_argument(
+        '--batch-sizes',
+        nargs='+',
+        type=int,
+        default=[2],
+        metavar='N',
+        help='images of a batch; 2 if not given',
+    )
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        default=[512, 512],
+        metavar=('H', 'W'),
+        help='height and width of the images; 512 512 if not given',
+    )
+    parser.add_argument(
+        '--baselines',
+        nargs='+',
+        choices=sorted(BASELINES),
+        default=[],
+        help="backbones to measure too, before the first config's head; "
+        'swin-b comes with MMSegmentation, convnext-b needs mmpretrain',
+    )
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=5,
+        help='turns of each case, of which the median counts; 5 if not given',
+    )
+    parser.add_argument(
+        '--threads',
+        type=int,
+        default=torch.get_num_threads(),
+        help="threads on the CPU; PyTorch's number if not given",
+    )
+    parser.add_argument('--out', metavar='JSON', help='file for the results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the configs',
+    )
+    return parse_arguments(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    if min(args.shape) < 32:
+        raise UsageError(f'--shape takes sizes from 32, got {args.shape}.')
+    for name in ('batch_sizes', 'repeats', 'threads'):
+        value = getattr(args, name)
+        if min(value if isinstance(value, list) else [value]) < 1:
+            option = name.replace('_', '-')
+            raise UsageError(f'--{option} must be positive, got {value}.')
+
+
+def models(args: argparse.Namespace) -> Iterator[Tuple[str, Config]]:
+    """The configs' models and the baselines, by name."""
+    for i, path in enumerate(args.configs):
+        cfg = load_config(path, args.cfg_options)
+        if not isinstance(cfg.get('model'), dict):
+            raise UsageError(f'{path} must define model.')
+        yield Path(path).stem, cfg
+        for baseline in args.baselines if i == 0 else []:
+            package = missing_package(baseline)
+            if package:
+                note(f'{baseline} is left out: it needs {package}')
+            else:
+                yield baseline, with_baseline(cfg, baseline)
+
+
+def list_jobs(args: argparse.Namespace) -> List[Tuple[Config, Case]]:
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    switches = [parse_switches(text) for text in args.switches]
+    found = list(models(args))
+    jobs, reasons = [], {}
+    for mode, batch_size in itertools.product(args.mode, args.batch_sizes):
+        forms = args.form if mode == 'inference' else ['train']
+        for (name, cfg), form, some in itertools.product(
+            found, forms, switches
+        ):
+            case = Case(
+                name, mode, form, some, batch_size, tuple(args.shape), device
+            )
+            reason = case.unfit()
+            if reason is None:
+                jobs.append((cfg, case))
+            else:
+                reasons[str(case)] = reason
+    if not jobs:
+        raise UsageError(f'nothing to measure: {next(iter(reasons.values()))}')
+    for case, reason in reasons.items():
+        note(f'{case} is left out: {reason}')
+    return jobs
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def circumstances(args: argparse.Namespace) -> dict:
+    """Where, when and with what it was measured."""
+    facts = dict(
+        date=time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        threads=args.threads,
+        cores=os.cpu_count(),
+        load=round(os.getloadavg()[0], 1),
+        repeats=args.repeats,
+    )
+    if torch.cuda.is_available():
+        facts['device'] = torch.cuda.get_device_name()
+        facts['cuda'] = torch.version.cuda
+    else:
+        facts['device'] = cpu_name()
+        facts['instructions'] = torch.backends.cpu.get_cpu_capability()
+    commit = subprocess.run(
+        ['git', '-C', Path(__file__).parent, 'rev-parse', 'HEAD'],
+        capture_output=True,
+        text=True,
+    )
+    facts['commit'] = commit.stdout.strip() or 'unknown'
+    return facts
+
+
+def cpu_name() -> str:
+    for line in Path('/proc/cpuinfo').read_text().splitlines():
+        if line.startswith('model name'):
+            return line.partition(':')[2].strip()
+    return platform.machine()
+
+
+def main() -> None:
+    args = parse_args()
+    check(args)
+    jobs = list_jobs(args)
+    facts = circumstances(args)
+    rows = measure(jobs, args.repeats, args.threads, note)
+    if args.out:
+        with replaced(Path(args.out)) as path:
+            path.write_text(json.dumps(dict(**facts, rows=rows), indent=1))
+    print(table(rows))
+    failed = sum('error' in row for row in rows)
+    if failed:
+        raise UsageError(
+            f'{failed} of {len(rows)} cases could not be measured; the table '
+            'says why.'
+        )
+
+
+if __name__ == '__main__':
+    run(main)
