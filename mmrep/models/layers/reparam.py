@@ -15,13 +15,18 @@ from mmrep.ops import DepthwiseConv2d, depthwise_conv2d
 
 
 def depthwise(
-    channels: int, kernel_size: int, bias: bool, dilation: int = 1
+    channels: int,
+    kernel_size: int,
+    bias: bool,
+    dilation: int = 1,
+    stride: int = 1,
 ) -> DepthwiseConv2d:
-    """A depth-wise layer whose output is as large as its input."""
+    """A depth-wise layer whose output is as large as its input / stride."""
     return DepthwiseConv2d(
         channels,
         channels,
         kernel_size,
+        stride=stride,
         padding=dilation * (kernel_size // 2),
         dilation=dilation,
         groups=channels,
@@ -42,7 +47,9 @@ def merged_depthwise(
     Returns:
         DepthwiseConv2d: On the device of ``weight`` and in its dtype.
     """
-    merged = depthwise(conv.in_channels, weight.size(-1), bias=True)
+    merged = depthwise(
+        conv.in_channels, weight.size(-1), bias=True, stride=conv.stride[0]
+    )
     merged = merged.to(weight)
     with torch.no_grad():
         merged.weight.copy_(weight)
@@ -84,6 +91,7 @@ class ReparamLargeKernelConv(nn.Module):
             above ``kernel_size``; None leaves the branch out.
         norm_cfg (dict): Config of the norm behind each kernel.
         deploy (bool): Build the merged form. Defaults to False.
+        stride (int): Stride of both kernels. Defaults to 1.
     """
 
     def __init__(
@@ -93,6 +101,7 @@ class ReparamLargeKernelConv(nn.Module):
         small_kernel: Optional[int],
         norm_cfg: dict,
         deploy: bool = False,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         for name, size in (
@@ -112,18 +121,22 @@ class ReparamLargeKernelConv(nn.Module):
         self.lkb_origin = None
         self.small_conv = None
         if deploy:
-            self.lkb_reparam = depthwise(channels, kernel_size, bias=True)
+            self.lkb_reparam = depthwise(
+                channels, kernel_size, bias=True, stride=stride
+            )
             return
         self.lkb_origin = build_conv_bn(
-            depthwise(channels, kernel_size, bias=False), norm_cfg
+            depthwise(channels, kernel_size, bias=False, stride=stride),
+            norm_cfg,
         )
         if small_kernel is not None:
             self.small_conv = build_conv_bn(
-                depthwise(channels, small_kernel, bias=False), norm_cfg
+                depthwise(channels, small_kernel, bias=False, stride=stride),
+                norm_cfg,
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve a map of shape (N, C, H, W) into one of equal shape."""
+        """Convolve a map of shape (N, C, H, W); at stride 1 it keeps it."""
         if self.lkb_reparam is not None:
             return self.lkb_reparam(x)
         out = self.lkb_origin(x)
