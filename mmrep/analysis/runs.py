@@ -1,0 +1,234 @@
+"""Trainings that a script starts: each in its own process, and done once."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+import torch
+
+from mmrep.errors import UsageError
+
+RECORD = 'run.json'
+
+
+class Training(NamedTuple):
+    """A training by tools/train.py.
+
+    Attributes:
+        config: Path of the config.
+        work_dir: Where it writes; a training that began there goes on.
+        options: What ``--cfg-options`` sets.
+        data_root: Folder of the data set.
+        amp: Whether in mixed precision.
+    """
+
+    config: Path
+    work_dir: Path
+    options: Dict[str, str]
+    data_root: Path
+    amp: bool = False
+
+    def settings(self) -> Dict[str, object]:
+        """What a finished run must have in common with one asked for."""
+        return {
+            'config': self.config.name,
+            'options': self.options,
+            'amp': self.amp,
+        }
+
+    def command(self, script: Path) -> List[str]:
+        """The command line."""
+        words = [sys.executable, script, self.config, '--resume']
+        if self.amp:
+            words += ['--amp']
+        return [str(word) for word in [*words, *self.arguments()]]
+
+    def arguments(self) -> List[object]:
+        """What a test of the trained model has in common with it."""
+        words = ['--data-root', self.data_root, '--work-dir', self.work_dir]
+        if self.options:
+            words += ['--cfg-options']
+            words += [f'{k}={v}' for k, v in self.options.items()]
+        return words
+
+
+def recorded(training: Training) -> Optional[Dict[str, float]]:
+    """The metrics of a training that is finished, None for another.
+
+    Args:
+        training (Training): What is asked for.
+
+    Returns:
+        dict[str, float], optional: Metrics of its last validation.
+
+    Raises:
+        UsageError: If the work dir holds a training with other settings.
+    """
+    path = training.work_dir / RECORD
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    for key, value in training.settings().items():
+        if record[key] != value:
+            raise UsageError(
+                f'{training.work_dir} must be a run with the {key} {value}, '
+                f'and is one with {record[key]}; give another --out-dir.'
+            )
+    return record['metrics']
+
+
+def train(training: Training, script: Path) -> Dict[str, float]:
+    """Train to the end, from where an earlier attempt stopped.
+
+    Args:
+        training (Training): What is asked for.
+        script (Path): Path of tools/train.py.
+
+    Returns:
+        dict[str, float]: Metrics of the last validation; read from the
+        record if the training is finished already.
+
+    Raises:
+        UsageError: If it fails, with its last line and where the others are.
+    """
+    metrics = recorded(training)
+    if metrics is not None:
+        return metrics
+    training.work_dir.mkdir(parents=True, exist_ok=True)
+    record = {**training.settings(), 'metrics': None}
+    path = training.work_dir / RECORD
+    write_json(path, record)
+    run(training.command(script), training.work_dir / 'output.txt')
+    record['metrics'] = last_metrics(training.work_dir)
+    write_json(path, record)
+    return record['metrics']
+
+
+def evaluate(
+    training: Training, script: Path, *options: str
+) -> Dict[str, float]:
+    """Test the checkpoint that was best in validation, once.
+
+    Args:
+        training (Training): A training that is finished.
+        script (Path): Path of tools/test.py.
+        *options (str): Options of it, such as '--aug-test'.
+
+    Returns:
+        dict[str, float]: The metrics; of the first time if there was one.
+
+    Raises:
+        UsageError: If the test fails, or there is no such checkpoint.
+    """
+    work_dir = training.work_dir / '_'.join(['test', *options])
+    record = work_dir / RECORD
+    if record.is_file():
+        return json.loads(record.read_text())
+    work_dir.mkdir(exist_ok=True)
+    command = [sys.executable, script, training.config]
+    command += [best_checkpoint(training.work_dir), *options]
+    command += training._replace(work_dir=work_dir).arguments()
+    run([str(word) for word in command], work_dir / 'output.txt')
+    newest = max(work_dir.glob('*/*.json'))
+    metrics = json.loads(newest.read_text())
+    metrics = {k: v for k, v in metrics.items() if not k.endswith('time')}
+    write_json(record, metrics)
+    return metrics
+
+
+def best_checkpoint(work_dir: Path) -> Path:
+    """The checkpoint that CheckpointHook's ``save_best`` keeps."""
+    found = sorted(work_dir.glob('best_*.pth'))
+    if len(found) != 1:
+        raise UsageError(
+            f'{work_dir} must hold one best_*.pth, and holds {len(found)}.'
+        )
+    return found[0]
+
+
+def run(command: List[str], output: Path) -> None:
+    """Run a command with its output in a file.
+
+    Args:
+        command (list[str]): The command line.
+        output (Path): The file; what it holds already stays.
+
+    Raises:
+        UsageError: If the exit status is not 0.
+    """
+    with output.open('a') as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+    if done.returncode:
+        lines = output.read_text().strip().splitlines()
+        raise UsageError(
+            f'{" ".join(command)} ended with status {done.returncode}: '
+            f'{lines[-1] if lines else "no output"} (all of it: {output}).'
+        )
+
+
+def last_metrics(work_dir: Path) -> Dict[str, float]:
+    """Metrics of the last validation that a run has logged.
+
+    Args:
+        work_dir (Path): Its work dir.
+
+    Returns:
+        dict[str, float]: Metrics by name, with 'step'.
+
+    Raises:
+        UsageError: If there was no validation.
+    """
+    found = validations(work_dir)
+    if not found:
+        raise UsageError(f'{work_dir} must hold the log of a validation.')
+    return found[-1]
+
+
+def validations(work_dir: Path) -> List[Dict[str, float]]:
+    """Metrics of each validation that a run has logged, in order."""
+    found = []
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            entry = json.loads(line)
+            if 'loss' not in entry:  # training logs its loss
+                found.append(
+                    {k: v for k, v in entry.items() if not k.endswith('time')}
+                )
+    return found
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a file that is whole or not there."""
+    draft = path.with_suffix('.tmp')
+    draft.write_text(json.dumps(value, indent=1) + '\n')
+    draft.replace(path)
+
+
+def facts(root: Path) -> Dict[str, object]:
+    """What results were obtained with.
+
+    Args:
+        root (Path): Folder of the repository.
+
+    Returns:
+        dict[str, object]: Device, versions, date and commit.
+    """
+    cuda = torch.cuda.is_available()
+    commit = subprocess.run(
+        ['git', '-C', str(root), 'rev-parse', 'HEAD'],
+        capture_output=True,
+        text=True,
+    )
+    return {
+        'device': torch.cuda.get_device_name() if cuda else 'cpu',
+        'threads': torch.get_num_threads(),
+        'instructions': torch.backends.cpu.get_cpu_capability(),
+        'torch': torch.__version__,
+        'python': platform.python_version(),
+        'date': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
+        'commit': commit.stdout.strip() or 'unknown',
+    }
