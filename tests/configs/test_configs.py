@@ -10,6 +10,7 @@ import torch
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -29,6 +30,10 @@ DETECTORS = sorted({*LEAVES} - {*SEGMENTORS} - {*CLASSIFIERS})
 # test_replknet_configs.py and test_unireplknet_configs.py look at.
 LARGER = re.compile(
     'replknet(31b-in22k|31l|xl)|unireplknet-(s|b|l|xl)(_|-in22k)'
+)
+# What is compared under one recipe, with optimizer settings of its own.
+COMPARED = re.compile(
+    'fcn_|-small_|resnet50_|swin-t_|convnext-t_|unireplknet-n_'
 )
 RATIOS = dict(mmseg=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), mmdet=(0.75, 1, 1.25))
 
@@ -57,6 +62,20 @@ def heads(model_cfg):
     return found
 
 
+def train_two_steps(model, cfg, data):
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = [p.detach().clone() for p in model.parameters()]
+    for _ in range(2):
+        logged = model.train_step(data, wrapper)
+        assert logged['loss'].isfinite()
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(before, model.parameters(), strict=True)
+    ]
+    # biases behind idle ReLUs stay
+    assert sum(same) < len(same) / 20
+
+
 def has_masks(cfg):
     return bool(cfg.model.get('roi_head', {}).get('mask_head'))
 
@@ -73,7 +92,9 @@ def test_there_are_configs():
         'fcos_replknet31b_coco',
         'fcos_replknet-tiny_bccd',
         'fcos_replknet-tiny_shapes',
+        'upernet_resnet50_camvid',
         'fcn_mobilenetv2_camvid',
+        'cascade-rcnn_resnet50_bccd',
     }
     assert all(
         Config.fromfile(path).default_scope == 'mmdet' for path in DETECTORS
@@ -120,6 +141,8 @@ def test_training_and_prediction(path):
     loss.backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None]
     assert loss.isfinite() and not idle
+    if COMPARED.search(path.stem):
+        train_two_steps(model, cfg, data)
 
     # an image as the test pipeline leaves it: of any size
     model.eval()
@@ -157,6 +180,8 @@ def test_training_and_detection(path):
     loss.backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None]
     assert loss.isfinite() and not idle
+    if COMPARED.search(path.stem):
+        train_two_steps(model, cfg, data)
 
     model.eval()
     with torch.no_grad():
@@ -336,8 +361,6 @@ def test_published_detection_recipe(
 
 @pytest.mark.parametrize('name', ['upernet', 'fcos', 'cascade-mask-rcnn'])
 def test_norms_have_no_weight_decay(name):
-    from mmengine.optim import build_optim_wrapper
-
     cfg = Config.fromfile(CONFIGS / f'{name}_replknet-tiny_shapes.py')
     model = build(cfg)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

@@ -1,0 +1,112 @@
+"""Train configs under one recipe, choose on validation, test once.
+
+    python tools/analysis/from_scratch.py CONFIG... --data-root DIR --amp
+
+Each config is trained by tools/train.py; the checkpoint that was best on the
+validation images is tested by tools/test.py, at one scale and with --aug-test.
+Runs that were interrupted go on, and no test is repeated. Written into
+--out-dir: from_scratch.json and .md.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Dict, List
+
+from mmengine.config import DictAction
+from tqdm import tqdm
+
+from mmrep.analysis.guidelines import table_rows
+from mmrep.analysis.runs import (
+    Training,
+    best_checkpoint,
+    evaluate,
+    facts,
+    train,
+    validations,
+    write_json,
+)
+from mmrep.engine.cli import parse_arguments, run
+
+ROOT = Path(__file__).resolve().parents[2]
+METRICS = 'mIoU', 'coco/bbox_mAP', 'coco/bbox_mAP_50'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('configs', type=Path, nargs='+', metavar='CONFIG')
+    parser.add_argument('--data-root', type=Path, required=True)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision'
+    )
+    parser.add_argument(
+        '--out-dir', type=Path, default=Path('work_dirs/from_scratch')
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of every config',
+    )
+    return parse_arguments(parser)
+
+
+def main() -> None:
+    args = parse_args()
+    rows = []
+    for config in tqdm(args.configs, unit='config'):
+        options = {k: str(v) for k, v in args.cfg_options.items()}
+        options['randomness.seed'] = str(args.seed)
+        training = Training(
+            config,
+            args.out_dir / config.stem / f'seed{args.seed}',
+            options,
+            args.data_root,
+            args.amp,
+        )
+        rows.append(train_and_test(training))
+    path = args.out_dir / 'from_scratch.json'
+    write_json(path, {**facts(ROOT), 'rows': rows})
+    text = markdown(rows)
+    path.with_suffix('.md').write_text(text)
+    print(f'{text}\nwrote {path} and .md')
+
+
+def train_and_test(training: Training) -> Dict[str, object]:
+    """A row of the result."""
+    train(training, ROOT / 'tools/train.py')
+    script = ROOT / 'tools/test.py'
+    # best_mIoU_iter_8000.pth
+    chosen = best_checkpoint(training.work_dir).stem
+    step = int(chosen.rpartition('_')[2])
+    logged = validations(training.work_dir)
+    return {
+        **training.settings(),
+        'chosen': chosen,
+        'val': next(v for v in logged if v['step'] == step),
+        'test': evaluate(training, script),
+        'test --aug-test': evaluate(training, script, '--aug-test'),
+    }
+
+
+def markdown(rows: List[Dict[str, object]]) -> str:
+    """The metrics in percent, a line for each config."""
+    metrics = [m for m in METRICS if m in rows[0]['test']]
+    splits = 'val', 'test', 'test --aug-test'
+    header = ['config', *(f'{s}: {m}' for s in splits for m in metrics)]
+    lines = []
+    for row in rows:
+        values = [row[s][m] for s in splits for m in metrics]
+        # AP is a fraction, mIoU is in percent
+        scale = 1 if 'mIoU' in metrics else 100
+        lines.append([row['config'], *(f'{scale * v:.1f}' for v in values)])
+    return table_rows(header, lines)
+
+
+if __name__ == '__main__':
+    run(main)
