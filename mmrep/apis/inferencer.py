@@ -144,7 +144,7 @@ class Inferencer:
     Raises:
         UsageError: If something that was given is missing or wrong.
 
-    Example:
+    Examples:
         >>> infer = Inferencer('config.py', 'weights.pth', device='cpu')
         >>> for sample in infer('pictures/', out_dir='out/'):
         ...     labels = sample.pred_sem_seg.data

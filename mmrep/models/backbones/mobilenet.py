@@ -122,7 +122,7 @@ class LargeKernelMobileNetV2(StagedBackbone):
             to False.
         init_cfg (dict, optional): Initialization config. Defaults to None.
 
-    Example:
+    Examples:
         >>> backbone = LargeKernelMobileNetV2(kernel_sizes=13, small_kernel=3)
         >>> [tuple(m.shape) for m in backbone(torch.rand(1, 3, 64, 64))]
         [(1, 24, 16, 16), (1, 32, 8, 8), (1, 96, 4, 4), (1, 320, 2, 2)]

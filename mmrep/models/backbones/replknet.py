@@ -170,7 +170,7 @@ class RepLKNet(StagedBackbone):
             Defaults to False.
         init_cfg (dict, optional): Initialization config. Defaults to None.
 
-    Example:
+    Examples:
         >>> backbone = RepLKNet('31B', out_indices=(3, ))
         >>> backbone(torch.rand(1, 3, 64, 64))[0].shape
         torch.Size([1, 1024, 2, 2])

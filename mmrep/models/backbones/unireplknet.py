@@ -240,7 +240,7 @@ class UniRepLKNet(StagedBackbone):
             Defaults to None, the published one: weights of convolutions and
             linear layers from a truncated normal of 0.02, biases 0.
 
-    Example:
+    Examples:
         >>> backbone = UniRepLKNet('T', out_indices=(3, ))
         >>> backbone(torch.rand(1, 3, 64, 64))[0].shape
         torch.Size([1, 640, 2, 2])
