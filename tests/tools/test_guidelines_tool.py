@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmrep.analysis.guidelines import TABLES
 from mmrep.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,27 @@ def test_a_table(call, monkeypatch, tmp_path, capsys):
     assert (tmp_path / 'guideline_5.png').is_file()
     call(*args, '--full', '--rows', 'k3')
     assert [t.config.stem for t in seen[6:]] == ['fcn_mobilenetv2_camvid'] * 2
+
+
+def test_report_of_what_is_finished(call, tmp_path):
+    args = ('guidelines', 2, '--data-root', 'x', '--seeds', 2, '--report-only')
+    with pytest.raises(UsageError, match='must hold a finished run'):
+        call(*args)
+    folder = tmp_path / 'fcn_mobilenetv2_camvid-128x128/k3'
+    row = next(r for r in TABLES[2].rows if r.key == 'k3')
+    for seed, metrics in enumerate([{'mIoU': 7.0}, None]):
+        run = folder / f'seed{seed}'
+        run.mkdir(parents=True)
+        record = {
+            'config': 'fcn_mobilenetv2_camvid-128x128.py',
+            'options': {**row.options, 'randomness.seed': str(seed)},
+            'amp': False,
+            'metrics': metrics,
+        }
+        (run / 'run.json').write_text(json.dumps(record))
+    call(*args)
+    result = json.loads((tmp_path / 'guideline_2.json').read_text())
+    assert [(r['name'], r['mIoU']) for r in result['rows']] == [('3x3', [7.0])]
 
 
 @pytest.mark.slow

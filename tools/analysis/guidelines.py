@@ -17,6 +17,7 @@ are the stacks of 1.
 
 import argparse
 from pathlib import Path
+from typing import List, Optional, Sequence
 
 from mmengine.config import DictAction
 from tqdm import tqdm
@@ -25,11 +26,18 @@ from mmrep.analysis.guidelines import (
     KERNELS,
     PUBLISHED_MS,
     TABLES,
+    Row,
     draw,
     markdown,
     stack_latency,
 )
-from mmrep.analysis.runs import Training, facts, train, write_json
+from mmrep.analysis.runs import (
+    Training,
+    facts,
+    recorded,
+    train,
+    write_json,
+)
 from mmrep.engine.cli import parse_arguments, run
 from mmrep.errors import UsageError
 from mmrep.ops.benchmark import Clock
@@ -63,6 +71,11 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='KEY',
         help='only these models; their keys are named if one is unknown',
+    )
+    parser.add_argument(
+        '--report-only',
+        action='store_true',
+        help='train nothing; report the runs that are finished',
     )
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/guidelines')
@@ -132,8 +145,15 @@ def compare(args: argparse.Namespace) -> dict:
             },
             args.data_root,
         )
-        metrics = train(training, ROOT / 'tools/train.py')
-        scores[row.key].append(metrics['mIoU'])
+        if args.report_only:
+            metrics = recorded(training)
+        else:
+            metrics = train(training, ROOT / 'tools/train.py')
+        if metrics is not None:
+            scores[row.key].append(metrics['mIoU'])
+    rows = [row for row in rows if scores[row.key]]
+    if not rows:
+        raise UsageError(f'{args.out_dir} must hold a finished run.')
     return {
         'guideline': args.guideline,
         'title': table.title,
@@ -155,8 +175,8 @@ def compare(args: argparse.Namespace) -> dict:
     }
 
 
-def select(rows, keys):
-    """The rows with these keys, all if there are none."""
+def select(rows: Sequence[Row], keys: Optional[Sequence[str]]) -> List[Row]:
+    """The rows with these keys, all if no key is given."""
     known = [row.key for row in rows]
     unknown = sorted(set(keys or []) - set(known))
     if unknown:
