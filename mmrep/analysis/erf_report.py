@@ -24,7 +24,7 @@ def draw_erf(scaled: np.ndarray, path: Path, title: str) -> None:
     axes = figure.subplots()
     # from yellow to green, as the paper's figures
     shown = axes.imshow(scaled, cmap='YlGn', vmin=0, vmax=1)
-    axes.set_title(title, wrap=True)
+    axes.set_title(title, fontsize=10)
     axes.set_xticks([0, scaled.shape[1]])
     axes.set_yticks([0, scaled.shape[0]])
     figure.colorbar(
