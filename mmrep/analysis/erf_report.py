@@ -20,7 +20,7 @@ def draw_erf(scaled: np.ndarray, path: Path, title: str) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 5.6), dpi=120, layout='constrained')
+    figure = Figure(figsize=(5, 6), dpi=120)
     axes = figure.subplots()
     # from yellow to green, as the paper's figures
     shown = axes.imshow(scaled, cmap='YlGn', vmin=0, vmax=1)
@@ -32,10 +32,11 @@ def draw_erf(scaled: np.ndarray, path: Path, title: str) -> None:
         ax=axes,
         orientation='horizontal',
         fraction=0.05,
+        pad=0.08,
         label='log10(contribution + 1), divided by its maximum',
     )
     with replaced(path) as partial:
-        figure.savefig(partial, format='png')
+        figure.savefig(partial, format='png', bbox_inches='tight')
 
 
 def write_scores(scores: np.ndarray, path: Path) -> None:

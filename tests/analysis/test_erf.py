@@ -22,6 +22,8 @@ from mmrep.analysis.backbones import (
     read_images,
 )
 from mmrep.analysis.erf import note_on
+from mmrep.deploy import reparameterize
+from mmrep.engine import load_config
 from mmrep.errors import UsageError
 from mmrep.models import RepLKNet
 
@@ -266,3 +268,19 @@ def test_released_weights(tmp_path, tiny_arch):
     torch.manual_seed(1)
     loaded = load_backbone(cfg, str(path)).state_dict()
     assert all(torch.equal(value, state[key]) for key, value in loaded.items())
+
+
+def test_merged_files(small_segmentor, tmp_path):
+    """Merging leaves the field as it is."""
+    config, checkpoint = map(str, small_segmentor)
+    merged = tmp_path / 'merged.pth'
+    noise = dict(noise=torch.rand(1, 3, 64, 64))
+    reparameterize(load_config(config), checkpoint, str(merged), noise)
+    pair = [(config, checkpoint), (str(tmp_path / 'merged.py'), str(merged))]
+    image = torch.randn(1, 3, 64, 64)
+    before, after = (
+        contribution_scores(load_backbone(load_config(path), file), [image])
+        for path, file in pair
+    )
+    error = abs(after.scores - before.scores).max() / before.scores.max()
+    assert error < 1e-4
