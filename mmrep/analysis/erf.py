@@ -243,16 +243,29 @@ def high_contribution_areas(
     return areas
 
 
-def note_on(areas: Iterable[Area], size: Tuple[int, int]) -> Optional[str]:
-    """Why thresholds were not reached; None if all were."""
+def notes_on(found: ERF, areas: Iterable[Area]) -> List[str]:
+    """What a reader of the ratios has to know, in sentences without a stop."""
+    notes = []
+    if found.skipped:
+        notes.append(
+            f'{found.skipped} images with gradients that are not finite are '
+            'left out'
+        )
+    if min(found.map_size) < 3:
+        size = ' x '.join(map(str, found.map_size))
+        notes.append(
+            f'the map is {size}, so its centre is a large part of the image; '
+            'take a larger image (--size) or an earlier map (--layer)'
+        )
     missing = [area for area in areas if area.side is None]
-    if not missing:
-        return None
-    side = min(size) - 1 + min(size) % 2
-    shares = ', '.join(f'{area.threshold:.0%}' for area in missing)
-    return (
-        f'the largest square around the centre, {side} x {side} of '
-        f'{size[0]} x {size[1]}, holds {missing[0].held:.1%} of the '
-        f'contribution and so none holds more than {shares}; the field is as '
-        'wide as the image, take a larger one (--size)'
-    )
+    if missing:
+        height, width = found.scores.shape
+        side = min(height, width) - 1 + min(height, width) % 2
+        shares = ', '.join(f'{area.threshold:.0%}' for area in missing)
+        notes.append(
+            f'the largest square around the centre, {side} x {side} of '
+            f'{height} x {width}, holds {missing[0].held:.1%} of the '
+            f'contribution and so none holds more than {shares}; the field is '
+            'as wide as the image, take a larger one (--size)'
+        )
+    return notes

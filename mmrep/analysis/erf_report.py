@@ -1,12 +1,19 @@
 """Pictures and tables of effective receptive fields."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
+import torch
 
 from mmrep.analysis.erf import Area
 from mmrep.checkpoint.saving import replaced
+
+# The published ratios are of images of 1024; below about half of it the field
+# of any network reaches the border.
+PUBLISHED_SIZE, SMALL = 1024, 512
 
 
 def draw_erf(scaled: np.ndarray, path: Path, title: str) -> None:
@@ -71,6 +78,52 @@ def erf_table(models: Sequence[Dict[str, Any]]) -> str:
         ]
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
+
+
+def write_report(
+    models: Sequence[Dict[str, Any]], folder: Path, size: int, source: str
+) -> str:
+    """Write ``erf.md`` and ``erf.json``.
+
+    Args:
+        models (Sequence[dict]): As for :func:`erf_table`, each also with
+            ``images`` (how many) and ``notes`` (sentences without a stop).
+        folder (Path): Where the files go.
+        size (int): Width and height of the images.
+        source (str): What images they were.
+
+    Returns:
+        str: The text of ``erf.md``.
+    """
+    lines = [
+        f'High-contribution area ratios at {size}×{size}, '
+        f'{models[0]["images"]} images ({source}).',
+        '',
+        erf_table(models),
+    ]
+    if size < SMALL:
+        lines += [
+            '',
+            f'At {size} pixels a wide field is cut off by the border; the '
+            f'published ratios are of {PUBLISHED_SIZE}.',
+        ]
+    for model in models:
+        lines += [f'\n{model["name"]}: {note}.' for note in model['notes']]
+    text = '\n'.join(lines)
+    with replaced(folder / 'erf.md') as partial:
+        partial.write_text(text + '\n', encoding='utf-8')
+    report = dict(
+        size=size,
+        source=source,
+        torch=torch.__version__,
+        models=[
+            {**model, 'areas': [asdict(area) for area in model['areas']]}
+            for model in models
+        ],
+    )
+    with replaced(folder / 'erf.json') as partial:
+        partial.write_text(json.dumps(report, indent=1) + '\n')
+    return text
 
 
 def _cell(area: Area) -> str:

@@ -21,7 +21,7 @@ from mmrep.analysis.backbones import (
     noise_images,
     read_images,
 )
-from mmrep.analysis.erf import note_on
+from mmrep.analysis.erf import ERF, notes_on
 from mmrep.deploy import reparameterize
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
@@ -179,9 +179,13 @@ def test_unreached_thresholds_are_explained():
     # 63 x 63 of 64 x 64
     assert areas[-1].side is None
     assert areas[-1].held == pytest.approx(63**2 / 64**2)
-    note = note_on(areas, (64, 64))
+    found = ERF(np.ones((64, 64)), (8, 8), 1, 0)
+    (note,) = notes_on(found, areas)
     assert '63 x 63 of 64 x 64' in note and '96.9%' in note and '99%' in note
-    assert note_on(areas[:3], (64, 64)) is None
+    assert notes_on(found, areas[:3]) == []
+    found = ERF(np.ones((64, 64)), (2, 8), 1, 3)
+    skipped, small = notes_on(found, areas[:3])
+    assert skipped.startswith('3 images') and 'map is 2 x 8' in small
     # with an odd size the whole map is a square
     (area,) = high_contribution_areas(np.ones((9, 9)), [0.99])
     assert (area.side, area.ratio) == (9, 1)

@@ -9,10 +9,8 @@ area of the image. The bigger, the wider the field.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
@@ -30,19 +28,20 @@ from mmrep.analysis.backbones import (
 from mmrep.analysis.erf import (
     contribution_scores,
     high_contribution_areas,
-    note_on,
+    notes_on,
     rescale,
 )
-from mmrep.analysis.erf_report import draw_erf, erf_table, write_scores
-from mmrep.checkpoint.saving import replaced
+from mmrep.analysis.erf_report import (
+    PUBLISHED_SIZE,
+    draw_erf,
+    write_report,
+    write_scores,
+)
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 from mmrep.errors import UsageError
 
 RANDOM = 'random'
-# The published ratios are of images of 1024; below about half of it the field
-# of any network reaches the border.
-PUBLISHED_SIZE, SMALL = 1024, 512
 
 
 def parse_args() -> argparse.Namespace:
@@ -181,16 +180,6 @@ def measure(
     folder = Path(args.out_dir)
     write_scores(found.scores, folder / f'{name}.npy')
     draw_erf(scaled, folder / f'{name}.png', name)
-    notes = []
-    if found.skipped:
-        notes.append(f'{found.skipped} images had gradients that overflow')
-    if min(found.map_size) < 3:
-        size = ' x '.join(map(str, found.map_size))
-        notes.append(
-            f'the map is {size}, so its centre is a large part of the image; '
-            'take a larger image (--size) or an earlier map (--layer)'
-        )
-    missing = note_on(areas, found.scores.shape)
     return dict(
         name=name,
         config=config,
@@ -200,45 +189,8 @@ def measure(
         map=list(found.map_size),
         images=found.images,
         areas=areas,
-        notes=[*notes, *([missing] if missing else [])],
+        notes=notes_on(found, areas),
     )
-
-
-def write_report(
-    args: argparse.Namespace, models: List[Dict[str, Any]]
-) -> str:
-    """Write erf.md and erf.json; return the first one's text."""
-    source = 'standard normal noise' if args.random else args.images
-    lines = [
-        f'High-contribution area ratios at {args.size}×{args.size}, '
-        f'{models[0]["images"]} images ({source}).',
-        '',
-        erf_table(models),
-    ]
-    if args.size < SMALL:
-        lines += [
-            '',
-            f'At {args.size} pixels a wide field is cut off by the border; '
-            f'the published ratios are of {PUBLISHED_SIZE}.',
-        ]
-    for model in models:
-        lines += [f'\n{model["name"]}: {note}.' for note in model['notes']]
-    text = '\n'.join(lines)
-    folder = Path(args.out_dir)
-    with replaced(folder / 'erf.md') as partial:
-        partial.write_text(text + '\n', encoding='utf-8')
-    report = dict(
-        size=args.size,
-        source=RANDOM if args.random else args.images,
-        torch=torch.__version__,
-        models=[
-            {**model, 'areas': [asdict(area) for area in model['areas']]}
-            for model in models
-        ],
-    )
-    with replaced(folder / 'erf.json') as partial:
-        partial.write_text(json.dumps(report, indent=1) + '\n')
-    return text
 
 
 def main() -> None:
@@ -263,7 +215,8 @@ def main() -> None:
             strict=True,
         )
     ]
-    text = write_report(args, models)
+    source = 'standard normal noise' if args.random else args.images
+    text = write_report(models, Path(args.out_dir), args.size, source)
     sys.stdout.reconfigure(errors='replace')  # a terminal without ×
     print(text)
     print(f'\nmatrices, pictures, erf.md and erf.json are in {args.out_dir}')
