@@ -55,12 +55,15 @@ class DepthwiseConv2d(nn.Conv2d):
         """Shape (N, C, H, W) to (N, C', H', W')."""
         kernel_h, kernel_w = self.kernel_size
         taps = kernel_h * kernel_w
-        small = taps <= SMALL or (
-            kernel_h <= SMALL_WIDTH
-            and kernel_w <= SMALL_WIDTH
-            and not torch.compiler.is_compiling()
-            and isinstance(x, Tensor)
-            and x.numel() * taps <= SMALL_WORK
+        # a graph has a node, which sees the context when it runs
+        small = not torch.compiler.is_compiling() and (
+            taps <= SMALL
+            or (
+                kernel_h <= SMALL_WIDTH
+                and kernel_w <= SMALL_WIDTH
+                and isinstance(x, Tensor)
+                and x.numel() * taps <= SMALL_WORK
+            )
         )
         if small and resolve(self.backend, self.autotune) == 'auto':
             return super().forward(x)

@@ -52,9 +52,10 @@ def test_opcheck_backward(need):
     )
 
 
+@pytest.mark.parametrize('kernel', (3, 13))
 @pytest.mark.parametrize('channels_last', (False, True))
-def test_compile_is_one_node(channels_last):
-    layer = DepthwiseConv2d(3, 3, 13, padding=6, groups=3)
+def test_compile_is_one_node(channels_last, kernel):
+    layer = DepthwiseConv2d(3, 3, kernel, padding=kernel // 2, groups=3)
     x, _ = make()
     if channels_last:
         x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
