@@ -118,6 +118,13 @@ def parse_args() -> argparse.Namespace:
         default=torch.get_num_threads(),
         help="threads on the CPU; PyTorch's number if not given",
     )
+    parser.add_argument(
+        '--clock',
+        choices=['wall', 'cpu'],
+        default='wall',
+        help='cpu counts the time that a process has the CPU, for a machine '
+        'that does other work too; best with --threads 1',
+    )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     parser.add_argument(
         '--cfg-options',
@@ -138,6 +145,8 @@ def check(args: argparse.Namespace) -> None:
         if min(value if isinstance(value, list) else [value]) < 1:
             option = name.replace('_', '-')
             raise UsageError(f'--{option} must be positive, got {value}.')
+    if args.clock == 'cpu' and torch.cuda.is_available():
+        raise UsageError('--clock cpu does not see what a GPU does.')
 
 
 def models(args: argparse.Namespace) -> Iterator[Tuple[str, Config]]:
@@ -222,7 +231,7 @@ def main() -> None:
     check(args)
     jobs = list_jobs(args)
     facts = circumstances(args)
-    rows = measure(jobs, args.repeats, args.threads, note)
+    rows = measure(jobs, args.repeats, args.threads, args.clock, note)
     if args.out:
         with replaced(Path(args.out)) as path:
             path.write_text(json.dumps(dict(**facts, rows=rows), indent=1))

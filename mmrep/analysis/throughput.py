@@ -158,6 +158,7 @@ def measure(
     jobs: Sequence[Tuple[Config, Case]],
     repeats: int = 5,
     threads: int = 1,
+    clock: str = 'wall',
     report: Callable[[str], None] = lambda text: None,
 ) -> List[Dict[str, Any]]:
     """Time cases in turn, each in a process of its own.
@@ -168,10 +169,13 @@ def measure(
         jobs (Sequence[tuple[Config, Case]]): Configs and cases.
         repeats (int): Turns of each case. Defaults to 5.
         threads (int): Threads of a process on the CPU. Defaults to 1.
+        clock (str): 'wall', or 'cpu' for the time that a process has the
+            CPU, which other work on the machine disturbs less. Defaults to
+            'wall'.
         report (Callable): Is told what is being done.
 
     Returns:
-        list[dict]: For each job the case's fields and either ``error`` or
+        list[dict]: For each job the case's fields, ``clock``, and ``error`` or
         ``times`` in milliseconds for a batch, their median ``ms``,
         ``images_per_second`` by that, and ``peak_mb``: weights, gradients,
         the optimizer and activations, on the CPU as far as the allocator has
@@ -181,7 +185,7 @@ def measure(
     try:
         for i, (cfg, case) in enumerate(jobs):
             report(f'building {i + 1}/{len(jobs)}: {case}')
-            workers.append(_Worker(cfg, case, threads))
+            workers.append(_Worker(cfg, case, threads, clock))
         for turn in range(repeats):
             report(f'turn {turn + 1}/{repeats}')
             for worker in workers:
@@ -195,14 +199,16 @@ def measure(
 class _Worker:
     """The process of a case, seen from outside."""
 
-    def __init__(self, cfg: Config, case: Case, threads: int) -> None:
+    def __init__(
+        self, cfg: Config, case: Case, threads: int, clock: str
+    ) -> None:
         context = multiprocessing.get_context('spawn')
-        self.case = case
+        self.case, self.clock = case, clock
         self.times: List[float] = []
         self.error: Optional[str] = None
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=_serve, args=(theirs, cfg, case, threads)
+            target=_serve, args=(theirs, cfg, case, threads, clock)
         )
         self.process.start()
         theirs.close()
@@ -233,11 +239,12 @@ class _Worker:
 
     def result(self) -> Dict[str, Any]:
         peak = self._ask('peak') if self.error is None else None
+        about = {**asdict(self.case), 'clock': self.clock}
         if self.error is not None:
-            return {**asdict(self.case), 'error': self.error}
+            return {**about, 'error': self.error}
         ms = statistics.median(self.times)
         return {
-            **asdict(self.case),
+            **about,
             'times': self.times,
             'ms': ms,
             'images_per_second': self.case.batch_size / ms * 1e3,
@@ -250,9 +257,12 @@ class _Worker:
         self.process.join()
 
 
-def _serve(pipe: Any, cfg: Config, case: Case, threads: int) -> None:
+def _serve(
+    pipe: Any, cfg: Config, case: Case, threads: int, clock: str
+) -> None:
     """Build a case, then do what is asked; runs in the case's process."""
     torch.set_num_threads(threads)
+    now = time.process_time if clock == 'cpu' else time.perf_counter
     try:
         import_custom(cfg)
         with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as r:
@@ -264,7 +274,7 @@ def _serve(pipe: Any, cfg: Config, case: Case, threads: int) -> None:
         pipe.send(('ready', None))
         while True:
             if pipe.recv() == 'turn':
-                pipe.send(('ms', _time(step)))
+                pipe.send(('ms', _time(step, now)))
             else:
                 pipe.send(('peak', memory.peak()))
     except (EOFError, KeyboardInterrupt):
@@ -317,13 +327,17 @@ def _warm_up(step: Callable[[], Any]) -> None:
             break
 
 
-def _time(step: Callable[[], Any], seconds: float = 0.2) -> float:
+def _time(
+    step: Callable[[], Any],
+    now: Callable[[], float],
+    seconds: float = 0.2,
+) -> float:
     """Milliseconds of a step, the mean of as many as fill some time."""
-    count, begin, passed = 0, time.perf_counter(), 0.0
+    count, begin, passed = 0, now(), 0.0
     while passed < seconds:
         step()
         count += 1
-        passed = time.perf_counter() - begin
+        passed = now() - begin
     return passed / count * 1e3
 
 
@@ -364,8 +378,9 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
     """
     keys = ('model', 'mode', 'batch_size', 'shape', 'device')
     first: Dict[str, float] = {}
+    unit = 'CPU ms' if rows and rows[0]['clock'] == 'cpu' else 'ms'
     lines = [
-        '| model | what | switches | batch | ms | images/s | speed-up '
+        f'| model | what | switches | batch | {unit} | images/s | speed-up '
         '| peak MB |',
         '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ]

@@ -146,6 +146,7 @@ def test_measure(cfg):
     rows = measure(
         [(cfg, small), (cfg, case(form='merged')), (cfg, large)],
         repeats=3,
+        clock='cpu',
         report=said.append,
     )
     assert len(rows[0]['times']) == 3 and len(said) == 6
@@ -161,7 +162,7 @@ def test_table():
     row = dict(
         model='a', mode='inference', form='train', switches=(), batch_size=2,
         shape=(4, 8), device='cpu', ms=100.0, images_per_second=20.0,
-        peak_mb=10.4,
+        peak_mb=10.4, clock='wall',
     )  # fmt: skip
     rows = [
         row,
@@ -169,6 +170,8 @@ def test_table():
         {**row, 'mode': 'training', 'switches': ('bf16', 'with_cp')},
         {**row, 'model': 'b', 'error': 'E: no | room'},
     ]
+    assert '| CPU ms |' in table([{**row, 'clock': 'cpu'}])
+    assert '| ms |' in table(rows)
     assert table(rows).splitlines()[2:] == [
         '| a | train form | plain | 2×4×8 | 100 | 20 | 1.00 | 10 |',
         '| a | deploy form | plain | 2×4×8 | 50 | 40 | 2.00 | 10 |',
