@@ -101,6 +101,9 @@ def dataset_meta(cfg: Config, meta: Dict[str, Any]) -> Dict[str, Any]:
     found = {key.lower(): value for key, value in found.items()}
     if not found.get('classes') or not found.get('palette'):
         found = {**found, **_config_meta(cfg, found)}
+    if isinstance(found.get('palette'), (list, tuple)):
+        # a merged file has lists, and MMDetection draws with tuples
+        found['palette'] = [tuple(colour) for colour in found['palette']]
     return found
 
 

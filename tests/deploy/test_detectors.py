@@ -32,7 +32,12 @@ def trained(tmp_path, randomise_norms):
             },
         )
         model = randomise_norms(build_model(cfg))
-        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'in.pth')
+        # as merged files have it
+        meta = dict(classes=list('abcdef'), palette=[[220, 20, 60]] * 6)
+        torch.save(
+            dict(state_dict=model.state_dict(), meta=dict(dataset_meta=meta)),
+            tmp_path / 'in.pth',
+        )
         return cfg, str(tmp_path / 'in.pth')
 
     return make
