@@ -17,7 +17,7 @@ from typing import List, Tuple
 import cv2
 import numpy as np
 from make_shapes import CLASSES as SHAPES
-from make_shapes import make_outline, new_folder
+from make_shapes import draw_shape, new_folder
 from mmengine.utils import track_iter_progress
 
 CLASSES = SHAPES[1:]  # without the ground
@@ -57,23 +57,10 @@ def make_pattern(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
 
 def make_mask(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
     """A shape at a random place, size and angle, (H, W) of 0 and 1."""
-    mask = np.zeros((size, size), np.uint8)
     radius = rng.uniform(0.28, 0.42) * size
     room = size / 2 - radius - 2
     centre = size / 2 + rng.uniform(-room, room, 2)
-    if name in ('disc', 'ring'):
-        point = tuple(int(v) for v in centre)
-        cv2.circle(mask, point, int(radius), 1, -1)
-        if name == 'ring':
-            cv2.circle(mask, point, int(radius * 0.55), 0, -1)
-        return mask
-    angle = rng.uniform(0, 2 * np.pi)
-    rotation = np.array(
-        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    )
-    corners = make_outline(name, radius) @ rotation.T + centre
-    cv2.fillPoly(mask, [corners.round().astype(np.int32)], 1)
-    return mask
+    return draw_shape(rng, name, centre, radius, size)
 
 
 def make_colours(rng: np.random.Generator) -> np.ndarray:

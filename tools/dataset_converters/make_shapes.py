@@ -98,9 +98,20 @@ def make_outline(name: str, radius: float) -> np.ndarray:
 
 def make_mask(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
     """One shape at a random place, size and angle, (H, W) of 0 and 1."""
-    mask = np.zeros((size, size), np.uint8)
     radius = rng.uniform(0.12, 0.24) * size
     centre = rng.uniform(0.1 * size, 0.9 * size, 2)
+    return draw_shape(rng, name, centre, radius, size)
+
+
+def draw_shape(
+    rng: np.random.Generator,
+    name: str,
+    centre: np.ndarray,
+    radius: float,
+    size: int,
+) -> np.ndarray:
+    """One shape at a place and a random angle, (H, W) of 0 and 1."""
+    mask = np.zeros((size, size), np.uint8)
     if name in ('disc', 'ring'):
         point = tuple(int(v) for v in centre)
         cv2.circle(mask, point, int(radius), 1, -1)
