@@ -16,6 +16,7 @@ from mmengine.registry import (
 )
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
@@ -91,6 +92,13 @@ OPTIM_WRAPPERS = Registry(
 RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
+    scope='mmrep',
+    locations=['mmrep.engine'],
+)
+# How a model too large for one GPU is spread.
+STRATEGIES = Registry(
+    'strategy',
+    parent=MMENGINE_STRATEGIES,
     scope='mmrep',
     locations=['mmrep.engine'],
 )

@@ -23,6 +23,7 @@ from mmrep.engine.optim import AmpOptimWrapper, OptimWrapper
 from mmrep.engine.resume import enable_resume
 from mmrep.engine.sampler import ResumableInfiniteSampler, ResumableSampler
 from mmrep.engine.saving import CheckpointHook, FlexibleRunner, Runner
+from mmrep.engine.sharding import FSDPStrategy, GatherForValidationHook
 from mmrep.engine.tta import InstanceTTAModel
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     'CheckpointGuardHook',
     'CheckpointHook',
     'EpochBasedTrainLoop',
+    'FSDPStrategy',
     'FlexibleRunner',
     'FolderDataset',
+    'GatherForValidationHook',
     'InstanceTTAModel',
     'IterBasedTrainLoop',
     'LayerDecayOptimWrapperConstructor',

@@ -25,6 +25,7 @@ from mmrep.engine.images import guard_loading
 from mmrep.engine.norms import SingleImageBatchNorm
 from mmrep.engine.resume import settle_resume
 from mmrep.engine.saving import FlexibleRunner, remove_partial
+from mmrep.engine.sharding import settle_sharding
 from mmrep.engine.trusted import use_trusted_parts
 from mmrep.errors import UsageError
 from mmrep.ops import backend_report
@@ -70,6 +71,7 @@ def build_runner(
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
     init_distributed(cfg, launcher)
+    settle_sharding(cfg, mode)
     runner_class = use_trusted_parts(cfg)
     lock = None
     if mode == 'train' and os.environ.get('RANK', '0') == '0':

@@ -96,13 +96,6 @@ class _TrustedLoop:
         # MMEngine 0.10.7 has workers load from the start of the run already
         self.__dict__.pop('dataloader_iterator', None)
         self.dataloader._iterator = None
-        model = runner.model
-        if isinstance(model, nn.Module):
-            model = model.module if is_model_wrapper(model) else model
-            check = LabelCheck.of(model)
-        else:
-            check = None  # built later
-        seed_samples(self.dataloader.dataset, check)
         self.max_worker_restarts = max_worker_restarts
         self._restarts = 0
 
@@ -114,6 +107,9 @@ class _TrustedLoop:
         """
         if isinstance(self.runner.optim_wrapper, OptimWrapper):
             self.runner.optim_wrapper.agreement = self.agreement
+        model = self.runner.model
+        model = model.module if is_model_wrapper(model) else model
+        seed_samples(self.dataloader.dataset, LabelCheck.of(model))
         with Interrupts(self.runner.logger) as self.interrupts:
             return self._run()
 

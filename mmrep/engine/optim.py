@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from mmrep.engine.faults import Agreement
 from mmrep.registry import OPTIM_WRAPPERS
@@ -29,7 +30,8 @@ class NonFiniteError(RuntimeError):
 def _total_norm(grads: List[Tensor]) -> Tensor:
     """Norm of all gradients as one vector."""
     norms = torch._foreach_norm(grads)
-    return torch.stack([n.to(norms[0]) for n in norms]).norm()
+    norm = torch.stack([n.to(norms[0]) for n in norms]).norm()
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 @OPTIM_WRAPPERS.register_module()

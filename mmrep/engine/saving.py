@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
@@ -17,7 +18,8 @@ from mmengine.runner import Runner as _Runner
 from torch import nn
 
 from mmrep.engine.faults import RunStopped
-from mmrep.engine.speed import use_speed_switches
+from mmrep.engine.speed import SWITCHES, use_speed_switches
+from mmrep.errors import UsageError
 from mmrep.registry import HOOKS, RUNNERS
 
 INTERRUPTED = 'interrupted_iter_{}.pth'
@@ -147,6 +149,14 @@ class Runner(_AtomicSaving, _Runner):
 @RUNNERS.register_module()
 class FlexibleRunner(_AtomicSaving, _FlexibleRunner):
     """MMEngine's FlexibleRunner with checkpoints that are whole or absent."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'FlexibleRunner':
+        """Build from a config; refuse what its strategies do not know."""
+        for key in SWITCHES:
+            if cfg.get(key):
+                raise UsageError(f'{key} does not go with FlexibleRunner.')
+        return super().from_cfg(cfg)
 
 
 class _Deferred:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmrep.errors import UsageError
 
-_SWITCHES = ('channels_last', 'compile_backbone')
+SWITCHES = ('channels_last', 'compile_backbone')
 
 
 def _to_channels_last(
@@ -37,7 +37,7 @@ def use_speed_switches(cfg: Config, model: nn.Module) -> None:
     Raises:
         UsageError: If the model has no backbone or an argument is unknown.
     """
-    wanted = [key for key in _SWITCHES if cfg.get(key)]
+    wanted = [key for key in SWITCHES if cfg.get(key)]
     if not wanted:
         return
     backbone = getattr(model, 'backbone', None)

@@ -64,6 +64,8 @@ def test_every_replknet_row_of_the_paper(metafile):
 def test_every_published_config_is_listed(metafile):
     listed = {row['Config'] for row in rows(metafile)}
     shipped = {path.stem for path in (ROOT / 'configs').glob('*.py')}
+    # another way to train the same model
+    shipped = {name for name in shipped if not name.endswith('_fsdp')}
     assert listed <= shipped
     data = ('_ade20k', '_cityscapes', '_coco', '_imagenet')
     published = {n for n in shipped if any(d in n for d in data)}
