@@ -1,6 +1,7 @@
 """What the scripts in ``tools/`` share on the command line."""
 
 import argparse
+import gc
 import os
 import sys
 from typing import Callable
@@ -71,23 +72,34 @@ def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def run(main: Callable[[], None]) -> None:
     """Call a script's ``main``; end with one line when the input is wrong."""
+    status = _call(main)
+    if dist.is_initialized():
+        # A process group has threads, and one that needs Python while the
+        # interpreter shuts down aborts the process. The group lives as long
+        # as something refers to it, such as a model in a reference cycle.
+        dist.destroy_process_group()
+        gc.collect()
+    if status:
+        sys.exit(status)
+
+
+def _call(main: Callable[[], None]) -> int:
+    """Call ``main``, say in a line what was wrong, return the exit status."""
     try:
         with explained_faults():
             main()
-        if dist.is_initialized():
-            # threads of the group that outlive the interpreter abort
-            dist.destroy_process_group()
+        return 0
     except UsageError as error:
         # from a worker of a data loader it comes with the worker's traceback
         text = str(error).strip().rpartition('\n')[2]
         if text != str(error):
             text = text.partition(f'{type(error).__name__}: ')[2] or text
         sys.stderr.write(f'error: {text}\n')
-        sys.exit(getattr(error, 'exit_code', 1))
+        return getattr(error, 'exit_code', 1)
     except (Exception, KeyboardInterrupt) as error:
         # MMEngine turns one that comes while it formats a config into another
         interrupts = (error, error.__context__)
         if not any(isinstance(e, KeyboardInterrupt) for e in interrupts):
             raise
         sys.stderr.write('error: interrupted\n')
-        sys.exit(130)
+        return 130

@@ -51,7 +51,12 @@ def _main(argv, env, output, prepare):
     sys.argv = [str(a) for a in argv]
     if prepare is not None:
         prepare()
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    try:
+        runpy.run_path(sys.argv[0], run_name='__main__')
+    finally:
+        # those of a process group may abort the process when Python ends
+        names = {p.read_text() for p in Path('/proc/self/task').glob('*/comm')}
+        sys.stdout.write(f'threads at the end: {sorted(names)}\n')
 
 
 class Run:
@@ -104,14 +109,13 @@ def train(shapes_root, tmp_path):
     """Start a training; ``extra`` is text for the end of the config."""
     runs = []
 
-    def start(*args, work_dir='work', options={}, extra='', env=None,
-              prepare=None):  # fmt: skip
-        options = {**SMALL, **options}
+    def start(*args, work_dir='work', config=CONFIG, options={}, extra='',
+              env=None, prepare=None):  # fmt: skip
+        options = {**(SMALL if config == CONFIG else {}), **options}
         output = tmp_path / f'{len(runs)}.log'
-        config = CONFIG
         if extra:
-            config = tmp_path / f'config{len(runs)}.py'
-            config.write_text(f"_base_ = '{CONFIG}'\n{extra}\n")
+            base, config = config, tmp_path / f'config{len(runs)}.py'
+            config.write_text(f"_base_ = '{base}'\n{extra}\n")
         argv = [
             ROOT / 'tools/train.py', config, '--data-root', shapes_root,
             '--work-dir', tmp_path / work_dir, *args, '--cfg-options',

@@ -1,13 +1,18 @@
 import os
 import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from torch import nn
 
 from mmrep.engine.cli import run
 from mmrep.engine.distributed import init_distributed
+from mmrep.engine.faults import Agreement
 from mmrep.errors import UsageError
 
 
@@ -91,11 +96,26 @@ def test_slurm_without_scontrol(environment, monkeypatch):
         init_distributed(Config(), 'slurm')
 
 
-def test_scripts_leave_the_group(tmp_path):
+def gloo_threads():
+    names = [p.read_text() for p in Path('/proc/self/task').glob('*/comm')]
+    return [name for name in names if 'gloo' in name]
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+@pytest.mark.parametrize('fault', [False, True])
+def test_scripts_leave_the_group(tmp_path, fault):
     """Or its threads may abort the process at its exit."""
-    run(
-        lambda: dist.init_process_group(
+
+    def main():
+        dist.init_process_group(
             'gloo', f'file://{tmp_path}/store', rank=0, world_size=1
         )
-    )
-    assert not dist.is_initialized()
+        holder = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
+        holder.itself = [holder, Agreement()]
+        assert gloo_threads()
+        if fault:
+            raise UsageError('the model is still referred to here')
+
+    with pytest.raises(SystemExit) if fault else nullcontext():
+        run(main)
+    assert not dist.is_initialized() and not gloo_threads()

@@ -9,9 +9,36 @@ import numpy as np
 import pytest
 
 from .conftest import CONFIG, ROOT, SMALL, free_port
-from .test_resume import losses
+from .test_resume import assert_same, losses, state_of
 
 CPU = {'CUDA_VISIBLE_DEVICES': '-1'}
+
+
+def test_training_is_that_of_the_joined_batch(train, train_two, tmp_path):
+    """Weights, momentum and the statistics of SyncBN after three steps."""
+    options = {
+        'model.backbone.drop_path_rate': 0.0,
+        'model.decode_head.dropout_ratio': 0.0,
+        'model.auxiliary_head.dropout_ratio': 0.0,
+        'optim_wrapper.optimizer.lr': 0.1,
+        # else Adam's first steps are signs, which rounding turns over
+        'optim_wrapper.optimizer.eps': 0.1,
+        'train_cfg.max_iters': 3,
+        'default_hooks.checkpoint.interval': 3,
+    }
+    pair = train_two(
+        work_dir='two', env=CPU,
+        options={**options, 'train_dataloader.batch_size': 1},
+    )  # fmt: skip
+    joined = train(work_dir='joined', options=options)
+    for run in (*pair, joined):
+        assert run.wait() == 0, run.log[-3000:]
+        assert 'gloo' not in run.log.rpartition('threads at the end')[2]
+    two, one = (
+        state_of(tmp_path / name / 'iter_3.pth') for name in ('two', 'joined')
+    )
+    assert any(key.endswith('running_var') for key in one['state_dict'])
+    assert_same(two, one, rtol=1e-3, atol=1e-4)
 
 
 def start(script, *args, env=None, options):
