@@ -1,11 +1,28 @@
 """Batch norms for runs that torch's own do not cover."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of every process's tensor; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
 
 
 class CPUSyncBatchNorm(_BatchNorm):
@@ -30,9 +47,9 @@ class CPUSyncBatchNorm(_BatchNorm):
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = torch.tensor(float(x.numel() // x.shape[1]))
         dist.all_reduce(count)
-        mean = all_reduce(x.sum(dims)) / count
+        mean = _SumOverProcesses.apply(x.sum(dims)) / count
         centred = x - mean.reshape(shape)
-        var = all_reduce(centred.square().sum(dims)) / count
+        var = _SumOverProcesses.apply(centred.square().sum(dims)) / count
         if self.track_running_stats:
             with torch.no_grad():
                 self.num_batches_tracked += 1
