@@ -1,6 +1,7 @@
 # make quickstart   set up, train and test a small model on generated data
 # make test         set up, run the test suite
 # make test-upstream  the same with OpenMMLab's own packages, in .venv-upstream
+# make test-slurm   only the tests that start a Slurm (docs/reliability.md)
 # make lint         formatting, lint, import contract
 # make docs         the site of docs/, into site/; its own small environment
 
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 CONFIG := configs/upernet_replknet-tiny_shapes.py
 WORK_DIR := work_dirs/quickstart
 
-.PHONY: quickstart test test-upstream lint docs clean
+.PHONY: quickstart test test-upstream test-slurm lint docs clean
 
 quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
@@ -26,6 +27,9 @@ test: $(VENV)/.tests-installed
 
 test-upstream: $(UPSTREAM)/.installed
 	$(UPSTREAM)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-slurm: $(VENV)/.tests-installed
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: $(VENV)/.tests-installed
 	$(BIN)/ruff check .

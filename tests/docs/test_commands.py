@@ -43,10 +43,10 @@ TESTS = {
         'tools/test_make_audio.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
     ],
-    'tools/dist_train.sh': ['tools/test_train_test.py::test_two_processes'],
-    'tools/dist_test.sh': ['tools/test_train_test.py::test_two_processes'],
-    'tools/slurm_train.sh': ['tools/test_train_test.py::test_slurm_command'],
-    'tools/slurm_test.sh': ['tools/test_train_test.py::test_slurm_command'],
+    'tools/dist_train.sh': ['engine/test_two_processes.py::test_torchrun'],
+    'tools/dist_test.sh': ['engine/test_two_processes.py::test_torchrun'],
+    'tools/slurm_train.sh': ['slurm/test_slurm.py::test_train_and_test'],
+    'tools/slurm_test.sh': ['slurm/test_slurm.py::test_train_and_test'],
     'tools/convert_checkpoint.py': [
         'tools/test_convert_checkpoint.py::test_segmentor'
     ],
@@ -208,10 +208,14 @@ def check_setup(command) -> None:
             assert option != '-r' or (ROOT / name).is_file(), name
         pinned = (ROOT / 'requirements.txt').read_text().split()
         assert {w for w in words if '==' in w} <= set(pinned)
+    elif program == 'apt-get':
+        assert {*words} <= {*(ROOT / '.ci/run').read_text().split()}
     else:
         known = (
             ['python', '-m', 'venv', '.venv'],
             ['source', '.venv/bin/activate'],
+            # tests/slurm/test_slurm.py::test_killed_job_resumes
+            '[ $? -le 128 ] || scontrol requeue $SLURM_JOB_ID'.split(),
         )
         assert command.words in known, command.words
 
