@@ -8,6 +8,8 @@ _base_ = [
     '_base_/segmentation_runtime.py',
 ]
 channels = [24, 48, 72, 96]
+# tones, sweeps and sirens are 5 % of the bins together, quiet is 72 %
+class_weight = [0.3, 3.0, 3.0, 3.0, 2.0, 1.0]
 model = dict(
     data_preprocessor=dict(
         # one channel: of the training set
@@ -27,8 +29,18 @@ model = dict(
         drop_path_rate=0.0,
         layer_scale_init_value=1.0,
     ),
-    decode_head=dict(in_channels=channels, channels=48, num_classes=6),
-    auxiliary_head=dict(in_channels=channels[2], channels=24, num_classes=6),
+    decode_head=dict(
+        in_channels=channels,
+        channels=48,
+        num_classes=6,
+        loss_decode=dict(class_weight=class_weight),
+    ),
+    auxiliary_head=dict(
+        in_channels=channels[2],
+        channels=24,
+        num_classes=6,
+        loss_decode=dict(class_weight=class_weight),
+    ),
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
