@@ -265,15 +265,18 @@ def latency_markdown(result: dict) -> str:
             if row['size'] == size
         }
         for method in METHODS:
-            times = [
-                f'{ms[k][method]:.3g}' if k in ms else '' for k in kernels
-            ]
+            times = [short(ms[k][method]) for k in kernels]
             rows.append([f'{size}x{size}', method, *times])
-        ratio = [ours_faster(ms[k]) for k in kernels if k in ms]
+        ratio = [ours_faster(ms[k]) for k in kernels]
         rows.append(['', 'mmrep faster by', *(f'{r:.1f}' for r in ratio)])
         theirs = [paper_faster(size, k) for k in kernels]
         rows.append(['', 'paper: faster by', *(f'{r:.1f}' for r in theirs)])
     return table_rows(['maps', 'ms', *(f'{k}x{k}' for k in kernels)], rows)
+
+
+def short(ms: float) -> str:
+    """Three digits, and those before the point."""
+    return f'{ms:.0f}' if ms >= 100 else f'{ms:.3g}'
 
 
 def ours_faster(ms: Dict[str, float]) -> float:

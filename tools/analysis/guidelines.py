@@ -109,7 +109,7 @@ def measure(args: argparse.Namespace) -> dict:
     device = 'cpu' if result['device'] == 'cpu' else 'cuda'
     batch, channels = (64, 384) if args.full else (1, 64)
     kernels = KERNELS if args.full else (3, 7, 13, 21, 31)
-    clock = Clock(device, seconds=0.3, most=15)
+    clock = Clock(device, seconds=0.5, most=50)
     rows = []
     problems = [(size, k) for size in PUBLISHED_MS for k in kernels]
     for size, kernel in tqdm(problems, unit='stack'):
