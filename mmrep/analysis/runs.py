@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Union
 
 import torch
 
@@ -23,14 +23,14 @@ class Training(NamedTuple):
         work_dir: Where it writes; a training that began there goes on.
         options: What ``--cfg-options`` sets.
         data_root: Folder of the data set.
-        amp: Whether in mixed precision.
+        amp: 'fp16' or 'bf16' for mixed precision, else False.
     """
 
     config: Path
     work_dir: Path
     options: Dict[str, str]
     data_root: Path
-    amp: bool = False
+    amp: Union[str, bool] = False
 
     def settings(self) -> Dict[str, object]:
         """What a finished run must have in common with one asked for."""
@@ -44,7 +44,7 @@ class Training(NamedTuple):
         """The command line."""
         words = [sys.executable, script, self.config, '--resume']
         if self.amp:
-            words += ['--amp']
+            words += ['--amp', self.amp]
         return [str(word) for word in [*words, *self.arguments()]]
 
     def arguments(self) -> List[object]:

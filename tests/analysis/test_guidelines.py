@@ -186,6 +186,8 @@ def test_train_is_done_once(training, script):
     assert args[-2:] == ['--cfg-options', 'x=[1,2]']
     assert args[args.index('--data-root') + 1] == 'data'
     assert '--amp' not in args
+    command = training._replace(amp='bf16').command(script)
+    assert command[command.index('--amp') + 1] == 'bf16'
     script.unlink()
     assert train(training, script) == {'mIoU': 10.0, 'step': 2}
 
@@ -200,7 +202,7 @@ def test_train_goes_on_after_an_end_without_a_record(training, script):
 
 @pytest.mark.parametrize(
     'change',
-    [dict(options={'x': '3'}), dict(config=Path('b.py')), dict(amp=True)],
+    [dict(options={'x': '3'}), dict(config=Path('b.py')), dict(amp='bf16')],
 )
 def test_train_refuses_another_runs_folder(training, script, change):
     train(training, script)

@@ -132,6 +132,7 @@ def test_train_choose_test_once(call, camvid, tmp_path):
     config = ROOT / 'configs/upernet_replknet-small_camvid.py'
     call(
         'from_scratch', config, '--data-root', camvid, '--seed', 3,
+        '--amp', 'bf16',
         '--cfg-options', *SHORT, *small,
     )  # fmt: skip
     result = json.loads((tmp_path / 'from_scratch.json').read_text())

@@ -1,6 +1,6 @@
 """Train configs under one recipe, choose on validation, test once.
 
-    python tools/analysis/from_scratch.py CONFIG... --data-root DIR --amp
+    python tools/analysis/from_scratch.py CONFIG... --data-root DIR --amp bf16
 
 Each config is trained by tools/train.py; the checkpoint that was best on the
 validation images is tested by tools/test.py, at one scale and with --aug-test.
@@ -40,7 +40,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', type=Path, required=True)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--amp', action='store_true', help='train in mixed precision'
+        '--amp',
+        choices=['fp16', 'bf16'],
+        default=False,
+        help='train in mixed precision',
     )
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/from_scratch')
