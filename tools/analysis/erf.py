@@ -11,6 +11,7 @@ area of the image. The bigger, the wider the field.
 import argparse
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
@@ -171,10 +172,11 @@ def measure(
         count = len(paths)
         images = read_images(paths, args.size, cfg)
     console = Console(stderr=True)
-    images = track(images, name, total=count, console=console)
-    found = contribution_scores(
-        network, (image.to(device) for image in images), layer
-    )
+    # closed before an error is shown
+    with closing(track(images, name, total=count, console=console)) as shown:
+        found = contribution_scores(
+            network, (image.to(device) for image in shown), layer
+        )
     scaled = rescale(found.scores)
     areas = high_contribution_areas(scaled)
     folder = Path(args.out_dir)
