@@ -282,8 +282,13 @@ def _serve(
     except UsageError as error:
         pipe.send(('error', str(error)))
     except Exception as error:  # whatever it is, the others go on
-        text = ' '.join(str(error).split())
-        pipe.send(('error', f'{type(error).__name__}: {text[:300]}'))
+        pipe.send(('error', _one_line(error)))
+
+
+def _one_line(error: Exception) -> str:
+    """Kind and text of an error, without torch.compile's advice."""
+    text = ' '.join(str(error).split()).partition(' Set TORCHDYNAMO')[0]
+    return f'{type(error).__name__}: {text[:300]}'
 
 
 def _build(cfg: Config, case: Case) -> Callable[[], Any]:

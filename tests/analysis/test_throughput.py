@@ -7,6 +7,7 @@ from mmrep.analysis import training
 from mmrep.analysis.forms import build_form
 from mmrep.analysis.throughput import (
     Case,
+    _one_line,
     measure,
     missing_package,
     parse_switches,
@@ -156,6 +157,11 @@ def test_measure(cfg):
     assert 'form must be one of' in rows[1]['error']
     assert rows[2]['ms'] > rows[0]['ms']
     assert rows[2]['peak_mb'] > rows[0]['peak_mb'] > 0
+
+
+def test_errors_take_a_line():
+    error = ValueError('no\ncompiler\n\nSet TORCHDYNAMO_VERBOSE=1 for')
+    assert _one_line(error) == 'ValueError: no compiler'
 
 
 def test_table():

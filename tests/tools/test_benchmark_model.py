@@ -16,7 +16,8 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
     done = run_tool(
         TOOL, small_segmentor[0], '--shape', 64, 96, '--batch-sizes', 1,
         '--switches', 'with_cp', '--form', 'deploy', '--repeats', 2,
-        '--threads', 1, '--out', out, '--baselines', 'convnext-b',
+        '--threads', 1, '--clock', 'cpu', '--mode', 'inference', 'training',
+        '--out', out, '--baselines', 'convnext-b',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'convnext-b is left out: it needs mmpretrain' in done.stderr
@@ -26,6 +27,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
         ['| small', 'training step', 'with_cp', '1×64×96'],
     ]
     found = json.loads(out.read_text())
+    assert found['rows'][0]['clock'] == 'cpu'
     assert found['threads'] == 1 and found['torch'] and found['device']
     assert [len(row['times']) for row in found['rows']] == [2]
 
