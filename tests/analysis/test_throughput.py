@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,13 @@ def test_table():
         '| a | training step | bf16+with_cp | 2×4×8 | 100 | 20 | 1.00 | 10 |',
         '| b | train form | plain | 2×4×8 | E: no / room |  |  |  |',
     ]
+
+
+def test_tables_of_the_docs():
+    """Those in docs/benchmarks.md are what the files beside it give."""
+    text = (ROOT / 'docs/benchmarks.md').read_text()
+    files = list((ROOT / 'docs/benchmarks').glob('model_*.json'))
+    assert files
+    for file in files:
+        assert file.name in text
+        assert table(json.loads(file.read_text())['rows']) in text
