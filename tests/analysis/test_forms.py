@@ -32,4 +32,24 @@ def test_wrong_forms(cfg):
         build_form(cfg, 'merged', (64, 64))
     with pytest.raises(UsageError, match='on a CPU in fp32'):
         build_form(cfg, 'onnx', (64, 64), dtype=torch.bfloat16)
+    with pytest.raises(UsageError, match='on a CPU in fp32'):
+        build_form(cfg, 'onnx', (64, 64), channels_last=True)
+    with pytest.raises(UsageError, match="needs a GPU, got 'cpu'"):
+        build_form(cfg, 'deploy', (64, 64), cuda_graph=True)
     assert len(FORMS) == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason='needs a CUDA device'
+)
+def test_cuda_graph(cfg):
+    out = []
+    for cuda_graph in (False, True):
+        torch.manual_seed(0)
+        run = build_form(
+            cfg, 'deploy', (64, 96), device='cuda', dtype=torch.bfloat16,
+            channels_last=True, cuda_graph=cuda_graph,
+        )  # fmt: skip
+        out.append(run().float())
+    torch.testing.assert_close(*out, rtol=1e-2, atol=1e-2)
