@@ -349,7 +349,7 @@ def draw_scores(result: dict, figure) -> None:
         axes[0].plot(scores, [y] * len(scores), '.', color='grey')
         error = statistics.stdev(scores) if len(scores) > 1 else None
         axes[0].errorbar(
-            statistics.mean(scores), y, xerr=error, fmt='o', capsize=3
+            statistics.mean(scores), y, xerr=error, fmt='C0o', capsize=3
         )
         for axis, value in zip(axes[1:], row['paper'], strict=False):
             if value is not None:

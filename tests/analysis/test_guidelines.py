@@ -233,3 +233,16 @@ def test_evaluate_is_done_once(training, script):
     assert args[1].endswith('best_mIoU_iter_2.pth')
     script.unlink()
     assert evaluate(training, script) == {'mIoU': 20.0}
+
+
+RESULTS = sorted((ROOT / 'docs/benchmarks').glob('guideline_*.json'))
+
+
+def test_page_is_current():
+    page = (ROOT / 'docs/guidelines.md').read_text()
+    assert RESULTS
+    for path in RESULTS:
+        result = json.loads(path.read_text())
+        assert markdown(result) in page, path.name
+        n = result['guideline']
+        assert (ROOT / f'docs/guidelines/guideline_{n}.png').is_file()
