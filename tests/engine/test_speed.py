@@ -7,7 +7,7 @@ from torch import nn
 
 from mmrep.engine.speed import use_speed_switches
 from mmrep.errors import UsageError
-from mmrep.models import RepLKNet
+from mmrep.models import RepLKNet, UniRepLKNet
 
 
 class Model(nn.Module):
@@ -16,10 +16,12 @@ class Model(nn.Module):
         self.backbone = backbone
 
 
-@pytest.fixture
-def model(tiny_arch):
+@pytest.fixture(params=[RepLKNet, UniRepLKNet])
+def model(request, tiny_arch):
+    if request.param is UniRepLKNet:
+        tiny_arch['kernel_sizes'] = ((3,), (13,), (13, 3), (5,))
     # in double precision, because tiny maps make batch norms sensitive
-    return Model(RepLKNet(tiny_arch, drop_path_rate=0.2)).double()
+    return Model(request.param(tiny_arch, drop_path_rate=0.2)).double()
 
 
 def loss_of(model, x):
@@ -43,15 +45,23 @@ def test_channels_last(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('training', [True, False])
-def test_compiled_backbone_has_no_graph_break(model, training):
-    model.train(training)
+@pytest.mark.parametrize('kind', ['training', 'with_cp', 'evaluation'])
+def test_compiled_backbone_has_no_graph_break(model, kind):
+    model.train(kind != 'evaluation')
+    for module in model.modules():
+        if hasattr(module, 'with_cp'):
+            module.with_cp = kind == 'with_cp'
     plain = copy.deepcopy(model)
     names = list(model.state_dict())
-    options = dict(backend='aot_eager', fullgraph=True)
+    # the former alone recomputes
+    backend = (
+        'aot_eager_decomp_partition' if kind == 'with_cp' else 'aot_eager'
+    )
+    options = dict(backend=backend, fullgraph=True)
     use_speed_switches(Config(dict(compile_backbone=options)), model)
     assert list(model.state_dict()) == names
     x = torch.rand(2, 3, 32, 32, dtype=torch.double)
+    torch._dynamo.reset()  # what other tests have compiled
     torch._dynamo.utils.counters.clear()
     _, *found = loss_of(model, x)
     counters = torch._dynamo.utils.counters
@@ -59,6 +69,8 @@ def test_compiled_backbone_has_no_graph_break(model, training):
     assert not counters['graph_break']
     _, *expected = loss_of(plain, x)
     torch.testing.assert_close(found, expected)
+    # recomputation records no statistics
+    torch.testing.assert_close(model.state_dict(), plain.state_dict())
 
 
 def test_switches_that_cannot_be(model):

@@ -42,11 +42,14 @@ def checkpoint_forward(module: nn.Module, x: Tensor, with_cp: bool) -> Tensor:
     Returns:
         Tensor: The block's output.
     """
-    if with_cp and module.training and torch.is_grad_enabled():
-        return checkpoint(
-            module,
-            x,
-            use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _frozen_bn_statistics(module)),
-        )
-    return module(x)
+    if not (with_cp and module.training and torch.is_grad_enabled()):
+        return module(x)
+    if torch.compiler.is_compiling():
+        # takes no contexts, and does not record statistics again
+        return checkpoint(module, x, use_reentrant=False)
+    return checkpoint(
+        module,
+        x,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), _frozen_bn_statistics(module)),
+    )
