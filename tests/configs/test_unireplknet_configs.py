@@ -40,9 +40,8 @@ def load(name):
 
 def test_every_published_row_is_there():
     found = {p.stem for p in CONFIGS.glob('*unireplknet-*.py')}
-    assert {n for n in found if 'tiny' not in n and 'audio' not in n} == set(
-        NAMES
-    )
+    own = ('tiny', 'camvid')  # not published, from scratch on small data
+    assert {n for n in found if not any(o in n for o in own)} == set(NAMES)
 
 
 @pytest.mark.parametrize('row', ROWS, ids=NAMES)
