@@ -68,10 +68,12 @@ def error_map(
 def with_title(picture: np.ndarray, text: str) -> np.ndarray:
     """Put a line of text above a picture."""
     scale = _text_scale(picture.shape[0])
-    size, base = cv2.getTextSize(text, FONT, scale, 1)
-    scale *= min(1, (picture.shape[1] - 4) / max(size[0], 1))
-    band = np.full((size[1] + base + 6, picture.shape[1], 3), 255, np.uint8)
-    place = (2, size[1] + 3)
+    # titles of pictures beside each other are of one height
+    (_, height), base = cv2.getTextSize('Ag', FONT, scale, 1)
+    (width, _), _ = cv2.getTextSize(text, FONT, scale, 1)
+    scale *= min(1, (picture.shape[1] - 4) / max(width, 1))
+    band = np.full((height + base + 6, picture.shape[1], 3), 255, np.uint8)
+    place = (2, height + 3)
     cv2.putText(band, text, place, FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([band, picture])
 

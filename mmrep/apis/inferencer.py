@@ -96,7 +96,8 @@ class _Given:
         with warnings.catch_warnings():
             # the visualizer has no folder, and needs none
             warnings.simplefilter('ignore')
-            super().__init__(model.cfg, device=device, show_progress=False)
+            super().__init__(model.cfg, device=device)
+        self.show_progress = False
 
     def _init_model(
         self, cfg: Config, weights: Optional[str], device: str = 'cpu'
