@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.optim import BaseOptimWrapper
-from mmengine.runner import FlexibleRunner
+from mmengine.runner import FlexibleRunner, set_random_seed
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -77,6 +77,12 @@ class FSDPStrategy(_FSDPStrategy):
     def __init__(self, *, min_num_params: int = 1_000_000, **kwargs) -> None:
         super().__init__(state_dict_cfg='full', **kwargs)
         self.min_num_params = min_num_params
+
+    def build_model(self, model: Any) -> nn.Module:
+        # the same in every process, and as without sharding, whatever was
+        # drawn since the run began
+        set_random_seed(self.seed)
+        return super().build_model(model)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         model = model.to(get_device())
