@@ -16,8 +16,8 @@ Needs PyTorch alone (and Triton on a GPU). Sections:
     tuned    dense shapes with autotuning, bf16 (GPU)
 
 Times are medians in milliseconds of one run: on a GPU by CUDA events. What
-takes over 3 seconds in 'targets', or in 'grid' 4 times as long as the
-fastest, runs once.
+takes over 3 seconds in 'targets' runs once; of what takes 4 times as long as
+the fastest in 'grid' the shorter of two runs counts.
 """
 
 import argparse
@@ -41,14 +41,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
 from mmrep.ops.backends import triton  # noqa: E402
 from mmrep.ops.benchmark import (  # noqa: E402
+    GRID_CHANNELS,
+    GRID_MAPS,
+    WAYS,
     Clock,
+    auto_ratios,
     ceilings,
     check_one,
     cuda_peak,
+    draw_shape,
     rates,
+    time_grid_shape,
     time_problem,
 )
-from mmrep.ops.dispatch import BACKENDS, available_backends  # noqa: E402
+from mmrep.ops.dispatch import available_backends  # noqa: E402
 
 # Sections by device, each with the share of the time after which it ends.
 SECTIONS = {
@@ -89,11 +95,6 @@ TABLE1 = [
     for size in (16, 32, 64)
     for k in (3, 7, 13, 21, 31)
 ]
-WAYS = 'forward', 'both'
-GRID_KERNELS = (3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51)
-GRID_MAPS = (14, 16, 28, 32, 56, 64, 96, 128, 200, 256)
-GRID_CHANNELS = (64, 128, 256, 512, 1024)
-GRID_BATCHES = (1, 1, 2, 4, 8)
 TYPES = [
     # type, TF32 allowed
     (torch.bfloat16, True),
@@ -142,55 +143,11 @@ def run_grid(clock, args):
     return {'rows': result, 'summary': summarise(result)}
 
 
-def time_grid_shape(shape, k, clock):
-    """Times by method; where 'auto' seems to be wrong, the lower of two."""
-
-    def run():
-        return time_problem(shape, (k, k), torch.float32, clock, hopeless=4)
-
-    times = run()
-    if any(max(ratios(times, way).values()) > 1.1 for way in WAYS):
-        # or the machine was away for a moment
-        again = run()
-        times = {
-            name: {way: min(t[way], again[name][way]) for way in WAYS}
-            for name, t in times.items()
-        }
-    return times
-
-
-def ratios(times, way):
-    """How many times as long as the best backend and nn.Conv2d 'auto' is."""
-    t = {name: ms[way] for name, ms in times.items()}
-    answer = {'best': t['auto'] / min(t[n] for n in t if n in BACKENDS)}
-    for end in ('', ' channels_last'):
-        answer[f'nn.Conv2d{end}'] = t['auto' + end] / t['conv' + end]
-    return answer
-
-
-def draw_shape(rng, elements, macs):
-    """N, C, size of the map, size of the kernel."""
-
-    def fits(images_and_channels):
-        return (
-            images_and_channels * size**2 <= elements
-            and images_and_channels * (size * k) ** 2 <= macs
-        )
-
-    while True:
-        # the map and the kernel are kept, or large ones would be rare
-        size, k = rng.choice(GRID_MAPS), rng.choice(GRID_KERNELS)
-        while fits(min(GRID_CHANNELS)):
-            n, c = rng.choice(GRID_BATCHES), rng.choice(GRID_CHANNELS)
-            if fits(n * c):
-                return n, c, size, k
-
-
 def summarise(rows):
     """How often auto is near the best backend, and its worst ratios."""
     summary = {}
     for way in WAYS:
-        found = [ratios(row['times'], way) for row in rows]
+        found = [auto_ratios(row['times'], way) for row in rows]
         near = [r['best'] for r in found]
         summary[way] = {
             'shapes': len(near),
@@ -393,7 +350,7 @@ def allow_tf32(allowed):
 
 def compare(rows):
     """Print how many times faster auto is, at worst and at K >= 27."""
-    for way in ('forward', 'both'):
+    for way in WAYS:
         against = {'nn.Conv2d': [], 'the extension': []}
         shares = []
         for row in rows:

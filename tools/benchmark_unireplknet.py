@@ -9,11 +9,10 @@ JSON and shown as a table.
 import argparse
 import json
 import platform
-import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, List
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor, nn
 
 from mmrep.models import UniRepLKNet
+from mmrep.ops.timing import time_in_turn
 
 STATS = 'running_mean', 'running_var'
 
@@ -130,24 +130,6 @@ def predict(model: nn.Module, x: Tensor) -> Callable[[], List[Tensor]]:
     return run
 
 
-def time_in_turn(
-    runs: Dict[str, Callable], repeats: int, device: str
-) -> Dict[str, List[float]]:
-    """Milliseconds of each repetition, after one to warm up."""
-    found: Dict[str, List[float]] = {name: [] for name in runs}
-    for i in range(repeats + 1):
-        for name, run in runs.items():
-            if device == 'cuda':
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            run()
-            if device == 'cuda':
-                torch.cuda.synchronize()
-            if i:
-                found[name].append(1e3 * (time.perf_counter() - start))
-    return found
-
-
 def measure(
     arch: str, mode: str, batch: int, size: int, repeats: int, device: str
 ) -> dict:
@@ -164,15 +146,13 @@ def measure(
     runs = dict(published=form(Published(model), x), mmrep=form(model, x))
     pairs = zip(runs['published'](), runs['mmrep'](), strict=True)
     difference = max(float((b - a).norm() / a.norm()) for a, b in pairs)
-    times = time_in_turn(runs, repeats, device)
-    median = {name: statistics.median(ms) for name, ms in times.items()}
+    median = time_in_turn(runs, device, 0, least=repeats)
     return dict(
         arch=arch,
         mode=mode,
         batch=batch,
         size=size,
         milliseconds=median,
-        repetitions=times,
         faster_by=median['published'] / median['mmrep'],
         relative_difference=difference,
     )

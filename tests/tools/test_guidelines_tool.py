@@ -157,6 +157,7 @@ def test_train_choose_test_once(call, camvid, tmp_path):
 @pytest.mark.parametrize(
     'args, text',
     [
+        ([1, '--report-only'], 'leave --report-only out'),
         ([2], 'needs --data-root'),
         ([2, '--data-root', 'x', '--seeds', 0], 'at least 1, got 0'),
         ([3, '--data-root', 'x', '--rows', 'k5'], r"\['k3', .*got \['k5'\]"),

@@ -57,7 +57,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seeds',
         type=int,
-        default=3,
         metavar='N',
         help='train each model with the seeds 0 to N - 1 (default: 3)',
     )
@@ -105,6 +104,12 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict:
     """Guideline 1."""
+    for name in ('data_root', 'seeds', 'rows', 'report_only', 'cfg_options'):
+        if getattr(args, name):
+            option = '--' + name.replace('_', '-')
+            raise UsageError(
+                f'guideline 1 trains nothing: leave {option} out.'
+            )
     result = {'guideline': 1, 'full': args.full, **facts(ROOT)}
     device = 'cpu' if result['device'] == 'cpu' else 'cuda'
     batch, channels = (64, 384) if args.full else (1, 64)
@@ -124,15 +129,16 @@ def compare(args: argparse.Namespace) -> dict:
     if args.data_root is None:
         raise UsageError(
             f'guideline {args.guideline} needs --data-root, the folder of '
-            'CamVid as README.md describes it.'
+            'CamVid as docs/getting_started.md describes it.'
         )
-    if args.seeds < 1:
-        raise UsageError(f'--seeds must be at least 1, got {args.seeds}.')
+    seeds = 3 if args.seeds is None else args.seeds
+    if seeds < 1:
+        raise UsageError(f'--seeds must be at least 1, got {seeds}.')
     name = table.config + ('' if args.full else '-128x128')
     config = ROOT / f'configs/{name}.py'
     rows = select(table.rows, args.rows)
     # all models with one seed come before any with the next
-    jobs = [(seed, row) for seed in range(args.seeds) for row in rows]
+    jobs = [(seed, row) for seed in range(seeds) for row in rows]
     scores = {row.key: [] for row in rows}
     for seed, row in tqdm(jobs, unit='run'):
         training = Training(
