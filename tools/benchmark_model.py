@@ -16,12 +16,9 @@ there is one; CUDA_VISIBLE_DEVICES= hides it.
 
 import argparse
 import itertools
-import json
 import os
 import platform
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
@@ -29,6 +26,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from mmrep.analysis.forms import FORMS
+from mmrep.analysis.runs import facts, write_json
 from mmrep.analysis.throughput import (
     BASELINES,
     SWITCHES,
@@ -39,7 +37,6 @@ from mmrep.analysis.throughput import (
     table,
     with_baseline,
 )
-from mmrep.checkpoint.saving import replaced
 from mmrep.engine import load_config
 from mmrep.engine.cli import parse_arguments, run
 from mmrep.errors import UsageError
@@ -195,28 +192,18 @@ def note(text: str) -> None:
 
 def circumstances(args: argparse.Namespace) -> dict:
     """Where, when and with what it was measured."""
-    facts = dict(
-        date=time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
-        torch=torch.__version__,
-        python=platform.python_version(),
-        threads=args.threads,
-        cores=os.cpu_count(),
-        load=round(os.getloadavg()[0], 1),
-        repeats=args.repeats,
-    )
+    found = {
+        **facts(Path(__file__).parent),
+        'threads': args.threads,
+        'cores': os.cpu_count(),
+        'load': round(os.getloadavg()[0], 1),
+        'repeats': args.repeats,
+    }
     if torch.cuda.is_available():
-        facts['device'] = torch.cuda.get_device_name()
-        facts['cuda'] = torch.version.cuda
+        found['cuda'] = torch.version.cuda
     else:
-        facts['device'] = cpu_name()
-        facts['instructions'] = torch.backends.cpu.get_cpu_capability()
-    commit = subprocess.run(
-        ['git', '-C', Path(__file__).parent, 'rev-parse', 'HEAD'],
-        capture_output=True,
-        text=True,
-    )
-    facts['commit'] = commit.stdout.strip() or 'unknown'
-    return facts
+        found['device'] = cpu_name()
+    return found
 
 
 def cpu_name() -> str:
@@ -230,11 +217,10 @@ def main() -> None:
     args = parse_args()
     check(args)
     jobs = list_jobs(args)
-    facts = circumstances(args)
+    found = circumstances(args)
     rows = measure(jobs, args.repeats, args.threads, args.clock, note)
     if args.out:
-        with replaced(Path(args.out)) as path:
-            path.write_text(json.dumps(dict(**facts, rows=rows), indent=1))
+        write_json(Path(args.out), {**found, 'rows': rows})
     print(table(rows))
     failed = sum('error' in row for row in rows)
     if failed:

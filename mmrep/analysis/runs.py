@@ -10,6 +10,7 @@ from typing import Dict, List, NamedTuple, Optional, Union
 
 import torch
 
+from mmrep.checkpoint.saving import replaced
 from mmrep.errors import UsageError
 
 RECORD = 'run.json'
@@ -203,9 +204,8 @@ def validations(work_dir: Path) -> List[Dict[str, float]]:
 
 def write_json(path: Path, value: object) -> None:
     """Write a file that is whole or not there."""
-    draft = path.with_suffix('.tmp')
-    draft.write_text(json.dumps(value, indent=1) + '\n')
-    draft.replace(path)
+    with replaced(path) as draft:
+        draft.write_text(json.dumps(value, indent=1) + '\n')
 
 
 def facts(root: Path) -> Dict[str, object]:
