@@ -7,80 +7,26 @@ The sums run in one fixed order, so results are deterministic.
 import importlib.util
 import logging
 from functools import lru_cache
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Type
+from typing import Callable, Dict, List, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 
 from ..problem import Problem, memory_format_of, uses_tf32
+from .triton_tiles import (
+    UNIT,
+    Config,
+    block_of,
+    candidates,
+    next_power,
+    step_of,
+    windows,
+)
 
 LOGGER = logging.getLogger(__name__)
 # The reason why the kernels failed in this process, once they have.
 _FAILURE: List[str] = []
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
-class Config(NamedTuple):
-    """Shape of a program's tile.
-
-    Attributes:
-        rows: Output rows of a patch; 0 for the whole height.
-        cols: Output columns of a patch: a power of two.
-        patches: Patches (or strips) of a block.
-        depth: Elements of the inner dimension per step.
-        warps: Warps of a program.
-        stages: Depth of the pipeline.
-    """
-
-    rows: int
-    cols: int
-    patches: int
-    depth: int
-    warps: int
-    stages: int
-
-
-class Span(NamedTuple):
-    """How the windows of one axis lie.
-
-    Attributes:
-        tile: Outputs of one window.
-        tiles: Number of windows.
-        reach: Inputs of one window.
-        offset: How far a window begins before its outputs.
-        shift: Tap of an input at i for an output at o is i - o + shift.
-    """
-
-    tile: int
-    tiles: int
-    reach: int
-    offset: int
-    shift: int
-
-
-# What autotuning tries beside the default.
-CANDIDATES = (
-    Config(8, 16, 128, 64, 8, 3),
-    Config(8, 16, 128, 64, 4, 3),
-    Config(8, 16, 128, 32, 8, 4),
-    Config(4, 16, 128, 64, 4, 3),
-    Config(8, 16, 64, 64, 4, 4),
-    Config(4, 32, 128, 64, 8, 3),
-    Config(4, 32, 64, 64, 4, 4),
-    Config(16, 16, 64, 32, 8, 3),
-    Config(0, 16, 64, 32, 8, 3),
-    Config(4, 32, 16, 64, 4, 4),
-    Config(8, 16, 16, 64, 4, 4),
-    Config(2, 16, 128, 64, 4, 4),
-)
-GRAD_WEIGHT_CANDIDATES = (
-    Config(1, 16, 64, 128, 4, 3),
-    Config(1, 32, 64, 128, 4, 3),
-    Config(1, 32, 64, 128, 8, 3),
-    Config(1, 32, 32, 128, 4, 4),
-    Config(1, 64, 64, 128, 8, 3),
-    Config(1, 64, 32, 64, 4, 4),
-)
 
 
 def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
@@ -184,27 +130,26 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
         return torch.empty_like(x, memory_format=memory_format_of(x))
     config = config or config_for(Problem.of(x, weight), 'forward')
     source = _rows(x)
-    y = torch.empty((n, c, h, w), dtype=x.dtype, device=x.device)
+    y = x.new_empty((n, c, h, source.size(3)))
     taps = reachable(weight, (h, w)).contiguous()
     kh, kw = taps.shape[2:]
-    rows = span(h, kh, config.rows or next_power(h), 1)
-    cols = span(w, kw, config.cols, 8)
-    slots = rows.reach + rows.tile - 1
+    rows, cols = windows((h, w), (kh, kw), config)
+    step = step_of(cols.reach, config.depth)
+    rows_in = -(-rows.reach // step[0]) * step[0]
+    slots = rows_in + rows.tile - 1
     size = cols.reach * slots * cols.tile
     table = torch.empty((c, size), dtype=x.dtype, device=x.device)
     # the tensor cores take fp32 only with the inner dimension contiguous
     inner = x.dtype == torch.float32
-    unit = _unit(source, y)
     block = 1024
     _kernels().table_kernel[(-(-size // block), c)](
         taps,
         table,
         kh,
         kw,
-        rows.reach,
+        rows_in,
         rows.shift,
         cols.shift,
-        size,
         slots,
         J=cols.reach,
         T=cols.tile,
@@ -219,25 +164,23 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
         table if bias is None else bias.contiguous(),
         y,
         h,
-        w // unit,
-        patches,
-        rows.tiles,
+        source.size(3) // UNIT,
+        *(stride // UNIT for stride in source.stride()[:3]),
+        n,
         cols.tiles,
-        rows.reach,
+        patches,
+        rows_in,
         rows.offset,
-        *source.stride()[:2],
-        source.stride(2) // unit,
-        *y.stride()[:2],
-        y.stride(2) // unit,
         slots,
-        UNIT=unit,
+        UNIT=UNIT,
         INNER=inner,
         LEFT=cols.offset,
         J=cols.reach,
         T=cols.tile,
         RO=rows.tile,
         BM=config.patches,
-        BK=config.depth,
+        DI=step[0],
+        DJ=step[1],
         HAS_BIAS=bias is not None,
         RELU=relu,
         PRECISION=precision(x),
@@ -245,7 +188,7 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
         num_warps=config.warps,
         num_stages=config.stages,
     )
-    return y.contiguous(memory_format=memory_format_of(x))
+    return y[..., :w].contiguous(memory_format=memory_format_of(x))
 
 
 def grad_weight(
@@ -270,42 +213,40 @@ def grad_weight(
     if x.numel() == 0:
         return result
     config = config or config_for(Problem.of(x, weight), 'grad_weight')
-    x, grad = _rows(x), _rows(grad)
     taps = reachable(result, (h, w))
     kh, kw = taps.shape[2:]
-    cols = span(w, kw, config.cols, 8)
-    blocks = -(-kh * cols.reach // config.depth)
-    strips = n * h * cols.tiles
+    rows, cols = windows((h, w), (kh, kw), config)
+    images, across = block_of(n, rows.tiles, cols.tiles, config.patches)
+    blocks = -(-rows.reach * cols.reach // config.depth)
+    steps = -(-n * rows.tiles * cols.tiles // config.patches)
     # enough programs for a large GPU, each with some work
-    splits = max(1, min(512 // (blocks * c), strips // (8 * config.patches)))
-    share = -(-strips // splits)
+    splits = max(1, min(512 // (blocks * c), steps // 8))
     partial = torch.empty(
-        (c, splits, kh * cols.reach, cols.tile),
+        (c, splits, rows.reach * cols.reach, rows.tile * cols.tile),
         dtype=torch.float32,
         device=x.device,
     )
-    unit = _unit(x, grad)
+    source, grad = _rows(x), _rows(grad)
     _kernels().correlation_kernel[(blocks, c, splits)](
-        x,
+        source,
         grad,
         partial,
         h,
-        w // unit,
-        strips,
-        cols.tiles,
-        share,
-        kh,
-        kh // 2,
-        *x.stride()[:2],
-        x.stride(2) // unit,
-        *grad.stride()[:2],
-        grad.stride(2) // unit,
-        UNIT=unit,
+        source.size(3) // UNIT,
+        *(stride // UNIT for stride in source.stride()[:3]),
+        *(stride // UNIT for stride in grad.stride()[:3]),
+        n,
+        rows.reach,
+        rows.offset,
+        UNIT=UNIT,
         LEFT=cols.offset,
         J=cols.reach,
         T=cols.tile,
+        RO=rows.tile,
         BK=config.depth,
         BM=config.patches,
+        BN=images,
+        BW=across,
         PRECISION=precision(x),
         UPCAST=interpreted(),
         num_warps=config.warps,
@@ -318,32 +259,16 @@ def grad_weight(
         kh,
         kw,
         splits,
+        rows.reach,
+        rows.shift,
         cols.shift,
         J=cols.reach,
         T=cols.tile,
+        RO=rows.tile,
         BLOCK=next_power(kw),
     )
     taps.copy_(total)
     return result
-
-
-def span(size: int, taps: int, tile: int, align: int) -> Span:
-    """Windows of an axis of ``size`` for ``tile`` outputs each.
-
-    Args:
-        size: Length of the axis.
-        taps: Length of the kernel.
-        tile: Outputs of a window.
-        align: Windows begin at multiples of this, so that loads of
-            several elements stay aligned.
-    """
-    r = taps // 2
-    if tile >= size:
-        reach = -(-size // align) * align if align == 1 else tile
-        return Span(tile, 1, reach, 0, r)
-    offset = -(-r // align) * align
-    reach = tile + 2 * offset
-    return Span(tile, -(-size // tile), reach, offset, r - offset)
 
 
 def reachable(weight: Tensor, size: Tuple[int, int]) -> Tensor:
@@ -354,20 +279,20 @@ def reachable(weight: Tensor, size: Tuple[int, int]) -> Tensor:
     return weight
 
 
-def next_power(value: int) -> int:
-    """Smallest power of two that is at least ``value`` and 16."""
-    return max(16, 1 << (value - 1).bit_length())
-
-
 def _rows(x: Tensor) -> Tensor:
-    """The tensor with elements of a row side by side."""
-    return x if x.stride(-1) == 1 and x.size(-1) > 1 else x.contiguous()
+    """The tensor with rows of whole units, aligned to them.
 
-
-def _unit(*tensors: Tensor) -> int:
-    """8 if it divides the width and the strides of the rows, else 1."""
-    sizes = [n for t in tensors for n in (t.size(3), t.stride(2))]
-    return 1 if any(n % 8 for n in sizes) else 8
+    Padding on the right is what the convolution sees there anyway.
+    """
+    n, c, h, w = x.shape
+    # offsets within a plane are 32 bits wide
+    near = 2 * (h + 16) * x.stride(2) < 2**31
+    whole = not any(size % UNIT for size in (w, *x.stride()[:3]))
+    if x.stride(3) == 1 and near and whole and x.data_ptr() % 16 == 0:
+        return x
+    out = x.new_zeros((n, c, h, -(-w // UNIT) * UNIT))
+    out[..., :w] = x
+    return out
 
 
 def precision(x: Tensor) -> str:
@@ -382,7 +307,7 @@ def config_for(problem: Problem, direction: str) -> Config:
     """The tuned configuration of a problem, or a sane one."""
     kind = 'grad_weight' if direction == 'grad_weight' else 'forward'
     key = _key(problem), kind
-    return _TUNED.get(key) or _default(problem, kind)
+    return _TUNED.get(key) or candidates(problem, kind)[0]
 
 
 def tune(
@@ -418,37 +343,7 @@ def tune(
     return _TUNED[key]
 
 
-def candidates(problem: Problem, kind: str) -> List[Config]:
-    """Configurations worth a measurement, the default one first."""
-    pool = GRAD_WEIGHT_CANDIDATES if kind == 'grad_weight' else CANDIDATES
-    most = next_power(problem.shape[3])
-    half = 2 if problem.dtype == torch.float32 else 1
-    pool = [
-        c._replace(depth=max(16, c.depth // half))
-        for c in pool
-        if c.cols <= most and (c.rows or problem.shape[2] <= 16)
-    ]
-    return list(dict.fromkeys([_default(problem, kind), *pool]))
-
-
 def _key(problem: Problem) -> Problem:
     return problem._replace(
         channels_last=False, grad_input=False, grad_weight=False
     )
-
-
-def _default(problem: Problem, kind: str) -> Config:
-    n, _, h, w = problem.shape
-    wide = problem.dtype == torch.float32
-    if kind == 'grad_weight':
-        return Config(1, 16 if w <= 16 else 32, 64, 64 if wide else 128, 4, 3)
-    cols = 32 if 16 < w <= 32 and problem.kernel[1] >= 17 else 16
-    rows = 0 if h <= 16 and cols == 16 else 128 // cols
-    across = n * -(-w // cols)
-    # 16 patches fill the smallest product of the tensor cores
-    while rows > 2 and across * -(-h // rows) < 16:
-        rows //= 2
-    tiles = across * (-(-h // rows) if rows else 1)
-    patches = min(64 if rows == 0 else 128, next_power(tiles))
-    warps = 4 if patches <= 64 and rows else 8
-    return Config(rows, cols, patches, 32 if wide else 64, warps, 3)

@@ -10,12 +10,14 @@ one product per channel:
 
 The bands do not depend on the patch, so they are laid out once per channel
 in a small table, from which each step of the product is a plain block: with
-q = I - 1 - i + o and P slots of q, row (i, j) and column (o, t) lie at
-``j * P * T + q * T + t``, or, where the tensor cores want the inner
+q = I - 1 - i + o and a number of slots of q, row (i, j) and column (o, t)
+lie at ``(j * slots + q) * T + t``, or, where the tensor cores want the inner
 dimension contiguous (INNER, for fp32), at ``(q * T + t) * J + j``.
 
-UNIT divides the width and the strides of the rows: Triton then knows that
-rows stay aligned, and loads several elements at a time.
+UNIT divides the width and all strides: Triton then knows that rows stay
+aligned, and copies several elements at a time. The loops are kept free of
+divisions and of all but two comparisons an element, since next to the tensor
+cores these are what takes time.
 
 UPCAST is for Triton's interpreter, which cannot multiply bf16 matrices.
 """
@@ -23,8 +25,44 @@ UPCAST is for Triton's interpreter, which cannot multiply bf16 matrices.
 import triton
 import triton.language as tl
 
+# One compiled kernel for all sizes; UNIT says what their alignment is.
+TABLE_SIZES = (
+    'kernel_h',
+    'kernel_w',
+    'rows_in',
+    'row_shift',
+    'col_shift',
+    'slots',
+)
+CONV_SIZES = (
+    'height',
+    'units_w',
+    'units_xn',
+    'units_xc',
+    'units_xh',
+    'images',
+    'patches_w',
+    'patches',
+    'rows_in',
+    'top',
+    'slots',
+)
+CORRELATION_SIZES = (
+    'height',
+    'units_w',
+    'units_xn',
+    'units_xc',
+    'units_xh',
+    'units_gn',
+    'units_gc',
+    'units_gh',
+    'images',
+    'rows_in',
+    'top',
+)
 
-@triton.jit
+
+@triton.jit(do_not_specialize=TABLE_SIZES)
 def table_kernel(
     weight,
     table,
@@ -33,8 +71,7 @@ def table_kernel(
     rows_in,
     row_shift,
     col_shift,
-    size,
-    P,
+    slots,
     J: tl.constexpr,
     T: tl.constexpr,
     FLIP: tl.constexpr,
@@ -44,14 +81,15 @@ def table_kernel(
     """Write the bands of one channel from its kernel (Kh, Kw)."""
     c = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    size = J * slots * T
     if INNER:
         j = index % J
         t = index // J % T
         q = index // (J * T)
     else:
         t = index % T
-        q = index // T % P
-        j = index // (T * P)
+        q = index // T % slots
+        j = index // (T * slots)
     ky = rows_in - 1 - q + row_shift
     kx = j - t + col_shift
     inside = (ky >= 0) & (ky < kernel_h) & (kx >= 0) & (kx < kernel_w)
@@ -66,26 +104,23 @@ def table_kernel(
     tl.store(table + c * size + index, taps, mask=index < size)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CONV_SIZES)
 def conv_kernel(
     x,
     table,
     bias,
     y,
     height,
-    width_units,
-    patches,
-    patches_h,
+    units_w,
+    units_xn,
+    units_xc,
+    units_xh,
+    images,
     patches_w,
+    patches,
     rows_in,
     top,
-    stride_xn,
-    stride_xc,
-    units_xh,
-    stride_yn,
-    stride_yc,
-    units_yh,
-    P,
+    slots,
     UNIT: tl.constexpr,
     INNER: tl.constexpr,
     LEFT: tl.constexpr,
@@ -93,7 +128,8 @@ def conv_kernel(
     T: tl.constexpr,
     RO: tl.constexpr,
     BM: tl.constexpr,
-    BK: tl.constexpr,
+    DI: tl.constexpr,
+    DJ: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     RELU: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -101,38 +137,57 @@ def conv_kernel(
 ):
     """One block of BM patches of one channel: [BM, I * J] x [I * J, RO * T].
 
-    ``top`` and LEFT are the offsets of a patch's window from the patch.
+    Patches are in the order (row, image, column): where a block spans few
+    rows of patches, the steps on rows above and below the map fall away.
+    ``top`` and LEFT are the offsets of a patch's window from the patch. A
+    step takes DI rows and DJ columns of the window, so that from step to
+    step all its places move by the same.
     """
-    width = width_units * UNIT
-    stride_xh = units_xh * UNIT
-    stride_yh = units_yh * UNIT
+    width = units_w * UNIT
+    stride_h = units_xh * UNIT
     c = tl.program_id(1).to(tl.int64)
     patch = tl.program_id(0) * BM + tl.arange(0, BM)
-    n = (patch // (patches_h * patches_w)).to(tl.int64)
-    first_row = patch // patches_w % patches_h * RO
+    n = (patch // patches_w % images).to(tl.int64)
+    row_of_patches = images * patches_w
+    # a patch that is not there lies below the map
+    first_row = tl.where(
+        patch < patches, patch // row_of_patches * RO, height + top
+    )
     first_col = patch % patches_w * T
-    image = x + n * stride_xn + c * stride_xc
-    bands = table + c * J * P * T
+    i = tl.arange(0, DI * DJ) // DJ
+    j = tl.arange(0, DI * DJ) % DJ
     cols = tl.arange(0, RO * T)
+    row = (first_row - top)[:, None] + i[None, :]
+    col = (first_col - LEFT)[:, None] + j[None, :]
+    image = x + (n * units_xn + c * units_xc) * UNIT
+    windows = image[:, None] + (row * stride_h + col)
+    if INNER:
+        place = ((rows_in - 1 - i) * T * J + j)[:, None] + cols[None, :] * J
+    else:
+        place = ((rows_in - 1 - i + j * slots) * T)[:, None] + cols[None, :]
+    bands = table + c * J * slots * T
+    last = tl.minimum(tl.program_id(0) * BM + BM, patches) - 1
+    above = tl.maximum(top - last // row_of_patches * RO, 0)
+    below = height + top - tl.program_id(0) * BM // row_of_patches * RO
+    begin = above // DI * (J // DJ)
+    end = tl.cdiv(tl.minimum(below, rows_in), DI) * (J // DJ)
+    # some row of some window is on the map; that the loop runs at all lets
+    # ptxas run its matrix products asynchronously
+    tl.assume(begin < end)
     acc = tl.zeros((BM, RO * T), dtype=tl.float32)
-    depth = rows_in * J
-    for start in range(0, depth, BK):
-        k = start + tl.arange(0, BK)
-        i = k // J
-        j = k % J
-        row = (first_row - top)[:, None] + i[None, :]
-        col = (first_col - LEFT)[:, None] + j[None, :]
-        inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-        inside &= (patch < patches)[:, None] & (k < depth)[None, :]
+    for step in range(begin, end):
+        down = step // (J // DJ) * DI
+        right = step % (J // DJ) * DJ
+        # as unsigned numbers, those below 0 are large
+        inside = (row + down).to(tl.uint32) < height.to(tl.uint32)
+        inside &= (col + right).to(tl.uint32) < width.to(tl.uint32)
         window = tl.load(
-            image[:, None] + row * stride_xh + col, mask=inside, other=0.0
+            windows + (down * stride_h + right), mask=inside, other=0.0
         )
-        q = rows_in - 1 - i
         if INNER:
-            place = (q * T * J + j)[:, None] + cols[None, :] * J
+            band = tl.load(bands + (place + (right - down * T * J)))
         else:
-            place = (j * P * T + q * T)[:, None] + cols[None, :]
-        band = tl.load(bands + place, mask=(k < depth)[:, None], other=0.0)
+            band = tl.load(bands + (place + (right * slots - down) * T))
         if UPCAST:
             window, band = window.to(tl.float32), band.to(tl.float32)
         acc = tl.dot(window, band, acc, input_precision=PRECISION)
@@ -143,93 +198,112 @@ def conv_kernel(
         acc = tl.where(acc < 0, 0.0, acc)
     row = first_row[:, None] + (cols // T)[None, :]
     col = first_col[:, None] + (cols % T)[None, :]
-    inside = (row < height) & (col < width) & (patch < patches)[:, None]
-    image = y + n * stride_yn + c * stride_yc
+    image = y + (n * tl.num_programs(1) + c) * height * width
     tl.store(
-        image[:, None] + row * stride_yh + col,
+        image[:, None] + (row * width + col),
         acc.to(y.dtype.element_ty),
-        mask=inside,
+        mask=(row < height) & (col < width),
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CORRELATION_SIZES)
 def correlation_kernel(
     x,
     grad,
     partial,
     height,
-    width_units,
-    strips,
-    strips_w,
-    strips_per_split,
-    kernel_h,
-    top,
-    stride_xn,
-    stride_xc,
+    units_w,
+    units_xn,
+    units_xc,
     units_xh,
-    stride_gn,
-    stride_gc,
+    units_gn,
+    units_gc,
     units_gh,
+    images,
+    rows_in,
+    top,
     UNIT: tl.constexpr,
     LEFT: tl.constexpr,
     J: tl.constexpr,
     T: tl.constexpr,
+    RO: tl.constexpr,
     BK: tl.constexpr,
     BM: tl.constexpr,
+    BN: tl.constexpr,
+    BW: tl.constexpr,
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
-    """Sum over strips (T columns of one row) of window times gradient.
+    """Sum over patches of window times gradient of one channel.
 
-    Gives (ky, j, t) of one channel and one share of the strips:
-    [BK of Kh * J, strips] x [strips, T].
+    Gives BK of the (i, j) by all (o, t) for one share of the patches:
+    [BK of I * J, patches] x [patches, RO * T]. A step takes BM patches,
+    BN images by BM / (BN * BW) rows by BW columns of them; steps whose
+    windows lie above and below the map fall away.
     """
-    width = width_units * UNIT
+    width = units_w * UNIT
     stride_xh = units_xh * UNIT
     stride_gh = units_gh * UNIT
+    high: tl.constexpr = BM // (BN * BW) * RO
+    wide: tl.constexpr = BW * T
     c = tl.program_id(1).to(tl.int64)
     split = tl.program_id(2)
     k = tl.program_id(0) * BK + tl.arange(0, BK)
-    ky = k // J
-    j = k % J
-    depth = kernel_h * J
-    t = tl.arange(0, T)
-    acc = tl.zeros((BK, T), dtype=tl.float32)
-    begin = split * strips_per_split
-    end = tl.minimum(begin + strips_per_split, strips)
-    for start in range(begin, end, BM):
-        strip = start + tl.arange(0, BM)
-        n = (strip // (strips_w * height)).to(tl.int64)
-        h = strip // strips_w % height
-        first_col = strip % strips_w * T
-        row = (h - top)[None, :] + ky[:, None]
-        col = (first_col - LEFT)[None, :] + j[:, None]
-        inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-        inside &= (strip < end)[None, :] & (k < depth)[:, None]
+    patch = tl.arange(0, BM)
+    cols = tl.arange(0, RO * T)
+    n = patch // BW % BN
+    first_row = patch // (BW * BN) * RO
+    first_col = patch % BW * T
+    row = (k // J)[:, None] + (first_row - top)[None, :]
+    col = (k % J)[:, None] + (first_col - LEFT)[None, :]
+    image = x + (c * units_xc + n.to(tl.int64) * units_xn) * UNIT
+    windows = image[None, :] + (row * stride_xh + col)
+    row_g = first_row[:, None] + (cols // T)[None, :]
+    col_g = first_col[:, None] + (cols % T)[None, :]
+    image = grad + (c * units_gc + n.to(tl.int64) * units_gn) * UNIT
+    parts = image[:, None] + (row_g * stride_gh + col_g)
+    lowest = tl.program_id(0) * BK // J
+    highest = (tl.program_id(0) * BK + BK - 1) // J
+    above = tl.maximum(top - highest, 0) // high
+    below = tl.cdiv(tl.minimum(height + top - lowest, height), high)
+    row_of_steps = images // BN * tl.cdiv(width, wide)
+    steps = tl.maximum(below - above, 0) * row_of_steps
+    share = tl.cdiv(steps, tl.num_programs(2))
+    begin = split * share
+    down = (above + begin // row_of_steps) * high
+    right = begin % tl.cdiv(width, wide) * wide
+    which = begin // tl.cdiv(width, wide) % (images // BN) * BN
+    # a share of no steps takes one, which is all outside of the map
+    end = tl.maximum(tl.minimum(begin + share, steps), begin + 1)
+    tl.assume(begin < end)
+    acc = tl.zeros((BK, RO * T), dtype=tl.float32)
+    for _ in range(begin, end):
+        inside = (row + down).to(tl.uint32) < height.to(tl.uint32)
+        inside &= (col + right).to(tl.uint32) < width.to(tl.uint32)
+        far = which.to(tl.int64)
         window = tl.load(
-            x
-            + c * stride_xc
-            + (n * stride_xn)[None, :]
-            + row * stride_xh
-            + col,
+            windows + (far * units_xn * UNIT + (down * stride_xh + right)),
             mask=inside,
             other=0.0,
         )
-        col = first_col[:, None] + t[None, :]
         part = tl.load(
-            grad
-            + c * stride_gc
-            + (n * stride_gn + h * stride_gh)[:, None]
-            + col,
-            mask=(col < width) & (strip < end)[:, None],
+            parts + (far * units_gn * UNIT + (down * stride_gh + right)),
+            mask=(row_g + down < height) & (col_g + right < width),
             other=0.0,
         )
         if UPCAST:
             window, part = window.to(tl.float32), part.to(tl.float32)
         acc = tl.dot(window, part, acc, input_precision=PRECISION)
-    out = partial + (c * tl.num_programs(2) + split) * depth * T
+        # on to the next column, at the end of it to the next image, row
+        right += wide
+        which += tl.where(right < width, 0, BN)
+        right = tl.where(right < width, right, 0)
+        down += tl.where(which < images, 0, high)
+        which = tl.where(which < images, which, 0)
+    depth = rows_in * J
+    out = partial + (c * tl.num_programs(2) + split) * depth * RO * T
     tl.store(
-        out + (k * T)[:, None] + t[None, :],
+        out + (k * RO * T)[:, None] + cols[None, :],
         acc,
         mask=(k < depth)[:, None],
     )
@@ -242,24 +316,28 @@ def diagonal_kernel(
     kernel_h,
     kernel_w,
     splits,
+    rows_in,
+    row_shift,
     col_shift,
     J: tl.constexpr,
     T: tl.constexpr,
+    RO: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Sum (split, ky, j, t) with j - t + col_shift = kx to one (ky, kx)."""
+    """Sum (split, i, j, o, t) to (ky, kx) with the taps of table_kernel."""
     c = tl.program_id(1).to(tl.int64)
     ky = tl.program_id(0)
     kx = tl.arange(0, BLOCK)
-    t = tl.arange(0, T)
-    j = kx[:, None] + t[None, :] - col_shift
-    inside = (j >= 0) & (j < J) & (kx < kernel_w)[:, None]
-    acc = tl.zeros((BLOCK, T), dtype=tl.float32)
+    cols = tl.arange(0, RO * T)
+    i = (ky + cols // T - row_shift)[None, :]
+    j = kx[:, None] + (cols % T)[None, :] - col_shift
+    inside = (i >= 0) & (i < rows_in) & (j >= 0) & (j < J)
+    inside &= (kx < kernel_w)[:, None]
+    place = (i * J + j) * RO * T + cols[None, :]
+    acc = tl.zeros((BLOCK, RO * T), dtype=tl.float32)
     for split in range(0, splits):
-        start = ((c * splits + split) * kernel_h + ky) * J * T
-        acc += tl.load(
-            partial + start + j * T + t[None, :], mask=inside, other=0.0
-        )
+        start = (c * splits + split) * rows_in * J * RO * T
+        acc += tl.load(partial + start + place, mask=inside, other=0.0)
     out = grad_weight + (c * kernel_h + ky) * kernel_w + kx
     total = tl.sum(acc, axis=1)
     tl.store(out, total.to(grad_weight.dtype.element_ty), mask=kx < kernel_w)
