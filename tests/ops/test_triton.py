@@ -101,6 +101,33 @@ def test_steps_outside_of_the_map_are_left_out(size):
     check(x, weight, bias)
 
 
+def test_kernels_start_on_the_device_of_their_tensors(monkeypatch):
+    entered = []
+
+    class Guard(torch.cuda.device_of):
+        def __init__(self, tensor):
+            entered.append(tensor.device)
+            super().__init__(tensor)
+
+    monkeypatch.setattr(torch.cuda, 'device_of', Guard)
+    check(*make((1, 1, 8, 8, 3, 3), torch.float32))
+    assert entered == 3 * [
+        torch.device(DEVICE, 0 if DEVICE == 'cuda' else None)
+    ]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    torch.cuda.device_count() < 2, reason='needs two CUDA devices'
+)
+def test_another_device_than_the_current():
+    x, weight, bias = (
+        t.detach().to('cuda:1').requires_grad_()
+        for t in make((2, 3, 20, 24, 7, 7), torch.float32)
+    )
+    check(x, weight, bias)
+
+
 @pytest.mark.parametrize('dtype', triton.DTYPES, ids=str)
 def test_channels_last_slices_and_relu(dtype):
     x, weight, bias = make((2, 3, 20, 18, 7, 9), dtype)

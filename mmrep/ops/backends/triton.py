@@ -6,7 +6,7 @@ The sums run in one fixed order, so results are deterministic.
 
 import importlib.util
 import logging
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Callable, Dict, List, Optional, Tuple, Type
 
 import torch
@@ -124,6 +124,18 @@ def grad_input(
     return out.contiguous(memory_format=memory_format_of(x))
 
 
+def _on_its_device(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Triton starts kernels on the current device, not on the tensors'."""
+
+    @wraps(run)
+    def call(x, *args, **kwargs):
+        with torch.cuda.device_of(x):
+            return run(x, *args, **kwargs)
+
+    return call
+
+
+@_on_its_device
 def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
     n, c, h, w = x.shape
     if x.numel() == 0:
@@ -191,6 +203,7 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
     return y[..., :w].contiguous(memory_format=memory_format_of(x))
 
 
+@_on_its_device
 def grad_weight(
     grad: Tensor,
     x: Tensor,
