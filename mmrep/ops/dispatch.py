@@ -209,6 +209,11 @@ def choose(problem: Problem, backend: str) -> Plan:
     return plan
 
 
+def is_capturing(device: str) -> bool:
+    """Whether a CUDA graph is recorded: nothing can be measured then."""
+    return device == 'cuda' and torch.cuda.is_current_stream_capturing()
+
+
 def _is_modelled(device: str) -> bool:
     """Whether the cost model speaks of a device: on a CPU, one with MKL."""
     return device == 'cuda' or (
@@ -246,7 +251,7 @@ def _times(problem: Problem, direction: str, backend: str) -> Dict[str, float]:
     if len(names) == 1:
         return {names[0]: 0.0}
     times = {n: cost.estimate(problem, direction, n) for n in names}
-    if backend != 'autotune':
+    if backend != 'autotune' or is_capturing(problem.device):
         own = _own(problem, direction)
         return {
             n: ms if n == own else ms * (1 + _margin(direction, n))

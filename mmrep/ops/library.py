@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import algorithms
 from .backends import fft, triton
-from .dispatch import Plan, choose, resolve
+from .dispatch import Plan, choose, is_capturing, resolve
 from .problem import Problem, memory_format_of
 
 LIBRARY = torch.library.Library('mmrep', 'FRAGMENT')
@@ -41,7 +41,9 @@ def _run(
     try:
         return run(plan)
     except triton.failures() as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        # a capture that failed is lost, whatever else would run
+        lost = is_capturing(problem.device)
+        if lost or isinstance(error, torch.OutOfMemoryError):
             raise
         triton.give_up(error)
     choose.cache_clear()

@@ -46,6 +46,24 @@ def test_what_the_model_does_not_know_is_left_to_pytorch(monkeypatch, device):
     dispatch.choose.cache_clear()
 
 
+def test_nothing_is_measured_while_a_cuda_graph_is_recorded(monkeypatch):
+    def measure(*_):
+        raise AssertionError('measured')
+
+    monkeypatch.setattr(dispatch, 'measure', measure)
+    monkeypatch.setattr(dispatch, 'why_not', lambda *_: None)
+    recorded = []
+    monkeypatch.setattr(
+        torch.cuda, 'is_current_stream_capturing', lambda: bool(recorded)
+    )
+    one = problem((1, 8, 20, 20), 13)._replace(device='cuda')
+    with pytest.raises(AssertionError, match='measured'):
+        dispatch.choose(one, 'autotune')
+    recorded.append(one)
+    assert dispatch.choose(one, 'autotune').forward
+    dispatch.choose.cache_clear()
+
+
 def test_meta_tensors_have_shapes():
     x = torch.empty(1, 3, 40, 40, device='meta')
     weight = torch.empty(3, 1, 31, 31, device='meta')

@@ -240,6 +240,18 @@ def test_blocks_of_patches(n, rows, cols):
     assert n % images == 0 and 64 % (images * across) == 0
 
 
+def test_failures_of_the_compilers():
+    from triton.runtime.errors import OutOfResources
+
+    errors = (
+        subprocess.CalledProcessError(1, 'gcc'),
+        PermissionError('no cache'),
+        OutOfResources(300000, 232448, 'shared memory'),
+    )
+    for error in errors:
+        assert isinstance(error, triton.failures())
+
+
 @pytest.mark.parametrize('allowed', (True, False))
 def test_precision_follows_torch(monkeypatch, allowed):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', allowed)
