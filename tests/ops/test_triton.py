@@ -76,6 +76,14 @@ def test_rows_that_begin_anywhere(width, dtype):
     check(x[1:].view(2, 3, 9, width).requires_grad_(), weight, bias)
 
 
+def test_weight_gradient_element_by_element(monkeypatch):
+    monkeypatch.setattr(triton, 'precision', lambda x: 'tf32')
+    x, weight, _ = make((2, 1, 20, 24, 7, 7), torch.float32)
+    x, grad = x.detach(), torch.randn_like(x)
+    want = reference(x, weight, None, grad)[2]
+    assert_close(triton.grad_weight(grad, x, weight), want, factor=50)
+
+
 @pytest.mark.slow
 def test_offsets_of_more_than_32_bits():
     """Images, channels and rows that lie far apart; few pages are touched."""

@@ -241,18 +241,21 @@ def grad_weight(
         device=x.device,
     )
     source, grad = _rows(x), _rows(grad)
+    # for the tensor cores fp32 is transposed on the way to the shared memory,
+    # element by element: neighbours then belong to different threads
+    unit = 1 if precision(x) == 'tf32' else UNIT
     _kernels().correlation_kernel[(blocks, c, splits)](
         source,
         grad,
         partial,
         h,
-        source.size(3) // UNIT,
-        *(stride // UNIT for stride in source.stride()[:3]),
-        *(stride // UNIT for stride in grad.stride()[:3]),
+        source.size(3) // unit,
+        *(stride // unit for stride in source.stride()[:3]),
+        *(stride // unit for stride in grad.stride()[:3]),
         n,
         rows.reach,
         rows.offset,
-        UNIT=UNIT,
+        UNIT=unit,
         LEFT=cols.offset,
         J=cols.reach,
         T=cols.tile,
