@@ -22,8 +22,8 @@ def test_every_tiling_gives_the_same(monkeypatch, kernel, tiles, spectra):
     bias = torch.randn(3)
     grad = torch.randn_like(x)
     tiling = fft.Tiling(
-        fft.cut_axis(37, kernel[0], tiles[0]),
-        fft.cut_axis(50, kernel[1], tiles[1]),
+        fft.cut_axis(37, kernel[0], tiles[0], fft.column_work),
+        fft.cut_axis(50, kernel[1], tiles[1], fft.line_work),
     )
     assert tiling.tiles == tiles[0] * tiles[1]
     monkeypatch.setattr(fft, 'tiling_of', lambda *args: tiling)
@@ -38,7 +38,8 @@ def test_every_tiling_gives_the_same(monkeypatch, kernel, tiles, spectra):
 def test_tiles_are_summed_in_single_precision(monkeypatch):
     x = torch.randn(1, 2, 64, 64).half()
     weight = torch.randn(2, 1, 31, 31).half()
-    tiling = fft.Tiling(fft.cut_axis(64, 31, 4), fft.cut_axis(64, 31, 4))
+    rows = fft.cut_axis(64, 31, 4, fft.column_work)
+    tiling = fft.Tiling(rows, fft.cut_axis(64, 31, 4, fft.line_work))
     monkeypatch.setattr(fft, 'tiling_of', lambda *args: tiling)
     out = fft.forward(x, weight)[0]
     assert out.dtype == torch.float16
@@ -61,10 +62,11 @@ def test_blocks_of_planes_give_the_same(monkeypatch):
 
 
 def test_good_sizes_are_cheap_small_products():
-    sizes = [fft.good_size(n) for n in (1, 7, 11, 45, 61, 143, 271)]
-    assert sizes == [2, 8, 12, 48, 64, 144, 288]
+    sizes = [fft.good_size(n, fft.line_work) for n in (1, 7, 11, 45, 143, 271)]
+    assert sizes == [2, 8, 12, 48, 144, 288]
     # a power of two is worth a few more points
-    assert fft.good_size(119) == 128
+    assert fft.good_size(119, fft.line_work) == 128
+    assert fft.good_size(11, fft.column_work) == 16
 
 
 def test_work_grows_linearly_with_the_map():
@@ -106,14 +108,14 @@ def test_training_does_not_fill_the_cache():
 
 def test_kept_spectra_save_transforms(monkeypatch):
     count = 0
-    rfft2 = torch.fft.rfft2
+    rfft = torch.fft.rfft
 
     def counted(*args, **kwargs):
         nonlocal count
         count += 1
-        return rfft2(*args, **kwargs)
+        return rfft(*args, **kwargs)
 
-    monkeypatch.setattr(torch.fft, 'rfft2', counted)
+    monkeypatch.setattr(torch.fft, 'rfft', counted)
     x = torch.randn(1, 3, 40, 40, requires_grad=True)
     weight = torch.randn(3, 1, 31, 31, requires_grad=True)
     out = depthwise_conv2d(x, weight, backend='fft')
