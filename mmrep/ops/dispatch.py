@@ -29,7 +29,7 @@ MARGIN = 0.12
 DOUBT = 0.8
 # Milliseconds that a call by way of the registered operators costs more:
 # without gradients, and with them.
-OVERHEAD = 0.04, 0.25
+OVERHEAD = 0.04, 0.4
 
 _requested: ContextVar[str] = ContextVar('mmrep_ops_backend', default='auto')
 
