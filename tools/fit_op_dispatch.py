@@ -29,7 +29,7 @@ TABLE = Path(__file__).resolve().parents[1] / 'mmrep/ops/cost_table.py'
 # measurement: nn.Conv2d at 2 TFLOP/s, the tensor cores at a quarter of their
 # peak, 3 TB/s. Used until measurements of a CUDA device are given.
 ASSUMED = {
-    'float32/fft': [0.15, 0.05, 0.01, 0.0, 0.0, 0.008, 0.0, 0.004],
+    'float32/fft': [0.15, 0.05, 0.01, 0.0, 0.0, 0.008, 0.0, 0.004, 0.0],
     'float32/forward/triton': [0.03, 0.004, 2e-5],
     'float32/grad_weight/triton': [0.04, 0.006, 4e-5],
     'ieee/forward/triton': [0.03, 0.004, 1e-4],
@@ -47,6 +47,7 @@ ASSUMED = {
             0.0,
             0.0,
             0.003,
+            0.0,
             0.0,
         ]
         for kind, rate in (

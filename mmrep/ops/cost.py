@@ -25,6 +25,9 @@ NATIVE = (
 REGIMES = (3, 9, 13)
 # Millions of elements above which a conversion reaches into the memory.
 CACHED = 2.0
+# Bytes from which malloc takes a tensor from the system anew at every call
+# (glibc's largest threshold), whose pages then cost more than the sums.
+REUSED = 32 << 20
 
 
 def algorithms(
@@ -74,6 +77,7 @@ def features(
     """
     n, c, h, w = problem.shape
     elements = n * c * h * w / 1e6
+    anew = elements * (elements * 1e6 * problem.dtype.itemsize >= REUSED)
     if algorithm == 'fft':
         tiling = fft.plan_tiling((h, w), problem.kernel, n)
         tiles = n * tiling.tiles
@@ -98,6 +102,7 @@ def features(
             points * products,
             points * tiles * (tiling.tiles > 1),
             converted,
+            anew,
         )
     kh, kw = problem.kernel
     taps = mean_taps(h, kh) * mean_taps(w, kw)
@@ -124,6 +129,7 @@ def features(
         c * kh * kw / 1e6,
         converted,
         converted * (elements > CACHED),
+        anew,
     )
 
 
