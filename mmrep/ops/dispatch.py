@@ -273,9 +273,15 @@ def _margin(direction: str, algorithm: str) -> float:
 
 def _saved(problem: Problem, keep: bool, both: bool) -> float:
     """Milliseconds that spectra shared between directions save."""
-    alone = cost.estimate(problem, 'grad_weight', 'fft')
-    less = cost.estimate(problem, 'grad_weight', 'fft', kept=keep, shared=both)
-    return alone - less
+    saved = cost.estimate(problem, 'grad_weight', 'fft') - cost.estimate(
+        problem, 'grad_weight', 'fft', kept=keep, shared=both
+    )
+    if keep and both:
+        # the kernel's spectrum serves the input gradient too
+        saved += cost.estimate(problem, 'grad_input', 'fft') - cost.estimate(
+            problem, 'grad_input', 'fft', kept=True
+        )
+    return saved
 
 
 def _spectra_bytes(problem: Problem) -> int:
