@@ -66,5 +66,5 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_iters=1200, val_interval=1200)
-default_hooks = dict(checkpoint=dict(interval=300))
+default_hooks = dict(checkpoint=dict(interval=1200))
 auto_scale_lr = dict(base_batch_size=4)
