@@ -70,6 +70,15 @@ def test_meta_tensors_have_shapes():
     assert depthwise_conv2d(x, weight).shape == x.shape
 
 
+def test_tensors_from_32_mib_are_counted_as_new():
+    """glibc's largest threshold; 128 channels of 256x256 in fp32 are it."""
+    for channels, anew in ((127, 0.0), (128, 128 * 256**2 / 1e6)):
+        for algorithm in ('direct_nchw', 'fft'):
+            one = problem((1, channels, 256, 256), 13)
+            counts = cost.features(one, 'forward', algorithm)[1]
+            assert counts[-1] == anew, (channels, algorithm)
+
+
 def test_training_keeps_spectra_up_to_a_limit(monkeypatch):
     large = problem((1, 128, 128, 128), 31, grad_input=True, grad_weight=True)
     assert dispatch.choose(large, 'auto').spectra == 'keep'
