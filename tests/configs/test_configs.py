@@ -33,7 +33,7 @@ LARGER = re.compile(
 )
 # What is compared under one recipe, with optimizer settings of its own.
 COMPARED = re.compile(
-    'fcn_|-small_|resnet50_|swin-t_|convnext-t_|unireplknet-n_'
+    'fcn_|-small_|resnet18_|resnet50_|swin-t_|convnext-t_|unireplknet-n_'
 )
 RATIOS = dict(mmseg=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), mmdet=(0.75, 1, 1.25))
 
