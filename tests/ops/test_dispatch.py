@@ -70,6 +70,26 @@ def test_meta_tensors_have_shapes():
     assert depthwise_conv2d(x, weight).shape == x.shape
 
 
+def test_each_spectrum_that_is_shared_is_counted_once():
+    """The input's, the gradient's, and with both the kernel's too."""
+    one = problem((2, 64, 64, 64), 31, grad_input=True, grad_weight=True)
+
+    def work(direction, **state):
+        return cost.estimate(one, direction, 'fft', **state)
+
+    full = work('grad_weight')
+    kept = full - work('grad_weight', kept=True)
+    shared = full - work('grad_weight', shared=True)
+    kernel = work('grad_input') - work('grad_input', kept=True)
+    assert min(kept, shared, kernel) > 0
+    for keep, both, saved in (
+        (True, False, kept),
+        (False, True, shared),
+        (True, True, kept + shared + kernel),
+    ):
+        assert dispatch._saved(one, keep, both) == pytest.approx(saved)
+
+
 def test_tensors_from_32_mib_are_counted_as_new():
     """glibc's largest threshold; 128 channels of 256x256 in fp32 are it."""
     for channels, anew in ((127, 0.0), (128, 128 * 256**2 / 1e6)):
