@@ -1,0 +1,15 @@
+# FCOS, ResNet-18 from scratch, BCCD at 320x240; the recipe of
+# fcos_replknet-tiny_bccd.py.
+# 1 process x 4 images x 100 epochs = 20,500 samples.
+_base_ = './fcos_replknet-tiny_bccd.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmdet.ResNet',
+        depth=18,
+        norm_eval=False,
+        norm_cfg=dict(type='SyncBN', requires_grad=True),
+    ),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)
