@@ -73,14 +73,14 @@ class Run:
     def log(self):
         return self.output.read_text() if self.output.exists() else ''
 
-    def wait(self, timeout=120):
+    def wait(self, timeout=300):
         self.process.join(timeout)
         if self.process.exitcode is None:
             self.process.kill()
             pytest.fail(f'no end after {timeout} s:\n{self.log[-3000:]}')
         return self.process.exitcode
 
-    def wait_for(self, text, timeout=120):
+    def wait_for(self, text, timeout=300):
         """Wait until the process has written something."""
         end = time.monotonic() + timeout
         while text not in self.log:
