@@ -191,15 +191,21 @@ def last_metrics(work_dir: Path) -> Dict[str, float]:
 
 def validations(work_dir: Path) -> List[Dict[str, float]]:
     """Metrics of each validation that a run has logged, in order."""
-    found = []
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            entry = json.loads(line)
-            if 'loss' not in entry:  # training logs its loss
-                found.append(
-                    {k: v for k, v in entry.items() if not k.endswith('time')}
-                )
-    return found
+    return [
+        {k: v for k, v in entry.items() if not k.endswith('time')}
+        for entry in logged(work_dir)
+        if 'loss' not in entry  # training logs its loss
+    ]
+
+
+def logged(work_dir: Path) -> List[Dict[str, float]]:
+    """What a run has logged, in order, over all its attempts."""
+    paths = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    return [
+        json.loads(line)
+        for path in paths
+        for line in path.read_text().splitlines()
+    ]
 
 
 def write_json(path: Path, value: object) -> None:

@@ -147,6 +147,10 @@ def test_train_choose_test_once(call, camvid, tmp_path):
     for split in ('val', 'test', 'test --aug-test'):
         assert 0 <= row[split]['mIoU'] <= 100
 
+    log = (tmp_path / f'{config.stem}_seed3.jsonl').read_text().splitlines()
+    trained = [entry for entry in map(json.loads, log) if 'loss' in entry]
+    assert [entry['step'] for entry in trained] == [1, 2]
+
     run = next(tmp_path.glob('upernet*/seed3'))
     saved = torch.load(run / 'best_mIoU_iter_2.pth', weights_only=False)
     assert 'ema_state_dict' in saved

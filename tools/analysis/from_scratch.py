@@ -5,10 +5,12 @@
 Each config is trained by tools/train.py; the checkpoint that was best on the
 validation images is tested by tools/test.py, at one scale and with --aug-test.
 Runs that were interrupted go on, and no test is repeated. Written into
---out-dir: from_scratch.json and .md.
+--out-dir: from_scratch.json and .md, after each config, and what its training
+logged as CONFIG_seedN.jsonl.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Dict, List
 
@@ -21,6 +23,7 @@ from mmrep.analysis.runs import (
     best_checkpoint,
     evaluate,
     facts,
+    logged,
     train,
     validations,
     write_json,
@@ -61,6 +64,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    path = args.out_dir / 'from_scratch.json'
     rows = []
     for config in tqdm(args.configs, unit='config'):
         options = {k: str(v) for k, v in args.cfg_options.items()}
@@ -73,11 +77,14 @@ def main() -> None:
             args.amp,
         )
         rows.append(train_and_test(training))
-    path = args.out_dir / 'from_scratch.json'
-    write_json(path, {**facts(ROOT), 'rows': rows})
-    text = markdown(rows)
-    path.with_suffix('.md').write_text(text)
-    print(f'{text}\nwrote {path} and .md')
+        write_json(path, {**facts(ROOT), 'rows': rows})
+        path.with_suffix('.md').write_text(markdown(rows))
+        log = ''.join(
+            json.dumps(entry) + '\n' for entry in logged(training.work_dir)
+        )
+        name = f'{config.stem}_seed{args.seed}.jsonl'
+        path.with_name(name).write_text(log)
+    print(f'{markdown(rows)}\nwrote {path}, .md and the logs')
 
 
 def train_and_test(training: Training) -> Dict[str, object]:
@@ -87,11 +94,11 @@ def train_and_test(training: Training) -> Dict[str, object]:
     # best_mIoU_iter_8000.pth
     chosen = best_checkpoint(training.work_dir).stem
     step = int(chosen.rpartition('_')[2])
-    logged = validations(training.work_dir)
+    validated = validations(training.work_dir)
     return {
         **training.settings(),
         'chosen': chosen,
-        'val': next(v for v in logged if v['step'] == step),
+        'val': next(v for v in validated if v['step'] == step),
         'test': evaluate(training, script),
         'test --aug-test': evaluate(training, script, '--aug-test'),
     }
