@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -37,13 +39,22 @@ def test_merged_kernel_keeps_state(randomise_norms):
     assert merged.padding == (3, 3) and merged.groups == 4
 
 
-def test_checkpoint_forward_keeps_statistics_of_frozen_norms():
-    norm = nn.BatchNorm2d(3)
-    block = nn.Sequential(nn.Conv2d(3, 3, 1), norm)
+def test_checkpoint_forward_backward_twice():
+    """As often as a retained graph runs backward, to the same numbers."""
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
     x = torch.randn(2, 3, 4, 4)
-    checkpoint_forward(block, x, with_cp=True).sum().backward()
-    assert norm.num_batches_tracked == 1
-    assert norm.track_running_stats
+    found = []
+    for with_cp in (False, True):
+        copy = deepcopy(block)
+        loss = checkpoint_forward(copy, x, with_cp).square().mean()
+        params = list(copy.parameters())
+        for _ in range(2):
+            grads = torch.autograd.grad(loss, params, retain_graph=True)
+            found.append([*grads, *copy.buffers()])
+        assert copy[1].num_batches_tracked == 1 and copy[1].momentum == 0.1
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0])
 
 
 @pytest.mark.parametrize(

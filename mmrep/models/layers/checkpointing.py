@@ -1,7 +1,6 @@
 """Activation checkpointing that leaves batch-norm statistics alone."""
 
-from contextlib import contextmanager, nullcontext
-from typing import Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +8,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-@contextmanager
-def _frozen_bn_statistics(module: nn.Module) -> Iterator[None]:
-    """Let batch norms use batch statistics without recording them."""
-    norms = [
-        (m, m.momentum, m.num_batches_tracked.clone())
-        for m in module.modules()
-        if isinstance(m, _BatchNorm) and m.track_running_stats
-    ]
-    for norm, _, _ in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum, num_batches in norms:
+class _FrozenBNStatistics:
+    """Let batch norms use batch statistics without recording them.
+
+    Entered anew at each recomputation, as when a graph that is retained runs
+    backward twice.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __enter__(self) -> None:
+        self.found = [
+            (m, m.momentum, m.num_batches_tracked.clone())
+            for m in self.module.modules()
+            if isinstance(m, _BatchNorm) and m.track_running_stats
+        ]
+        for norm, _, _ in self.found:
+            norm.momentum = 0.0
+
+    def __exit__(self, *_) -> None:
+        for norm, momentum, num_batches in self.found:
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(num_batches)
 
@@ -51,5 +57,5 @@ def checkpoint_forward(module: nn.Module, x: Tensor, with_cp: bool) -> Tensor:
         module,
         x,
         use_reentrant=False,
-        context_fn=lambda: (nullcontext(), _frozen_bn_statistics(module)),
+        context_fn=lambda: (nullcontext(), _FrozenBNStatistics(module)),
     )
