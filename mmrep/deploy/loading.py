@@ -20,20 +20,15 @@ def build_model(cfg: Config) -> nn.Module:
     """
     if not isinstance(cfg.get('model'), dict):
         raise UsageError('the config must define model.')
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    # a backbone alone, such as mmseg.UNet, finds its parts in its own scope
+    own, named, _ = str(cfg.model.get('type')).partition('.')
+    scope = cfg.get('default_scope') or (own if named else 'mmengine')
+    init_default_scope(scope)
     try:
         model = MODELS.build(cfg.model)
     except UsageError:
         raise
-    except (
-        AssertionError,
-        AttributeError,
-        ImportError,
-        KeyError,
-        NotImplementedError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:
         raise UsageError(
             'the model of the config cannot be built: '
             f'{type(error).__name__}: {" ".join(str(error).split())}'
