@@ -1,5 +1,6 @@
 """A config's backbone with weights, and images as it takes them."""
 
+import os
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
@@ -73,11 +74,10 @@ def _backbone_state(
     return inner
 
 
-def input_channels(network: nn.Module) -> int:
-    """Channels of the image, which the first convolution takes."""
-    convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
-    first = next(convs, None)
-    return 3 if first is None else first.in_channels
+def input_channels(cfg: Config) -> int:
+    """Channels of the image: the backbone's ``in_channels``, else 3."""
+    backbone = cfg.model.get('backbone') or cfg.model
+    return backbone.get('in_channels', 3)
 
 
 def find_images(folder: str, count: Optional[int] = None) -> List[Path]:
@@ -100,7 +100,7 @@ def find_images(folder: str, count: Optional[int] = None) -> List[Path]:
         )
     found = sorted(
         path
-        for path in root.rglob('*')
+        for path in _files(root)
         if path.suffix.lower() in _SUFFIXES
         and path.is_file()
         and not path.name.startswith('.')
@@ -112,15 +112,27 @@ def find_images(folder: str, count: Optional[int] = None) -> List[Path]:
     return found[:count]
 
 
+def _files(root: Path) -> Iterator[Path]:
+    """Files below a folder, also in folders that are linked to."""
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a folder around it
+            subfolders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in names)
+
+
 def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
     """Images warped to a square and normalised.
 
     Args:
         paths (list[Path]): The files.
         size (int): Width and height.
-        cfg (Config): Its ``model.data_preprocessor`` has the mean, the
-            standard deviation and the order of the channels; ImageNet's and
-            RGB if there is none.
+        cfg (Config): Its ``model.data_preprocessor``, or
+            ``data_preprocessor``, has the mean, the standard deviation and
+            the order of the channels; ImageNet's and RGB if there is none.
 
     Yields:
         Tensor: Shape (1, 3, size, size).
@@ -128,21 +140,24 @@ def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
     Raises:
         UsageError: If a file is not an image.
     """
-    prepared = cfg.model.get('data_preprocessor') or {}
+    prepared = cfg.model.get('data_preprocessor')
+    prepared = prepared or cfg.get('data_preprocessor') or {}
     if prepared.get('mean') is None:
         prepared = dict(mean=_MEAN, std=_STD, bgr_to_rgb=True)
     mean, std = (np.float32(prepared[key]) for key in ('mean', 'std'))
+    # MMPretrain's word, and the others'
+    rgb = prepared.get('to_rgb') or prepared.get('bgr_to_rgb')
     for path in paths:
         try:
             with Image.open(path) as image:
                 image = image.convert('RGB')
                 image = image.resize((size, size), Image.Resampling.BICUBIC)
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise UsageError(
                 f'{path} cannot be read as an image: {error}'
             ) from error
         pixels = np.asarray(image, np.float32)
-        if not prepared.get('bgr_to_rgb', False):
+        if not rgb:
             pixels = pixels[..., ::-1]
         pixels = np.ascontiguousarray(((pixels - mean) / std))
         yield torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()

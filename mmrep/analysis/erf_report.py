@@ -95,9 +95,10 @@ def write_report(
     Returns:
         str: The text of ``erf.md``.
     """
+    count = models[0]['images']
     lines = [
         f'High-contribution area ratios at {size}×{size}, '
-        f'{models[0]["images"]} images ({source}).',
+        f'{count} image{"s" * (count != 1)} ({source}).',
         '',
         erf_table(models),
     ]

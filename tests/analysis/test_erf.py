@@ -216,7 +216,7 @@ def test_wrong_inputs():
         contribution_scores(network[0], [torch.rand(1, 3, 8, 8)] * 2)
 
 
-def test_images_are_those_of_the_config(tmp_path):
+def test_images_are_those_of_the_config(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
     folder = tmp_path / 'class'
     folder.mkdir()
@@ -231,17 +231,35 @@ def test_images_are_those_of_the_config(tmp_path):
          (pixels - [1, 2, 3]) / [4, 5, 6]),
         (dict(mean=[1, 2, 3], std=[4, 5, 6]),
          (pixels[..., ::-1] - [1, 2, 3]) / [4, 5, 6]),
+        (dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True),
+         (pixels - [1, 2, 3]) / [4, 5, 6]),
         (None,
          (pixels - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]),
     ]:  # fmt: skip
         cfg = Config(dict(model=dict(type='x', data_preprocessor=prepared)))
+        if prepared and 'to_rgb' in prepared:  # as MMPretrain's configs
+            cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
         image = list(read_images(paths, 6, cfg))[1]
         expected = expected.transpose(2, 0, 1)[None]
         np.testing.assert_allclose(image.numpy(), expected, rtol=1e-5)
         assert next(read_images(paths, 10, cfg)).shape == (1, 3, 10, 10)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
+    with pytest.raises(UsageError, match='a.PNG cannot be read.*pixels'):
+        next(read_images(paths, 6, cfg))
+    monkeypatch.undo()
     (folder / 'd.jpg').write_bytes(b'not an image')
     with pytest.raises(UsageError, match='d.jpg cannot be read'):
         list(read_images(find_images(str(tmp_path), 50), 6, cfg))
+
+
+def test_images_in_folders_that_are_linked_to(tmp_path):
+    (tmp_path / 'real').mkdir()
+    (tmp_path / 'real/a.png').touch()
+    (tmp_path / 'real/around').symlink_to(tmp_path / 'real')
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images/class').symlink_to(tmp_path / 'real')
+    found = find_images(str(tmp_path / 'images'))
+    assert found == [tmp_path / 'images/class/a.png']
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])

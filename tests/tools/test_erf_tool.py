@@ -21,6 +21,11 @@ def configs(tmp_path):
     """Bare backbones of two registries."""
     texts = dict(
         resnet="model = dict(type='mmdet.ResNet', depth=18)\n",
+        # whose first convolution takes 12 channels
+        yolox="model = dict(type='mmdet.CSPDarknet', deepen_factor=0.33,\n"
+        'widen_factor=0.125)\n',
+        # whose parts are in the registry of its scope
+        unet="model = dict(type='mmseg.UNet', base_channels=4)\n",
         swin='model = dict(type="mmseg.SwinTransformer", embed_dims=8,\n'
         'depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)\n',
     )
@@ -53,11 +58,11 @@ def test_models_of_several_kinds(
     out = tmp_path / 'out'
     run_here(
         segmentor, segmentor, *configs,
-        '--checkpoint', checkpoint, 'random', 'random', 'random',
+        '--checkpoint', checkpoint, *5 * ['random'],
         '--images', shapes_root / 'images', '--num-images', 2, '--size', 96,
         '--out-dir', out,
     )  # fmt: skip
-    names = ['small-1', 'small-2', 'resnet', 'swin']
+    names = ['small-1', 'small-2', 'resnet', 'yolox', 'unet', 'swin']
     assert {path.name for path in out.iterdir()} == {
         'erf.md', 'erf.json',
         *(f'{name}.{kind}' for name in names for kind in ('npy', 'png')),
@@ -81,6 +86,29 @@ def test_models_of_several_kinds(
     assert 'cut off by the border' in table  # of 96 pixels
 
 
+def test_all_configs_are_read_first(run_here, configs, tmp_path, capfd):
+    """So that a wrong one does not end a long run."""
+    wrong = tmp_path / 'wrong.py'
+    wrong.write_text(
+        "model = dict(type='mmdet.ResNet', depth=18, strides=(1,))\n"
+    )
+    with pytest.raises(SystemExit):
+        run_here(configs[0], wrong, '--random', '--size', 64)
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert 'model of the config cannot be built' in line
+    assert not Path('work_dirs').exists()
+
+
+def test_names_differ(run_here, configs, tmp_path):
+    paths = [tmp_path / f'{name}.py' for name in ('a/m', 'b/m', 'm-1')]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(configs[0].read_text())
+    run_here(*paths, '--random', '--num-images', 1, '--size', 64)
+    found = {path.stem for path in Path('work_dirs/erf').glob('*.npy')}
+    assert found == {'m-1', 'm-2', 'm-3'}
+
+
 def test_layer_and_noise(run_here, small_segmentor, capfd):
     run_here(
         small_segmentor[0], '--random', '--num-images', 1, '--size', 65,
@@ -91,7 +119,7 @@ def test_layer_and_noise(run_here, small_segmentor, capfd):
 
 
 def test_small_maps_are_explained(run_here, configs, capfd):
-    run_here(configs[1], '--random', '--num-images', 1, '--size', 64)
+    run_here(configs[-1], '--random', '--num-images', 1, '--size', 64)
     out = capfd.readouterr().out
     assert 'the map is 2 x 2' in out and 'not reached' in out
     assert 'the largest square around the centre, 63 x 63' in out

@@ -10,14 +10,16 @@ area of the image. The bigger, the wider the field.
 
 import argparse
 import sys
-from collections import Counter
 from contextlib import closing
+from itertools import count
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import torch
+from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
+from torch import nn
 
 from mmrep.analysis.backbones import (
     find_images,
@@ -127,13 +129,30 @@ def one_each(
 def names_of(configs: List[str]) -> List[str]:
     """Names for the files: the configs', numbered where they repeat."""
     stems = [Path(config).stem for config in configs]
-    seen: Counter = Counter()
-    names = []
+    names: List[str] = []
     for stem in stems:
-        seen[stem] += 1
-        more = f'-{seen[stem]}' if stems.count(stem) > 1 else ''
-        names.append(stem + more)
+        numbered = (f'{stem}-{i}' for i in count(1))
+        taken = {*names, *stems}
+        unique = stems.count(stem) == 1
+        names.append(
+            stem if unique else next(n for n in numbered if n not in taken)
+        )
     return names
+
+
+def load(
+    args: argparse.Namespace, config: str, checkpoint: Optional[str]
+) -> Tuple[Config, nn.Module]:
+    """A config and its backbone, on the CPU."""
+    cfg = load_config(config, args.cfg_options)
+    channels = input_channels(cfg)
+    if args.images and channels != 3:
+        raise UsageError(
+            f'{config} takes images of {channels} channels, and those of a '
+            'folder have 3; use --random.'
+        )
+    torch.manual_seed(0)
+    return cfg, load_backbone(cfg, checkpoint, args.trust_checkpoint)
 
 
 def measure(
@@ -142,13 +161,10 @@ def measure(
     config: str,
     checkpoint: Optional[str],
     layer: Optional[str],
+    cfg: Config,
+    network: nn.Module,
 ) -> Dict[str, Any]:
     """Measure one backbone and write its matrix and its heat map."""
-    cfg = load_config(config, args.cfg_options)
-    if checkpoint == RANDOM:
-        checkpoint = None
-    torch.manual_seed(0)
-    network = load_backbone(cfg, checkpoint, args.trust_checkpoint)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         network.to(device)
@@ -157,26 +173,21 @@ def measure(
         raise UsageError(
             f'the device {device!r} cannot be used: {text}'
         ) from error
-    channels = input_channels(network)
     images: Iterable[torch.Tensor]
-    count = args.num_images
+    total = args.num_images
     if args.random:
-        images = noise_images(channels, args.size, count)
-    elif channels != 3:
-        raise UsageError(
-            f'{name} takes images of {channels} channels, and those of a '
-            'folder have 3; use --random.'
-        )
+        images = noise_images(input_channels(cfg), args.size, total)
     else:
-        paths = find_images(args.images, count)
-        count = len(paths)
+        paths = find_images(args.images, total)
+        total = len(paths)
         images = read_images(paths, args.size, cfg)
     console = Console(stderr=True)
     # closed before an error is shown
-    with closing(track(images, name, total=count, console=console)) as shown:
+    with closing(track(images, name, total=total, console=console)) as shown:
         found = contribution_scores(
             network, (image.to(device) for image in shown), layer
         )
+    network.cpu()  # room for the next one
     scaled = rescale(found.scores)
     areas = high_contribution_areas(scaled)
     folder = Path(args.out_dir)
@@ -202,18 +213,25 @@ def main() -> None:
             '--num-images takes numbers from 1 and --size from 3, got '
             f'{args.num_images} and {args.size}.'
         )
-    count = len(args.configs)
-    checkpoints = one_each('--checkpoint', args.checkpoint, count, False)
-    layers = one_each('--layer', args.layer, count, True)
+    configs = args.configs
+    checkpoints = [
+        None if checkpoint == RANDOM else checkpoint
+        for checkpoint in one_each(
+            '--checkpoint', args.checkpoint, len(configs), False
+        )
+    ]
+    layers = one_each('--layer', args.layer, len(configs), True)
+    # all that is given is read before the first network is run
     if args.images:
-        find_images(args.images, 1)  # before the first network is run
+        find_images(args.images, 1)
+    loaded = [
+        load(args, *row) for row in zip(configs, checkpoints, strict=True)
+    ]
     models = [
-        measure(args, *row)
-        for row in zip(
-            names_of(args.configs),
-            args.configs,
-            checkpoints,
-            layers,
+        measure(args, *row, *networks)
+        for row, networks in zip(
+            zip(names_of(configs), configs, checkpoints, layers, strict=True),
+            loaded,
             strict=True,
         )
     ]
