@@ -1,5 +1,6 @@
 """Trainings that a script starts: each in its own process, and done once."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -11,6 +12,7 @@ from typing import Dict, List, NamedTuple, Optional, Union
 import torch
 
 from mmrep.checkpoint.saving import replaced
+from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
 RECORD = 'run.json'
@@ -34,11 +36,22 @@ class Training(NamedTuple):
     amp: Union[str, bool] = False
 
     def settings(self) -> Dict[str, object]:
-        """What a finished run must have in common with one asked for."""
+        """What a reader of the result has to know."""
         return {
             'config': self.config.name,
             'options': self.options,
             'amp': self.amp,
+        }
+
+    def identity(self) -> Dict[str, object]:
+        """What a finished run must have in common with one asked for."""
+        content = repr(load_config(str(self.config)).to_dict())
+        return {
+            'config': str(self.config.resolve()),
+            "config's content": hashlib.sha256(content.encode()).hexdigest(),
+            'data root': str(self.data_root.resolve()),
+            'amp': self.amp,
+            **self.options,
         }
 
     def command(self, script: Path) -> List[str]:
@@ -67,18 +80,24 @@ def recorded(training: Training) -> Optional[Dict[str, float]]:
         dict[str, float], optional: Metrics of its last validation.
 
     Raises:
-        UsageError: If the work dir holds a training with other settings.
+        UsageError: If the work dir holds another training.
     """
     path = training.work_dir / RECORD
     if not path.is_file():
         return None
     record = json.loads(path.read_text())
-    for key, value in training.settings().items():
-        if record[key] != value:
-            raise UsageError(
-                f'{training.work_dir} must be a run with the {key} {value}, '
-                f'and is one with {record[key]}; give another --out-dir.'
-            )
+    there, asked = record['run'], training.identity()
+    trained = record['metrics'] or any(training.work_dir.glob('*.pth'))
+    if trained and there != asked:
+        differing = ', '.join(
+            f'{key} {there.get(key)}, not {asked.get(key)}'
+            for key in {**there, **asked}
+            if there.get(key) != asked.get(key)
+        )
+        raise UsageError(
+            f'{training.work_dir} holds another run ({differing}); give '
+            'another --out-dir.'
+        )
     return record['metrics']
 
 
@@ -99,8 +118,7 @@ def train(training: Training, script: Path) -> Dict[str, float]:
     metrics = recorded(training)
     if metrics is not None:
         return metrics
-    training.work_dir.mkdir(parents=True, exist_ok=True)
-    record = {**training.settings(), 'metrics': None}
+    record = {'run': training.identity(), 'metrics': None}
     path = training.work_dir / RECORD
     write_json(path, record)
     run(training.command(script), training.work_dir / 'output.txt')

@@ -174,15 +174,15 @@ def script(tmp_path):
 
 @pytest.fixture
 def training(tmp_path):
-    return Training(
-        Path('configs/a.py'), tmp_path / 'run', {'x': '[1,2]'}, Path('data')
-    )
+    config = tmp_path / 'a.py'
+    config.write_text('lr = 1\n')
+    return Training(config, tmp_path / 'run', {'x': '[1,2]'}, Path('data'))
 
 
 def test_train_is_done_once(training, script):
     assert train(training, script) == {'mIoU': 10.0, 'step': 2}
     args = json.loads((training.work_dir / 'args.json').read_text())
-    assert args[:2] == ['configs/a.py', '--resume']
+    assert args[:2] == [str(training.config), '--resume']
     assert args[-2:] == ['--cfg-options', 'x=[1,2]']
     assert args[args.index('--data-root') + 1] == 'data'
     assert '--amp' not in args
@@ -201,13 +201,43 @@ def test_train_goes_on_after_an_end_without_a_record(training, script):
 
 
 @pytest.mark.parametrize(
-    'change',
-    [dict(options={'x': '3'}), dict(config=Path('b.py')), dict(amp='bf16')],
+    'change, text',
+    [
+        (dict(options={'x': '3'}), r'\(x \[1,2\], not 3\)'),
+        (dict(options={}), r'\(x \[1,2\], not None\)'),
+        (dict(data_root=Path('elsewhere')), 'data root .*elsewhere'),
+        (dict(amp='bf16'), 'amp False, not bf16'),
+    ],
 )
-def test_train_refuses_another_runs_folder(training, script, change):
+def test_train_refuses_another_runs_folder(training, script, change, text):
     train(training, script)
-    with pytest.raises(UsageError, match='give another --out-dir'):
+    with pytest.raises(UsageError, match=f'{text}.*give another --out-dir'):
         train(training._replace(**change), script)
+
+
+def test_train_refuses_a_changed_config(training, script, tmp_path):
+    train(training, script)
+    other = tmp_path / 'other' / training.config.name
+    other.parent.mkdir()
+    other.write_text(training.config.read_text())
+    with pytest.raises(UsageError, match='config .*other'):
+        train(training._replace(config=other), script)
+    training.config.write_text('lr = 2\n')
+    with pytest.raises(UsageError, match="config's content"):
+        train(training, script)
+
+
+def test_a_run_that_trained_nothing_may_be_another(training, script):
+    train(training, script)
+    record = training.work_dir / RECORD
+    text = json.loads(record.read_text())
+    record.write_text(json.dumps({**text, 'metrics': None}))
+    other = training._replace(data_root=Path('elsewhere'))
+    (training.work_dir / 'iter_1.pth').touch()
+    with pytest.raises(UsageError, match='holds another run'):
+        train(other, script)
+    (training.work_dir / 'iter_1.pth').unlink()
+    assert train(other, script)['mIoU'] == 11.0
 
 
 def test_train_reports_a_failure(training, script, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mmrep.analysis.guidelines import TABLES
+from mmrep.analysis.runs import Training
 from mmrep.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -105,12 +106,13 @@ def test_report_of_what_is_finished(call, tmp_path):
     for seed, metrics in enumerate([{'mIoU': 7.0}, None]):
         run = folder / f'seed{seed}'
         run.mkdir(parents=True)
-        record = {
-            'config': 'fcn_mobilenetv2_camvid-128x128.py',
-            'options': {**row.options, 'randomness.seed': str(seed)},
-            'amp': False,
-            'metrics': metrics,
-        }
+        training = Training(
+            ROOT / 'configs/fcn_mobilenetv2_camvid-128x128.py',
+            run,
+            {**row.options, 'randomness.seed': str(seed)},
+            Path('x'),
+        )
+        record = {'run': training.identity(), 'metrics': metrics}
         (run / 'run.json').write_text(json.dumps(record))
     call(*args)
     result = json.loads((tmp_path / 'guideline_2.json').read_text())
@@ -165,11 +167,30 @@ def test_train_choose_test_once(call, camvid, tmp_path):
         ([2], 'needs --data-root'),
         ([2, '--data-root', 'x', '--seeds', 0], 'at least 1, got 0'),
         ([3, '--data-root', 'x', '--rows', 'k5'], r"\['k3', .*got \['k5'\]"),
+        ([2, '--data-root', 'x', '--cfg-options', 'randomness.seed=7',
+          'model.backbone.shortcut=True'],
+         'leave model.backbone.shortcut, randomness.seed to'),
     ],
-)
+)  # fmt: skip
 def test_wrong_arguments(call, args, text):
     with pytest.raises(UsageError, match=text):
         call('guidelines', *args)
+
+
+@pytest.mark.parametrize(
+    'args, text',
+    [
+        (['absent.py'], 'existing file'),
+        (['upernet_replknet-tiny_camvid.py', 'fcn_mobilenetv2_camvid.py'],
+         'fcn_mobilenetv2_camvid.py must keep the checkpoint'),
+        (['fcn_mobilenetv2_camvid.py', '--cfg-options', 'randomness.seed=7'],
+         'leave randomness.seed to --seed'),
+    ],
+)  # fmt: skip
+def test_from_scratch_says_first_what_is_wrong(call, args, text):
+    args = [ROOT / 'configs' / a if a.endswith('.py') else a for a in args]
+    with pytest.raises(UsageError, match=text):
+        call('from_scratch', *args, '--data-root', 'x')
 
 
 def test_latency_of_small_stacks(call, tmp_path, monkeypatch):

@@ -28,7 +28,9 @@ from mmrep.analysis.runs import (
     validations,
     write_json,
 )
+from mmrep.engine import load_config
 from mmrep.engine.cli import parse_arguments, run
+from mmrep.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = 'mIoU', 'coco/bbox_mAP', 'coco/bbox_mAP_50'
@@ -64,6 +66,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    check(args)
     path = args.out_dir / 'from_scratch.json'
     rows = []
     for config in tqdm(args.configs, unit='config'):
@@ -85,6 +88,20 @@ def main() -> None:
         name = f'{config.stem}_seed{args.seed}.jsonl'
         path.with_name(name).write_text(log)
     print(f'{markdown(rows)}\nwrote {path}, .md and the logs')
+
+
+def check(args: argparse.Namespace) -> None:
+    """Say what is wrong before the first training."""
+    if 'randomness.seed' in args.cfg_options:
+        raise UsageError('--cfg-options must leave randomness.seed to --seed.')
+    for config in args.configs:
+        cfg = load_config(str(config), args.cfg_options)
+        hooks = cfg.get('default_hooks') or {}
+        if not (hooks.get('checkpoint') or {}).get('save_best'):
+            raise UsageError(
+                f'{config} must keep the checkpoint that is best in '
+                'validation: set default_hooks.checkpoint.save_best.'
+            )
 
 
 def train_and_test(training: Training) -> Dict[str, object]:

@@ -93,7 +93,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     result = measure(args) if args.guideline == 1 else compare(args)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
     path = args.out_dir / f'guideline_{args.guideline}.json'
     write_json(path, result)
     text = markdown(result)
@@ -137,6 +136,13 @@ def compare(args: argparse.Namespace) -> dict:
     name = table.config + ('' if args.full else '-128x128')
     config = ROOT / f'configs/{name}.py'
     rows = select(table.rows, args.rows)
+    owned = {'randomness.seed', *(key for row in rows for key in row.options)}
+    if owned & set(args.cfg_options):
+        raise UsageError(
+            '--cfg-options must leave '
+            f'{", ".join(sorted(owned & set(args.cfg_options)))} to the '
+            'experiment: --seeds and --rows choose.'
+        )
     # all models with one seed come before any with the next
     jobs = [(seed, row) for seed in range(seeds) for row in rows]
     scores = {row.key: [] for row in rows}
