@@ -1,0 +1,111 @@
+"""Convert BCCD, boxes of blood cells, to COCO's form.
+
+SRC is the folder BCCD of https://github.com/Shenggan/BCCD_Dataset, in the form
+of Pascal VOC: Annotations, ImageSets/Main and JPEGImages; 205 training, 87
+validation and 72 test images of 640x480.
+"""
+
+import argparse
+import json
+import os.path as osp
+import shutil
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any, Dict, List
+
+from make_shapes import new_folder
+
+SPLITS = ('train', 'val', 'test')
+CLASSES = ('RBC', 'WBC', 'Platelets')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('src', help='the folder BCCD of the repository')
+    parser.add_argument('out', help='folder to make, e.g. data/bccd')
+    return parser.parse_args()
+
+
+def read_boxes(path: Path) -> List[Dict[str, Any]]:
+    """Boxes of a file that are not empty, as COCO's without ids."""
+    boxes = []
+    for found in ET.parse(path).getroot().iter('object'):
+        left, top, right, bottom = (
+            int(found.findtext(f'bndbox/{side}'))
+            for side in ('xmin', 'ymin', 'xmax', 'ymax')
+        )
+        width, height = right - left, bottom - top
+        if not width * height:  # two of the published boxes
+            continue
+        boxes.append(
+            dict(
+                category_id=CLASSES.index(found.findtext('name')) + 1,
+                bbox=[left, top, width, height],
+                area=width * height,
+                iscrowd=0,
+                segmentation=[],
+            )
+        )
+    return boxes
+
+
+def convert(src: Path, split: str, out: Path) -> Dict[str, list]:
+    """Copy the images of a split and write its annotations."""
+    names = (src / f'ImageSets/Main/{split}.txt').read_text().split()
+    (out / split).mkdir()
+    images: List[Dict[str, Any]] = []
+    annotations: List[Dict[str, Any]] = []
+    for name in names:
+        path = src / f'Annotations/{name}.xml'
+        try:
+            size = ET.parse(path).getroot().find('size')
+            width, height = (
+                int(size.findtext(side)) for side in ('width', 'height')
+            )
+            boxes = read_boxes(path)
+        except (AttributeError, ET.ParseError, TypeError, ValueError) as error:
+            sys.exit(
+                f'error: {path} must have the size of an image and boxes of '
+                f'{", ".join(CLASSES)} ({error}).'
+            )
+        file = f'{name}.jpg'
+        shutil.copyfile(src / 'JPEGImages' / file, out / split / file)
+        image = dict(
+            id=len(images) + 1, file_name=file, width=width, height=height
+        )
+        images.append(image)
+        for box in boxes:
+            place = dict(id=len(annotations) + 1, image_id=image['id'])
+            annotations.append({**place, **box})
+    categories = [dict(id=i, name=c) for i, c in enumerate(CLASSES, 1)]
+    written = dict(
+        images=images, annotations=annotations, categories=categories
+    )
+    (out / f'annotations/{split}.json').write_text(json.dumps(written))
+    return written
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        with new_folder(args.out) as folder:
+            Path(folder, 'annotations').mkdir()
+            found = [convert(Path(args.src), s, Path(folder)) for s in SPLITS]
+    except FileNotFoundError as error:
+        sys.exit(
+            f'error: {args.src} must be the folder BCCD of BCCD_Dataset; '
+            f'{osp.relpath(error.filename, args.src)} is not there.'
+        )
+    parts = ', '.join(
+        f'{len(f["images"])} {s}' for f, s in zip(found, SPLITS, strict=True)
+    )
+    boxes = sum(len(f['annotations']) for f in found)
+    print(f'images ({parts}) with {boxes} boxes are in {args.out}')
+
+
+if __name__ == '__main__':
+    main()

