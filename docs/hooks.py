@@ -64,4 +64,4 @@ def _public_names(package: str) -> list:
     for node in tree.body:
         if isinstance(node, ast.Assign) and node.targets[0].id == '__all__':
             return ast.literal_eval(node.value)
-    return []
+    raise ValueError(f'mmrep.{package} must have a literal __all__.')

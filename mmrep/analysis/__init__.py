@@ -1,3 +1,4 @@
+from mmrep.analysis.backbones import load_backbone
 from mmrep.analysis.complexity import Complexity, build_on_meta, count
 from mmrep.analysis.erf import (
     ERF,
@@ -6,14 +7,29 @@ from mmrep.analysis.erf import (
     high_contribution_areas,
     rescale,
 )
+from mmrep.analysis.shape_bias import (
+    ShapeBias,
+    Stimulus,
+    categories_of,
+    count_decisions,
+    list_stimuli,
+    predict,
+)
 
 __all__ = [
     'ERF',
     'Area',
     'Complexity',
+    'ShapeBias',
+    'Stimulus',
     'build_on_meta',
+    'categories_of',
     'contribution_scores',
     'count',
+    'count_decisions',
     'high_contribution_areas',
+    'list_stimuli',
+    'load_backbone',
+    'predict',
     'rescale',
 ]

@@ -88,16 +88,17 @@ def categories_of(
 
     Args:
         num_classes (int): Outputs of the classifier.
-        classes (Sequence[str], optional): Their names. Defaults to None.
+        classes (Sequence[str], optional): Their names. Defaults to None; then
+            1,000 classes are ImageNet-1K's.
 
     Returns:
-        dict[str, tuple[int, ...]]: Of ImageNet-1K's 1,000 classes the 16
-        categories of Geirhos et al.; otherwise each class is one.
+        dict[str, tuple[int, ...]]: Of ImageNet-1K the 16 categories of
+        Geirhos et al.; otherwise each class is one.
 
     Raises:
         UsageError: If the names are needed and do not fit.
     """
-    if num_classes == 1000:
+    if num_classes == 1000 and not classes:
         return SIXTEEN_CLASSES
     if not classes:
         raise UsageError(
@@ -227,7 +228,7 @@ def predict(
         yield from decide(model(images.to(device)), categories)
 
 
-def shape_bias(
+def count_decisions(
     stimuli: Sequence[Stimulus], decisions: Sequence[str]
 ) -> ShapeBias:
     """Count decisions.

@@ -8,11 +8,11 @@ from torch import nn
 from mmrep.analysis.shape_bias import (
     Stimulus,
     categories_of,
+    count_decisions,
     decide,
     input_size,
     list_stimuli,
     predict,
-    shape_bias,
 )
 from mmrep.analysis.sixteen_classes import SIXTEEN_CLASSES
 from mmrep.errors import UsageError
@@ -88,6 +88,8 @@ def test_folders_without_conflicts(tmp_path):
 
 def test_categories_of_other_classifiers():
     assert categories_of(1000) is SIXTEEN_CLASSES
+    own = categories_of(1000, [f'class{i}' for i in range(1000)])
+    assert len(own) == 1000 and own['class7'] == (7,)
     assert categories_of(2, ['cat', 'dog']) == dict(cat=(0,), dog=(1,))
     with pytest.raises(UsageError, match='--classes'):
         categories_of(2)
@@ -116,14 +118,14 @@ def test_known_decisions_give_the_known_bias():
     stimuli = [Stimulus(None, *pair) for pair in pairs]
     decisions = ['cat', 'cat', 'dog', 'sea', 'cat', 'cat', 'dog', 'sea']
     decisions += ['cat'] * 4  # which do not count
-    result = shape_bias(stimuli, decisions)
+    result = count_decisions(stimuli, decisions)
     assert (result.images, result.agreeing) == (8, 4)
     assert result.hits == (4, 2)
     assert result.bias == pytest.approx(4 / 6)
     assert result.of('cat') == pytest.approx(3 / 4)
     assert result.of('dog') == pytest.approx(1 / 2)
     assert result.accuracy == pytest.approx(6 / 8)
-    nothing = shape_bias(stimuli, ['sea'] * 12)
+    nothing = count_decisions(stimuli, ['sea'] * 12)
     assert nothing.bias is None and nothing.of('cat') is None
 
 

@@ -19,10 +19,10 @@ from rich.progress import track
 from mmrep.analysis.shape_bias import (
     ShapeBias,
     categories_of,
+    count_decisions,
     input_size,
     list_stimuli,
     predict,
-    shape_bias,
 )
 from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import load_model
@@ -110,8 +110,10 @@ def main() -> None:
             'shape bias is measured of an mmrep.ImageClassifier, got '
             f'{type(model).__name__}.'
         )
-    classes = args.classes or model.dataset_meta.get('classes')
-    categories = categories_of(model.head.fc.out_features, classes)
+    outputs, classes = model.head.fc.out_features, args.classes
+    if outputs != 1000 and not classes:
+        classes = model.dataset_meta.get('classes')
+    categories = categories_of(outputs, classes)
     stimuli = list_stimuli(args.images, list(categories))
     decisions = list(
         track(
@@ -121,7 +123,7 @@ def main() -> None:
             console=Console(stderr=True),
         )
     )
-    result = shape_bias(stimuli, decisions)
+    result = count_decisions(stimuli, decisions)
     print_result(result)
     if args.out:
         report = dict(
