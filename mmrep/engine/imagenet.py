@@ -84,6 +84,9 @@ class PackClassification(BaseTransform):
 class TopKAccuracy(BaseMetric):
     """Share of images whose class is among the k highest scores, in percent.
 
+    A class counts as behind those with the same score, and as the last where
+    its score is not finite, so that a broken model gets nothing.
+
     Args:
         topk (Sequence[int]): The values of k. Defaults to (1, 5).
         collect_device (str): Where processes exchange results. Defaults to
@@ -102,7 +105,9 @@ class TopKAccuracy(BaseMetric):
         """Keep the rank of each image's class."""
         for sample in data_samples:
             scores, label = sample['scores'], sample['gt_label']
-            self.results.append(int((scores > scores[label]).sum()))
+            score = scores[label]
+            behind = (scores < score) & score.isfinite()
+            self.results.append(len(scores) - 1 - int(behind.sum()))
 
     def compute_metrics(self, results: List[int]) -> Dict[str, float]:
         """Shares of ranks below each k."""

@@ -144,6 +144,29 @@ def test_top_k():
     assert metric.evaluate(4) == {'accuracy/top1': 25, 'accuracy/top3': 75}
 
 
+NAN, INF = float('nan'), float('inf')
+
+
+@pytest.mark.parametrize(
+    'scores, rank',
+    [
+        ([NAN, NAN, NAN], 2),
+        ([0.0, 0.0, 0.0], 2),
+        ([0.5, 0.5, 0.1], 1),
+        ([0.5, NAN, 0.1], 1),
+        ([0.5, INF, 0.1], 1),
+        ([INF, 0.0, 0.1], 2),
+        ([0.5, -INF, 0.1], 0),
+    ],
+)
+def test_rank_of_a_broken_model(scores, rank):
+    """Class 0 is never ahead of what it does not beat."""
+    metric = TopKAccuracy()
+    sample = dict(scores=torch.tensor(scores), gt_label=0)
+    metric.process(None, [sample])
+    assert metric.results == [rank]
+
+
 @pytest.mark.parametrize(
     'name, arch, size',
     [
