@@ -290,8 +290,15 @@ class Inferencer:
 
         Yields:
             tuple: Each image with its prediction, or with the error.
+
+        Raises:
+            UsageError: If a picture would replace a file beside the images
+                or annotation files; nothing is written then.
         """
-        for image, name in zip(images, _names(images), strict=True):
+        names = _names(images)
+        if out_dir is not None:
+            _check_targets(images, names, out_dir, truth_dir)
+        for image, name in zip(images, names, strict=True):
             try:
                 sample = self.predict(image)
                 if out_dir is not None:
@@ -353,6 +360,30 @@ def _names(images: Sequence[Image]) -> List[str]:
         names.append(next(n for n in candidates if n not in taken))
         taken.add(names[-1])
     return names
+
+
+def _check_targets(
+    images: Sequence[Image],
+    names: Sequence[str],
+    out_dir: str,
+    truth_dir: Optional[str],
+) -> None:
+    """Raise if a picture would take the place of one of the user's own."""
+    paths = [Path(im) for im in images if not isinstance(im, np.ndarray)]
+    # where a link lies, and where it points to
+    folders = {p.parent.resolve() for p in paths}
+    folders |= {p.resolve().parent for p in paths}
+    if truth_dir is not None:
+        folders.add(Path(truth_dir).resolve())
+    if Path(out_dir).resolve() not in folders:
+        return
+    for name in names:
+        if Path(out_dir, name).exists():
+            raise UsageError(
+                'pictures must not replace files beside those that are read, '
+                f'and {Path(out_dir, name)} exists; give another folder as '
+                'out_dir.'
+            )
 
 
 def _slide(

@@ -120,6 +120,37 @@ def test_names_do_not_collide(infer, images, tmp_path):
     assert names == ['a.png', 'a.png.png']
 
 
+@pytest.mark.parametrize('own', ['image', 'beside', 'linked', 'truth'])
+def test_own_pictures_are_kept(infer, images, tmp_path, own):
+    folder, out = tmp_path / 'in', tmp_path / 'own'
+    folder.mkdir()
+    out.mkdir()
+    precious = out / 'b.png'
+    pixels = cv2.imread(str(images[0]))
+    cv2.imwrite(str(precious), pixels)
+    given, truth_dir = [precious], None
+    if own == 'beside':
+        given = [out / 'a.jpg', out / 'b.jpg']
+    elif own == 'linked':
+        (folder / 'b.png').symlink_to(precious)
+        given = [folder / 'b.png']
+    elif own == 'truth':
+        given, truth_dir = [folder / 'a.jpg', folder / 'b.jpg'], out
+    for path in given:
+        if not path.exists():
+            cv2.imwrite(str(path), pixels)
+    before = {p: p.read_bytes() for p in out.iterdir()}
+    with pytest.raises(UsageError, match='own/b.png exists; give another'):
+        list(infer.run(list_images(given), out, truth_dir))
+    assert {p: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_pictures_may_lie_beside_the_images(infer, images, tmp_path):
+    (tmp_path / 'a.jpg').write_bytes(images[0].read_bytes())
+    infer(tmp_path / 'a.jpg', out_dir=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['a.jpg', 'a.png']
+
+
 def test_truth_is_read_as_the_data_set_numbers_it(infer, shapes_root):
     path = next((shapes_root / 'annotations/validation').iterdir())
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(int)
