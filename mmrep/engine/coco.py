@@ -63,7 +63,7 @@ def check_coco(
     path = osp.join(root, dataset.get('ann_file', ''))
     if '://' in path:
         return
-    content = _read(path)
+    content = _read(path, needs_boxes)
     classes = _get_classes(kind, dataset)
     _check_categories(key, path, content, classes)
     _check_heads(cfg, key, classes)
@@ -73,7 +73,7 @@ def check_coco(
         _check_instances(path, content, classes, _uses_masks(dataset))
 
 
-def _read(path: str) -> Dict[str, List[dict]]:
+def _read(path: str, needs_boxes: bool) -> Dict[str, List[dict]]:
     """Read an annotation file; the lists and keys that are used exist."""
     what = f'the annotation file {path} must be in COCO form'
     try:
@@ -88,6 +88,9 @@ def _read(path: str) -> Dict[str, List[dict]]:
             f'{what}, an object with the lists {", ".join(_LISTS)}; got a '
             f'{type(content).__name__}.'
         )
+    if not needs_boxes:
+        # the files of COCO's test sets have no such list
+        content.setdefault('annotations', [])
     absent = [k for k in _LISTS if not isinstance(content.get(k), list)]
     if absent:
         raise UsageError(

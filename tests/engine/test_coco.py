@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DATASETS, init_default_scope
 
 from mmrep.engine import check_data, load_config, set_data_root
 from mmrep.errors import UsageError
@@ -192,8 +193,13 @@ def test_predicting_needs_no_boxes(cfg, root):
     content['annotations'] = []
     path.write_text(json.dumps(content))
     assert 'must have boxes' in message(cfg, 'test_dataloader')
+    del content['annotations']
+    path.write_text(json.dumps(content))
+    assert 'has no annotations' in message(cfg, 'test_dataloader')
     cfg.test_evaluator.format_only = True
     check_data(cfg, 'test_dataloader')
+    init_default_scope('mmdet')
+    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 6
 
 
 def test_annotation_file_of_the_metric(cfg):
