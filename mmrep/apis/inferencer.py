@@ -3,6 +3,7 @@
 import logging
 import os.path as osp
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -64,15 +65,29 @@ def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
     return files
 
 
+@contextmanager
+def _named(image: Image) -> Iterator[None]:
+    """Name the image that the system or OpenCV cannot handle."""
+    try:
+        yield
+    except (OSError, cv2.error) as error:
+        name = 'an array' if isinstance(image, np.ndarray) else image
+        text = ' '.join(str(error).split())
+        raise UsageError(f'{name} cannot be processed: {text}') from error
+
+
 def read_image(image: Image) -> np.ndarray:
     """A picture as a BGR array of bytes, shape (H, W, 3).
 
     Raises:
-        UsageError: If it is not an image.
+        UsageError: If it is not an image, or cannot be read.
     """
     if not isinstance(image, np.ndarray):
-        content = np.fromfile(str(image), np.uint8)
-        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else 0
+        with _named(image):
+            content = np.fromfile(str(image), np.uint8)
+            # OpenCV raises for an empty file
+            flag = cv2.IMREAD_COLOR
+            pixels = cv2.imdecode(content, flag) if content.size else 0
         if not isinstance(pixels, np.ndarray):
             raise UsageError(f'{image} is not an image')
         return pixels
@@ -181,12 +196,14 @@ class Inferencer:
         """Predict one image, a path or a BGR array.
 
         Raises:
-            UsageError: If it is not an image.
+            UsageError: If it is not an image, or the config's pipeline
+                cannot prepare it.
         """
         pixels = read_image(image)
         if self.slide is None:
             path = image if isinstance(image, (str, Path)) else None
-            return self._inferencer.predict(str(path) if path else pixels)
+            with _named(image):
+                return self._inferencer.predict(str(path) if path else pixels)
         labels = slide_labels(self.model, pixels, *self.slide)
         sample = SegDataSample(
             metainfo=dict(
@@ -306,8 +323,10 @@ class Inferencer:
                     if truth_dir is not None:
                         stem = Path(str(image)).stem
                         truth = self.read_truth(f'{truth_dir}/{stem}.png')
-                    picture = self.draw(image, sample, truth=truth, **drawing)
-                    with replaced(Path(out_dir, name)) as path:
+                    with _named(image), replaced(Path(out_dir, name)) as path:
+                        picture = self.draw(
+                            image, sample, truth=truth, **drawing
+                        )
                         if not cv2.imwrite(str(path), picture):
                             raise UsageError(f'{path} cannot be written')
             except UsageError as error:

@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -89,6 +92,26 @@ def test_what_is_no_image_is_named_and_the_rest_goes_on(
     assert labels_of(results[str(tmp_path / 'b.jpg')]).shape == (64, 64)
     with pytest.raises(UsageError, match=r'a.jpg is not an image'):
         infer(tmp_path)
+
+
+def test_files_that_libraries_raise_for(infer, images, tmp_path):
+    """Each is named in a line, and the rest goes on."""
+    gone, huge, thin = (tmp_path / f'{n}.png' for n in ('gone', 'huge', 'w'))
+    # beyond 2^30 pixels OpenCV raises when it reads the header
+    data = cv2.imencode('.png', np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+    chunk = data[12:16] + struct.pack('>II', 40000, 40000) + data[24:29]
+    crc = struct.pack('>I', zlib.crc32(chunk))
+    huge.write_bytes(data[:12] + chunk + crc + data[33:])
+    # resized to the shape of the config, its height is less than a pixel
+    cv2.imwrite(str(thin), np.zeros((1, 300, 3), np.uint8))
+    given = [str(p) for p in (gone, huge, thin, images[0])]
+    results = dict(infer.run(given))
+    assert list(results) == given
+    for path, reason in ((gone, 'No such'), (huge, 'MAX'), (thin, 'resize')):
+        text = str(results[str(path)])
+        assert text.startswith(f'{path} cannot be processed: ')
+        assert reason in text and '\n' not in text
+    assert labels_of(results[given[-1]]).shape == (64, 64)
 
 
 @pytest.mark.parametrize(
