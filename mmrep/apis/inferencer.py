@@ -71,9 +71,14 @@ def _named(image: Image) -> Iterator[None]:
     try:
         yield
     except (OSError, cv2.error) as error:
-        name = 'an array' if isinstance(image, np.ndarray) else image
         text = ' '.join(str(error).split())
-        raise UsageError(f'{name} cannot be processed: {text}') from error
+        raise UsageError(
+            f'{_name(image)} cannot be processed: {text}'
+        ) from error
+
+
+def _name(image: Image) -> str:
+    return 'an array' if isinstance(image, np.ndarray) else str(image)
 
 
 def read_image(image: Image) -> np.ndarray:
@@ -240,10 +245,19 @@ class Inferencer:
         Returns:
             np.ndarray: A BGR picture. A segmentor's has a legend of names
             and colours; a detector's boxes have labels.
+
+        Raises:
+            UsageError: If the true labels are not of the image's shape.
         """
         pixels = read_image(image)
         if self.segments:
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
+            if truth is not None and truth.shape != labels.shape:
+                raise UsageError(
+                    f'the ground truth of {_name(image)} must be a map of '
+                    f'its size, {labels.shape}, got one of {truth.shape}; '
+                    'give label maps, not coloured pictures.'
+                )
             return draw_segmentation(pixels, labels, self.meta, opacity, truth)
         visualizer = self._inferencer.visualizer
         visualizer.add_datasample(

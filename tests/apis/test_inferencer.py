@@ -183,6 +183,18 @@ def test_truth_is_read_as_the_data_set_numbers_it(infer, shapes_root):
         infer.read_truth('/nowhere.png')
 
 
+@pytest.mark.parametrize('shape', [(32, 48), (64, 64, 3)])
+def test_truth_of_another_shape(infer, images, tmp_path, shape):
+    path = tmp_path / images[0].with_suffix('.png').name
+    cv2.imwrite(str(path), np.arange(np.prod(shape)).reshape(shape) % 7)
+    out = tmp_path / 'out'
+    ((_, error),) = infer.run([images[0]], out, tmp_path)
+    assert isinstance(error, UsageError)
+    assert str(images[0]) in str(error)
+    assert f'(64, 64), got one of {shape}' in str(error)
+    assert not list(out.iterdir())
+
+
 def test_device_that_is_not_there(small_segmentor):
     with pytest.raises(UsageError, match='the device'):
         Inferencer(*map(str, small_segmentor), device='cuda:99')
