@@ -16,7 +16,8 @@ class GuardedLoading:
     """A transform that loads files, with an error that names the file.
 
     OpenCV fails without the file's name, or fills what is missing of a
-    truncated image with grey and goes on.
+    truncated image with grey and goes on. A label map that is not of the
+    shape of its image fails far from where it is read.
 
     Args:
         transform (callable): The transform, e.g. LoadImageFromFile.
@@ -37,17 +38,21 @@ class GuardedLoading:
             UsageError: If a file cannot be read and is not to be skipped.
         """
         loaded = None
+        before = results.get('gt_seg_map')
         try:
             # the image is loaded first, so once a sample is enough
             first = type(self.transform).__name__.startswith('LoadImage')
             reason = find_truncated(results) if first else None
             if reason is None:
                 loaded = self.transform(results)
-                reason = 'it cannot be decoded'
+                if loaded is None:
+                    reason = 'it cannot be decoded'
+                elif loaded.get('gt_seg_map') is not before:
+                    reason = find_other_shape(loaded)
         except Exception as error:
             text = ' '.join(str(error).split())
             reason = f'{type(error).__name__}: {text}'
-        if loaded is not None:
+        if reason is None:
             return loaded
         paths = [results[key] for key in _PATHS if results.get(key)]
         name = ' or '.join(str(path) for path in paths)
@@ -74,6 +79,20 @@ def find_truncated(results: dict) -> Optional[str]:
         if path and osp.isfile(path) and is_truncated(path):
             return f'{path} is truncated'
     return None
+
+
+def find_other_shape(results: dict) -> Optional[str]:
+    """Why a label map that was just read does not fit the image, if so.
+
+    Both are as in their files, also behind a transform that resizes images.
+    """
+    image, labels = results.get('ori_shape'), results['gt_seg_map'].shape
+    if image is None or tuple(image) == labels:
+        return None
+    return (
+        'the label map must be one channel of the shape of the image, '
+        f'{tuple(image)}, got {labels}'
+    )
 
 
 def is_truncated(path: str) -> bool:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import cv2
@@ -5,9 +6,13 @@ import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmengine.registry import DATASETS, init_default_scope
 
+from mmrep.engine import load_config, set_data_root
 from mmrep.engine.images import GuardedLoading, guard_loading, is_truncated
 from mmrep.errors import UsageError
+
+CONFIG = Path(__file__).parents[2] / 'configs/upernet_replknet-tiny_shapes.py'
 
 
 def encode(extension):
@@ -128,6 +133,35 @@ def test_label_maps(folder):
     load = GuardedLoading(LoadImageFromFile())
     with pytest.raises(UsageError, match='label.png is truncated'):
         load(dict(img_path=str(folder / '1.jpg'), seg_map_path=str(path)))
+
+
+@pytest.fixture(params=['train', 'test'])
+def segmentation(request, shapes_root, tmp_path):
+    """A copy of a set of shapes, guarded, and its first label map.
+
+    The test pipeline reads label maps behind a transform that resizes.
+    """
+    root = shutil.copytree(shapes_root, tmp_path / 'shapes')
+    cfg = load_config(str(CONFIG))
+    set_data_root(cfg, str(root))
+    init_default_scope('mmseg')
+    config = cfg[f'{request.param}_dataloader'].dataset
+    config.test_mode = request.param == 'test'
+    dataset = DATASETS.build(config)
+    assert guard_loading(dataset) == 2
+    return dataset, Path(dataset.get_data_info(0)['seg_map_path'])
+
+
+@pytest.mark.parametrize('shape', [(32, 48), (64, 64, 3)])
+def test_label_map_of_another_shape(segmentation, shape):
+    dataset, path = segmentation
+    assert 'data_samples' in dataset[0]
+    cv2.imwrite(str(path), np.ones(shape, np.uint8))
+    with pytest.raises(UsageError) as error:
+        dataset[0]
+    text = str(error.value)
+    assert f'{path.stem}.jpg or ' in text and str(path) in text
+    assert f'of the image, (64, 64), got {shape}' in text
 
 
 def test_wrapped_datasets(folder):
