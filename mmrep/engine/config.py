@@ -5,6 +5,7 @@ Every check raises :class:`mmrep.errors.UsageError` before a run starts.
 
 import difflib
 import inspect
+import os
 import os.path as osp
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -265,6 +266,20 @@ def enable_aug_test(cfg: Config) -> None:
     cfg.model = cfg.tta_model
 
 
+def _check_folder(option: str, folder: str) -> None:
+    """Raise unless a folder can be written; it is not made yet."""
+    existing = osp.abspath(folder)
+    while not osp.lexists(existing):
+        existing = osp.dirname(existing)
+    if osp.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):
+        return
+    why = 'cannot be written' if osp.isdir(existing) else 'is no folder'
+    raise UsageError(
+        f'{option} must be a folder that can be written, got {folder!r}, and '
+        f'{existing} {why}; give another one.'
+    )
+
+
 def enable_drawing(cfg: Config, show_dir: str) -> str:
     """Have a test draw its predictions into ``show_dir``.
 
@@ -272,8 +287,10 @@ def enable_drawing(cfg: Config, show_dir: str) -> str:
         str: The folder that will hold the pictures.
 
     Raises:
-        UsageError: If the config has no visualization hook.
+        UsageError: If the config has no visualization hook, or the folder
+            cannot be written.
     """
+    _check_folder('--show-dir', show_dir)
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None or cfg.get('visualizer') is None:
         raise UsageError(
@@ -301,8 +318,10 @@ def enable_output(cfg: Config, out_dir: str) -> str:
         str: What the folder will hold.
 
     Raises:
-        UsageError: If no evaluator of the config writes them.
+        UsageError: If no evaluator of the config writes them, or the folder
+            cannot be written.
     """
+    _check_folder('--out', out_dir)
     writers = {'IoUMetric': [], 'CocoMetric': []}
     for metric in _evaluators(cfg, 'test_dataloader'):
         writers.get(metric.type.rpartition('.')[2], []).append(metric)

@@ -191,6 +191,23 @@ def test_drawing_of_detectors(tmp_path):
     assert hook.draw is True and hook.test_out_dir == str(tmp_path)
 
 
+@pytest.mark.parametrize('config', [CONFIG, DETECTOR])
+@pytest.mark.parametrize('enable', [enable_drawing, enable_output])
+def test_folder_that_cannot_be_written(tmp_path, config, enable, monkeypatch):
+    cfg = load_config(str(config))
+    file = tmp_path / 'file'
+    file.touch()
+    for path in (file, file / 'deep/er'):
+        with pytest.raises(UsageError, match=f'{path}.*{file} is no folder'):
+            enable(cfg, str(path))
+    enable(cfg, str(tmp_path / 'deep/er'))
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
+    # root may write anywhere
+    monkeypatch.setattr('os.access', lambda *args: False)
+    with pytest.raises(UsageError, match=f'{tmp_path} cannot be written'):
+        enable(cfg, str(tmp_path / 'deep'))
+
+
 def test_data_root_reaches_annotation_files_of_metrics():
     cfg = load_config(str(DETECTOR))
     name = 'annotations/instances_validation.json'
