@@ -72,7 +72,8 @@ def reparameterize(
     to_deploy_form(model)
     after = count_norms(model), count_parameters(model)
     merged = deploy_config(cfg)
-    with replaced(path) as new_path, replaced(config_path) as new_config:
+    # the last one gets its name first: a config is never without weights
+    with replaced(config_path) as new_config, replaced(path) as new_path:
         meta = dict(dataset_meta=_plain(model.dataset_meta), deploy_form=True)
         save(dict(meta=meta, state_dict=model.state_dict()), new_path)
         del model
@@ -127,6 +128,12 @@ def _check_paths(
 ) -> None:
     if path.suffix not in ('.pth', '.pt'):
         raise UsageError(f'OUT must end in .pth, got {str(path)!r}.')
+    for target in (path, config):
+        if target.is_dir():
+            raise UsageError(
+                f'{target}, where a file would go, must not be a folder; '
+                'give OUT another name.'
+            )
     sources = {Path(checkpoint).resolve(), Path(cfg.filename).resolve()}
     if {path.resolve(), config.resolve()} & sources:
         raise UsageError(

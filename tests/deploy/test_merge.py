@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -106,6 +108,34 @@ def test_other_files_are_not_replaced(cfg, small_segmentor, tmp_path):
         reparameterize(cfg, checkpoint, f'{tmp_path}/m.pth', INPUTS)
     with pytest.raises(UsageError, match=r'must end in .pth'):
         reparameterize(cfg, checkpoint, f'{tmp_path}/m', INPUTS)
+
+
+@pytest.mark.parametrize('name', ['m.pth', 'm.py'])
+def test_folders_in_the_way(cfg, small_segmentor, tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match=f'{name}, .* must not be a folder'):
+        reparameterize(
+            cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS
+        )
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_config_is_never_without_weights(
+    cfg, small_segmentor, tmp_path, monkeypatch
+):
+    rename = os.replace
+
+    def rename_but_weights(source, target):
+        if target.suffix == '.pth':
+            raise OSError(28, 'No space left on device')
+        rename(source, target)
+
+    monkeypatch.setattr(os, 'replace', rename_but_weights)
+    with pytest.raises(UsageError, match='m.pth cannot be written'):
+        reparameterize(
+            cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_deploy_config_forgets_what_training_started_from(cfg):
