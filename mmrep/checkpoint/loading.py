@@ -70,16 +70,22 @@ def check_file(filename: str) -> None:
     """Raise unless ``filename`` looks like a file that torch has written.
 
     Raises:
-        CheckpointError: If there is no such file, or it is empty or a web
-            page.
+        CheckpointError: If there is no such file, or it cannot be read, is
+            empty or a web page.
     """
     path = Path(filename).expanduser()
-    if not path.is_file():
+    try:
+        if not path.is_file():
+            raise CheckpointError(
+                f'the checkpoint must be an existing file, got {filename!r}.'
+            )
+        with path.open('rb') as file:
+            head = file.read(512)
+    except OSError as error:
         raise CheckpointError(
-            f'the checkpoint must be an existing file, got {filename!r}.'
-        )
-    with path.open('rb') as file:
-        head = file.read(512)
+            f'the checkpoint {filename} cannot be read: '
+            f'{error.strerror or error}.'
+        ) from error
     if not head:
         raise CheckpointError(
             f'the checkpoint {filename} is empty; copy or download it again.'
@@ -131,10 +137,17 @@ def load_checkpoint(
             f'({_refused_name(error)}). If you trust its source, pass '
             '--trust-checkpoint.'
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f'the checkpoint {filename} needs a class or function that is '
+            f'not here ({_first_line(error)}); install what has it, or save '
+            'the tensors alone where it is installed.'
+        ) from error
+    except Exception as error:  # bytes that are no pickle may do anything
         raise CheckpointError(
             f'the checkpoint {filename} is damaged or not a PyTorch file '
-            f'({_first_line(error)}); copy or download it again.'
+            f'({type(error).__name__}: {_first_line(error)}); copy or '
+            'download it again.'
         ) from error
     return _normalise(checkpoint, filename)
 
@@ -200,7 +213,7 @@ def get_state_dict(checkpoint: Dict[str, Any]) -> Dict[str, Tensor]:
     return {
         key[len('module.') :] if key.startswith('module.') else key: value
         for key, value in dict.items(state)
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor) and isinstance(key, str)
     }
 
 

@@ -1,5 +1,8 @@
 import os
 import pickle
+import sys
+import tarfile
+import types
 import zipfile
 from collections import OrderedDict
 
@@ -147,6 +150,47 @@ def test_meta_must_be_a_dict(tmp_path):
         load_checkpoint(path, trust=True)
 
 
+def to_tar(path):
+    with tarfile.open(path, 'w') as file:
+        file.add(__file__, 'hello.py')
+
+
+@pytest.mark.parametrize(
+    'path, text', [('x' * 300, 'name too long'), ('/proc/self/mem', 'Input/')]
+)
+def test_files_that_the_system_does_not_read(path, text):
+    with pytest.raises(CheckpointError, match=f'cannot be read: .*{text}'):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    'module, text', [('gone', "No module named 'gone'"), ('os', 'Thing')]
+)
+def test_trusted_file_whose_class_is_gone(tmp_path, monkeypatch, module, text):
+    Thing = type('Thing', (), dict(__module__=module))
+    path = tmp_path / 'weights.pth'
+    with monkeypatch.context() as patch:
+        home = os if module == 'os' else types.ModuleType(module)
+        patch.setattr(home, 'Thing', Thing, raising=False)
+        patch.setitem(sys.modules, module, home)
+        torch.save(dict(state_dict={}, extra=Thing()), path)
+    with pytest.raises(CheckpointError, match=f'not here .*{text}.*install'):
+        load_checkpoint(path, trust=True)
+
+
+def test_trusted_tar_file(tmp_path):
+    path = tmp_path / 'weights.pth'
+    to_tar(path)
+    with pytest.raises(CheckpointError, match='weights.pth is damaged'):
+        load_checkpoint(path, trust=True)
+
+
+def test_keys_that_are_no_names(tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save({1: torch.ones(1), 'a': torch.ones(1)}, path)
+    assert list(get_state_dict(load_checkpoint(path))) == ['a']
+
+
 def truncate(path):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -166,6 +210,8 @@ def truncate(path):
             lambda p: zipfile.ZipFile(p, 'w').writestr('a.txt', 'hello'),
             'damaged',
         ),
+        (lambda p: p.write_text('hello'), 'PyTorch file .KeyError'),
+        (to_tar, 'damaged'),
     ],
 )
 def test_bad_files(tmp_path, damage, text):
