@@ -4,6 +4,8 @@ A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
 found from MMSegmentation's and MMDetection's configs alike.
 """
 
+from typing import Any, Optional
+
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -102,3 +104,15 @@ STRATEGIES = Registry(
     scope='mmrep',
     locations=['mmrep.engine'],
 )
+
+
+def type_name(part: Optional[dict]) -> str:
+    """The type of a part of a config, '' if it has none.
+
+    A class may stand there too; it is named as a string would name it, by
+    its package and its name.
+    """
+    kind: Any = (part or {}).get('type') or ''
+    if isinstance(kind, str):
+        return kind
+    return f'{kind.__module__.partition(".")[0]}.{kind.__name__}'

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 
 from mmrep.errors import UsageError
+from mmrep.registry import type_name
 
 
 def random_input(
@@ -38,8 +39,8 @@ def picture_pipeline(cfg: Config) -> Compose:
     steps = [
         step
         for step in copy.deepcopy(dataset['pipeline'])
-        if not step['type'].split('.')[-1].startswith('Load')
-        or step['type'].split('.')[-1] == 'LoadImageFromFile'
+        if not (name := type_name(step).rpartition('.')[2]).startswith('Load')
+        or name == 'LoadImageFromFile'
     ]
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     return Compose(steps)

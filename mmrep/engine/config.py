@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from mmrep.engine.coco import check_coco
 from mmrep.errors import UsageError
+from mmrep.registry import type_name
 
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Top-level keys that a run reads although Runner has no such argument.
@@ -234,10 +235,13 @@ def enable_amp(cfg: Config, dtype: Optional[str] = None) -> None:
             what the config says, else fp16 on a GPU and bf16 on the CPU.
 
     Raises:
-        UsageError: If the config's optimizer wrapper is of another kind.
+        UsageError: If the config has no optimizer wrapper, or one of another
+            kind.
     """
-    wrapper = cfg.get('optim_wrapper') or dict(type=None)
-    kind = wrapper.get('type', 'OptimWrapper')
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper is None:
+        raise UsageError('--amp needs optim_wrapper in the config.')
+    kind = type_name(wrapper) or 'OptimWrapper'
     if kind.rpartition('.')[2] not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(
             f'--amp needs optim_wrapper.type to be OptimWrapper, got {kind}.'
@@ -252,9 +256,10 @@ def enable_aug_test(cfg: Config) -> None:
     """Switch a test to the config's test-time augmentation.
 
     Raises:
-        UsageError: If the config has no ``tta_model`` or ``tta_pipeline``.
+        UsageError: If the config has no ``model``, ``tta_model`` or
+            ``tta_pipeline``.
     """
-    for key in ('tta_model', 'tta_pipeline'):
+    for key in ('model', 'tta_model', 'tta_pipeline'):
         if cfg.get(key) is None:
             raise UsageError(
                 f'--aug-test needs {key} in the config, and it has none; '
@@ -298,7 +303,7 @@ def enable_drawing(cfg: Config, show_dir: str) -> str:
             'default_hooks.visualization in the config.'
         )
     hook.draw = True
-    if hook.type.rpartition('.')[2] == 'DetVisualizationHook':
+    if type_name(hook).rpartition('.')[2] == 'DetVisualizationHook':
         # named as the images are, where the visualizer would number them
         hook.test_out_dir = osp.abspath(show_dir)
         return show_dir
@@ -324,7 +329,8 @@ def enable_output(cfg: Config, out_dir: str) -> str:
     _check_folder('--out', out_dir)
     writers = {'IoUMetric': [], 'CocoMetric': []}
     for metric in _evaluators(cfg, 'test_dataloader'):
-        writers.get(metric.type.rpartition('.')[2], []).append(metric)
+        name = type_name(metric).rpartition('.')[2]
+        writers.get(name, []).append(metric)
     for metric in writers['IoUMetric']:
         metric.output_dir = out_dir
     for metric in writers['CocoMetric']:

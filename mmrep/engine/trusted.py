@@ -1,11 +1,12 @@
 """Where a config names a part of MMEngine's that we have a safer form of."""
 
-from typing import Any, Optional
+from typing import Optional
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from mmrep.engine.saving import FlexibleRunner, Runner
+from mmrep.registry import type_name
 
 _OWN = (
     'AmpOptimWrapper',
@@ -18,13 +19,9 @@ _OWN = (
 
 def _exchange(part: Optional[dict]) -> None:
     """Set the type of a part to our class of the same name."""
-    kind: Any = (part or {}).get('type')
-    if isinstance(kind, type) and kind.__module__.startswith('mmengine.'):
-        kind = kind.__name__
-    if isinstance(kind, str) and kind.startswith('mmengine.'):
-        kind = kind[len('mmengine.') :]
-    if kind in _OWN:
-        part['type'] = f'mmrep.{kind}'
+    name = type_name(part).removeprefix('mmengine.')
+    if name in _OWN:
+        part['type'] = f'mmrep.{name}'
 
 
 def use_trusted_parts(cfg: Config) -> type:

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmseg.evaluation import IoUMetric
 
+from mmrep.deploy.inputs import picture_pipeline
 from mmrep.engine import (
     check_data,
     enable_amp,
@@ -13,7 +15,9 @@ from mmrep.engine import (
     set_data_root,
     set_work_dir,
 )
+from mmrep.engine.trusted import use_trusted_parts
 from mmrep.errors import UsageError
+from mmrep.registry import type_name
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 CONFIG = CONFIGS / 'upernet_replknet-tiny_shapes.py'
@@ -175,6 +179,53 @@ def test_output(cfg):
     cfg.test_evaluator = dict(type='Other')
     with pytest.raises(UsageError, match='needs an IoUMetric or a Coco'):
         enable_output(cfg, 'out')
+
+
+@pytest.mark.parametrize('key', ['model', 'optim_wrapper'])
+def test_config_without_a_part(cfg, key):
+    enable = dict(model=enable_aug_test, optim_wrapper=enable_amp)[key]
+    cfg[key] = None
+    with pytest.raises(UsageError, match=f'needs {key} in the config'):
+        enable(cfg)
+
+
+def test_types_given_as_classes(tmp_path):
+    """MMEngine takes a class where others write its name."""
+    path = tmp_path / 'classes.py'
+    path.write_text(
+        f"_base_ = '{CONFIG}'\n"
+        'from mmengine.optim import OptimWrapper\n'
+        'from mmseg.datasets.transforms import LoadAnnotations\n'
+        'from mmseg.engine.hooks import SegVisualizationHook\n'
+        'from mmseg.evaluation import IoUMetric\n'
+        'optim_wrapper = dict(type=OptimWrapper)\n'
+        'test_evaluator = dict(type=IoUMetric)\n'
+        'default_hooks = dict(visualization=dict(type=SegVisualizationHook))\n'
+        'test_dataloader = dict(dataset=dict(pipeline=[\n'
+        '    dict(type="LoadImageFromFile"), dict(type=LoadAnnotations)]))\n'
+    )
+    cfg = load_config(str(path))
+    assert isinstance(cfg.optim_wrapper.type, type)
+    enable_drawing(cfg, 'out')
+    assert enable_output(cfg, 'out') == 'label maps'
+    assert cfg.test_evaluator.output_dir == 'out'
+    assert len(picture_pipeline(cfg).transforms) == 1
+    use_trusted_parts(cfg)
+    assert cfg.optim_wrapper.type == 'mmrep.OptimWrapper'
+    enable_amp(load_config(str(path)))
+
+
+@pytest.mark.parametrize(
+    'kind, name',
+    [
+        (None, ''),
+        ('mmseg.IoUMetric', 'mmseg.IoUMetric'),
+        (IoUMetric, 'mmseg.IoUMetric'),
+    ],
+)
+def test_type_name(kind, name):
+    assert type_name(dict(type=kind)) == name
+    assert type_name({}) == type_name(None) == ''
 
 
 def test_output_of_detectors():
