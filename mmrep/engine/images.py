@@ -2,8 +2,10 @@
 
 import logging
 import os.path as osp
-from typing import Any, List, Optional, Set
+from typing import Any, Iterator, List, Optional, Set
 
+import mmcv.transforms
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
 from mmrep.errors import UsageError
@@ -114,6 +116,8 @@ def is_truncated(path: str) -> bool:
 def guard_loading(dataset: Any, skip: bool = False) -> int:
     """Guard what loads files in the pipelines of a dataset, in place.
 
+    Pipelines within a transform, such as TestTimeAug's, are guarded too.
+
     Args:
         dataset (Dataset): One of OpenMMLab's, or a wrapper of such.
         skip (bool): See :class:`GuardedLoading`. Defaults to False.
@@ -128,11 +132,26 @@ def guard_loading(dataset: Any, skip: bool = False) -> int:
         if hasattr(dataset, 'dataset'):
             pending.append(dataset.dataset)
         pending.extend(getattr(dataset, 'datasets', ()))
-        transforms = getattr(
-            getattr(dataset, 'pipeline', None), 'transforms', None
-        )
-        for i, transform in enumerate(transforms or ()):
-            if type(transform).__name__.startswith('Load'):
-                transforms[i] = GuardedLoading(transform, skip)
-                count += 1
+        pipelines = [getattr(dataset, 'pipeline', None)]
+        while pipelines:
+            transforms = getattr(pipelines.pop(), 'transforms', None)
+            for i, transform in enumerate(transforms or ()):
+                if type(transform).__name__.startswith('Load'):
+                    transforms[i] = GuardedLoading(transform, skip)
+                    count += 1
+                else:
+                    pipelines.extend(_inner_pipelines(transform))
     return count
+
+
+def _inner_pipelines(transform: Any) -> Iterator[Any]:
+    """What composes further transforms in a transform."""
+    pending = [transform, *getattr(transform, '__dict__', {}).values()]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, (mmcv.transforms.Compose, Compose)):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())

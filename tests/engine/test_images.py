@@ -4,11 +4,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import (
+    Compose,
+    LoadImageFromFile,
+    RandomApply,
+    RandomChoice,
+)
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmrep.engine import load_config, set_data_root
+from mmrep.engine import enable_aug_test, load_config, set_data_root
 from mmrep.engine.images import GuardedLoading, guard_loading, is_truncated
 from mmrep.errors import UsageError
 
@@ -167,6 +172,40 @@ def test_label_map_of_another_shape(segmentation, shape):
 def test_wrapped_datasets(folder):
     assert guard_loading(RepeatDataset(make(folder), 2)) == 1
     assert guard_loading(ConcatDataset([make(folder), make(folder)])) == 2
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda load: Compose([load]),
+        lambda load: RandomApply([load], prob=1.0),
+        lambda load: RandomChoice([[load], [load]]),
+    ],
+)
+def test_loading_within_a_transform(folder, wrap):
+    dataset = make(folder)
+    dataset.pipeline.transforms[0] = wrap(LoadImageFromFile())
+    assert guard_loading(dataset) >= 1
+    assert dataset[2]['img'].shape == (32, 48, 3)
+    (folder / '2.jpg').write_bytes(b'text')
+    with pytest.raises(UsageError, match='2.jpg'):
+        dataset[2]
+
+
+def test_label_map_in_test_time_augmentation(shapes_root, tmp_path):
+    root = shutil.copytree(shapes_root, tmp_path / 'shapes')
+    cfg = load_config(str(CONFIG))
+    set_data_root(cfg, str(root))
+    enable_aug_test(cfg)
+    init_default_scope('mmseg')
+    dataset = DATASETS.build({**cfg.test_dataloader.dataset, 'test_mode': 1})
+    # the image, and the label map once for each of the views
+    assert guard_loading(dataset) == 1 + 12
+    assert len(dataset[0]['inputs']) == 12
+    path = Path(dataset.get_data_info(0)['seg_map_path'])
+    path.write_text('text')
+    with pytest.raises(UsageError, match=f'LoadAnnotations .*{path}'):
+        dataset[0]
 
 
 def test_guarding_twice(folder):
