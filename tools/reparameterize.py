@@ -10,7 +10,7 @@ form, on random and on real input, before they get their names.
 import argparse
 
 from mmrep.deploy.inputs import first_test_image, picture_input, random_input
-from mmrep.deploy.loading import build_model
+from mmrep.deploy.loading import build_model, model_kind
 from mmrep.deploy.merge import reparameterize
 from mmrep.engine import load_config, set_data_root
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
@@ -63,6 +63,8 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
+    model = build_model(cfg)
+    model_kind(model)  # raises for other models
     image = args.image or first_test_image(cfg)
     if image is None:
         raise UsageError(
@@ -71,7 +73,7 @@ def main() -> None:
         )
     inputs = {
         f'random {args.shape[0]}x{args.shape[1]}': random_input(args.shape),
-        f'real ({image})': picture_input(cfg, build_model(cfg), image),
+        f'real ({image})': picture_input(cfg, model, image),
     }
     done = reparameterize(
         cfg,

@@ -16,7 +16,6 @@ from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement, PixelData
 from mmseg.apis import MMSegInferencer
 from mmseg.datasets.transforms import LoadAnnotations
-from mmseg.models.segmentors import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import nn
 
@@ -24,6 +23,7 @@ from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.slide import slide_labels
 from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import load_model
+from mmrep.deploy.loading import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
@@ -186,7 +186,7 @@ class Inferencer:
         self.model = load_model(
             cfg, checkpoint, deploy, device, trust_checkpoint
         )
-        self.segments = isinstance(self.model, BaseSegmentor)
+        self.segments = model_kind(self.model) == 'segmentor'
         self.meta: Dict[str, Any] = self.model.dataset_meta
         self.slide = _slide(slide)
         if self.slide and not self.segments:

@@ -58,17 +58,26 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
         Tensor: Shape (1, C, H, W), on the model's device.
 
     Raises:
-        UsageError: If it is not an image.
+        UsageError: If it is not an image, or the pipeline fails.
     """
     if not osp.isfile(path):
         raise UsageError(f'the image must be an existing file, got {path!r}.')
-    pipeline = picture_pipeline(cfg)
-    try:
-        data = pipeline(dict(img_path=path, img_id=0))
-    except Exception as error:  # each image library raises its own
-        raise UsageError(
-            f'{path} cannot be read as an image: {type(error).__name__}'
-        ) from error
+    data = dict(img_path=path, img_id=0)
+    for step in picture_pipeline(cfg).transforms:
+        name = type(step).__name__
+        try:
+            data = step(data)
+        except Exception as error:  # each image library raises its own
+            what = (
+                f'{path} cannot be read as an image'
+                if name.startswith('Load')
+                else f'the test pipeline of the config failed in {name} '
+                f'with {path}'
+            )
+            text = ' '.join(str(error).split())
+            raise UsageError(
+                f'{what}: {type(error).__name__}: {text}'
+            ) from error
     data = model.data_preprocessor(pseudo_collate([data]), False)
     return data['inputs']
 

@@ -38,6 +38,23 @@ def build_model(cfg: Config) -> nn.Module:
     return model
 
 
+def model_kind(model: nn.Module) -> str:
+    """'segmentor' or 'detector'.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    # by name, because MMDetection need not be installed
+    bases = {base.__name__ for base in type(model).__mro__}
+    for kind in ('segmentor', 'detector'):
+        if f'Base{kind.title()}' in bases:
+            return kind
+    raise UsageError(
+        'the model of the config must be a segmentor or a detector, got '
+        f'{type(model).__name__}.'
+    )
+
+
 def load_model(
     cfg: Config,
     checkpoint: str,
