@@ -3,7 +3,8 @@
 # Several nodes: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 set -euo pipefail
 
-if [ $# -lt 3 ]; then
+# GPUS is a number, or a word of torchrun's.
+if [[ ! "${3:-}" =~ ^([1-9][0-9]*|gpu|cpu|auto)$ ]]; then
     echo "usage: $0 CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2
     exit 2
 fi
@@ -14,7 +15,7 @@ shift 3
 
 ROOT="$(cd "$(dirname "$0")/.." && pwd)"
 PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" \
-exec ${PYTHON:-python} -m torch.distributed.run \
+exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

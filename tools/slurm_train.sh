@@ -32,4 +32,4 @@ ROOT="$(cd "$(dirname "$0")/.." && pwd)"
 PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" \
 exec srun -p "$PARTITION" --job-name="$JOB_NAME" "${RESOURCES[@]}" \
     --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    ${PYTHON:-python} -u "$ROOT/tools/train.py" "$CONFIG" --launcher slurm "$@"
+    "${PYTHON:-python}" -u "$ROOT/tools/train.py" "$CONFIG" --launcher slurm "$@"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -282,6 +283,35 @@ def test_launcher_usage(run_tool, name):
     done = run_tool(ROOT / f'tools/{name}.sh')
     assert done.returncode == 2
     assert 'usage:' in done.stderr and 'CONFIG' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'name, more', [('dist_train', []), ('dist_test', ['x.pth'])]
+)
+def test_number_of_processes(tmp_path, name, more):
+    """A stand-in for Python, at a path with a space, prints its arguments."""
+    python = tmp_path / 'my env/python'
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+
+    def run(*args):
+        return subprocess.run(
+            ['bash', ROOT / f'tools/{name}.sh', CONFIG, *more, *args],
+            env={**os.environ, 'PYTHON': str(python)},
+            capture_output=True,
+            text=True,
+        )
+
+    for word in ('2', '16', 'gpu', 'cpu', 'auto'):
+        done = run(word, '--work-dir', 'w')
+        assert done.returncode == 0, done.stderr
+        words = done.stdout.splitlines()
+        assert f'--nproc_per_node={word}' in words and '--work-dir' in words
+    for args in (['--work-dir', 'w'], ['0'], ['-1'], ['2x'], ['']):
+        done = run(*args)
+        assert done.returncode == 2 and not done.stdout
+        assert done.stderr.startswith('usage:') and 'GPUS' in done.stderr
 
 
 @pytest.mark.parametrize(
