@@ -172,8 +172,12 @@ def export_onnx(
         raise UsageError(
             f'ONNX export needs {error.name}; {INSTALL}'
         ) from error
-    if opset < OPSET:
-        raise UsageError(f'the opset must be at least {OPSET}, got {opset}.')
+    newest = onnx.defs.onnx_opset_version()
+    if not OPSET <= opset <= newest:
+        raise UsageError(
+            f'the opset must be {OPSET} to {newest}, the newest that onnx '
+            f'{onnx.__version__} knows, got {opset}.'
+        )
     image = random_input(size)
     names = module.output_names(image)
     program = _program(module, size, dynamic)
@@ -195,7 +199,15 @@ def export_onnx(
         operators = _standard_operators(graph)
         _finish(graph, dynamic, metadata)
         onnx.save(graph, str(path))
-        onnx.checker.check_model(str(path), full_check=True)
+        try:
+            onnx.checker.check_model(str(path), full_check=True)
+        except onnx.checker.ValidationError as error:
+            # of versions that torch's exporter cannot convert to
+            raise UsageError(
+                f'the graph is not valid in opset {opset} '
+                f'({str(error).strip().splitlines()[0]}); nothing was '
+                f'written, try --opset {OPSET}.'
+            ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(

@@ -95,6 +95,20 @@ def test_what_differs_is_not_written(model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_opset_that_the_exporter_does_not_reach(model, tmp_path, monkeypatch):
+    import onnx
+
+    def check_model(*args, **kwargs):
+        raise onnx.checker.ValidationError('No Op registered for Gelu\n\nx')
+
+    monkeypatch.setattr(onnx.checker, 'check_model', check_model)
+    module = exportable(model, 'backbone')
+    with pytest.raises(UsageError, match='Gelu.; nothing .* --opset 18'):
+        export_onnx(module, f'{tmp_path}/m.onnx', SIZE, False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_parts(model, cfg):
     with pytest.raises(UsageError, match='one of backbone, segmentor, got'):
         exportable(model, 'head')
@@ -146,8 +160,9 @@ def test_resizing_keeps_sizes_free(model):
 
 def test_opset_and_operator_are_checked(model, tmp_path):
     module = exportable(model, 'backbone')
-    with pytest.raises(UsageError, match='opset must be at least 18'):
-        export_onnx(module, f'{tmp_path}/m.onnx', opset=11)
+    for opset in (11, 99):
+        with pytest.raises(UsageError, match=f'opset must be 18.*got {opset}'):
+            export_onnx(module, f'{tmp_path}/m.onnx', opset=opset)
     with pytest.raises(ValueError, match='operator must be'):
         export_program(module, f'{tmp_path}/m.pt2', operator='both')
 
