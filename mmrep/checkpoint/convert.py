@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmrep.checkpoint.layouts import LAYOUTS, Released, State
 from mmrep.checkpoint.loading import CheckpointError, load_checkpoint
 from mmrep.checkpoint.saving import replaced, save
+from mmrep.errors import UsageError
 
 _EMA_NAMES = ('model_ema', 'state_dict_ema', 'ema_state_dict')
 _STAGE = re.compile(r'(?:stages|downsample_layers)\.(\d+)\.|transitions\.(\d)')
@@ -371,8 +372,15 @@ class Conversion:
         Raises:
             CheckpointError: If a key of the file or of the model is not
                 explained.
-            UsageError: If the file cannot be written.
+            UsageError: If the file cannot be written, or is the one that was
+                read.
         """
+        # by content, which links and copies share
+        if os.path.isfile(filename) and sha256(filename) == self.sha256:
+            raise UsageError(
+                f'{filename} must not replace what is read, and is the '
+                f'released file {self.name}; give OUT another name.'
+            )
         if self.match.problems:
             raise CheckpointError(
                 f'{self.name} does not fit the model of the config: '

@@ -142,6 +142,17 @@ def test_wrong_files(tool, tmp_path, make, text):
     assert len(list(tmp_path.iterdir())) <= 1
 
 
+def test_released_file_is_kept(tool, tmp_path):
+    source, link = tmp_path / 'a.pth', tmp_path / 'b.pth'
+    torch.save(trained(), source)
+    link.symlink_to(source)
+    before = source.read_bytes()
+    for out in (source, link):
+        status, _ = tool(source, out, '--config', CONFIG)
+        assert 'must not replace what is read' in status
+    assert source.read_bytes() == before and link.is_symlink()
+
+
 def test_unwritable_path(tool, tmp_path):
     """A path that cannot be written is one line, too."""
     torch.save(trained(), tmp_path / 'a.pth')
