@@ -2,6 +2,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from pycocotools.coco import COCO
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,24 @@ def test_existing_folder_is_kept(run_tool, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith('error: ') and 'not exist' in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ['precious']
+
+
+@pytest.mark.parametrize(
+    'name', ['make_shapes', 'make_audio', 'make_cue_conflict']
+)
+def test_one_line_of_each_generator(run_tool, tmp_path, name):
+    script = SCRIPT.with_name(f'{name}.py')
+    file = tmp_path / 'file'
+    file.touch()
+    below = file / 'deep/er'
+    for args, status, text in (
+        ([tmp_path / 'out', '--seed', -1], 2, 'must be 0 or more, got -1'),
+        ([below], 1, f"error: '{below}' cannot be written: "),
+    ):
+        done = run_tool(script, *args)
+        assert done.returncode == status
+        assert text in done.stderr and 'Traceback' not in done.stderr
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_wrong_size(run_tool, tmp_path):

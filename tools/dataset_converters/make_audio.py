@@ -15,7 +15,7 @@ from typing import Tuple
 
 import cv2
 import numpy as np
-from make_shapes import new_folder
+from make_shapes import new_folder, seed
 from mmengine.utils import track_iter_progress
 
 CLASSES = ('quiet', 'tone', 'sweep', 'siren', 'noise', 'clicks')
@@ -142,7 +142,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--val', type=int, default=80, help='validation clips (80)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
     if min(args.train, args.val) < 1:
         parser.error('--train and --val must be at least 1')

@@ -17,7 +17,7 @@ from typing import List, Tuple
 import cv2
 import numpy as np
 from make_shapes import CLASSES as SHAPES
-from make_shapes import draw_shape, new_folder
+from make_shapes import draw_shape, new_folder, seed
 from mmengine.utils import track_iter_progress
 
 CLASSES = SHAPES[1:]  # without the ground
@@ -130,7 +130,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, default=64, help='width and height (64)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
     if min(args.train, args.val, args.conflict) < 1 or args.size < 32:
         parser.error(

@@ -215,6 +215,14 @@ def write_split(
         )
 
 
+def seed(text: str) -> int:
+    """Type of the option: what NumPy's generators take."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
+    return value
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -230,7 +238,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, default=128, help='width and height (128)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
     if min(args.train, args.val) < 1 or args.size < 32:
         parser.error('--train and --val must be at least 1, --size 32')
@@ -249,10 +257,16 @@ def new_folder(path: str) -> Iterator[str]:
             'generate the data set again.'
         )
     parent = osp.dirname(osp.abspath(path))
-    with tempfile.TemporaryDirectory(dir=_existing(parent)) as temporary:
-        folder = _existing(osp.join(temporary, 'new'))
-        yield folder
-        shutil.move(folder, path)
+    try:
+        with tempfile.TemporaryDirectory(dir=_existing(parent)) as temporary:
+            folder = _existing(osp.join(temporary, 'new'))
+            yield folder
+            shutil.move(folder, path)
+    except OSError as error:
+        sys.exit(
+            f'error: {path!r} cannot be written: {error.strerror or error}; '
+            'give another folder.'
+        )
 
 
 def _existing(folder: str) -> str:
