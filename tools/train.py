@@ -2,6 +2,7 @@
 
 import argparse
 
+from mmrep.deploy.form import is_deploy_config
 from mmrep.engine import (
     build_runner,
     check_data,
@@ -52,6 +53,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    if is_deploy_config(cfg):
+        raise UsageError(
+            f'the model of {args.config} must be in training form, and is in '
+            'deploy form, which has no branches and norms to train; give the '
+            'config of the training form.'
+        )
     set_work_dir(cfg, args.config, args.work_dir)
     if args.data_root:
         set_data_root(cfg, args.data_root)

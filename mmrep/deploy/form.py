@@ -59,8 +59,9 @@ def build_deploy_form(form_of: str, **model) -> nn.Module:
 
 def is_deploy_config(cfg: Config) -> bool:
     """Whether a config's model is in deploy form."""
-    backbone = cfg.model.get('backbone') or {}
-    return cfg.model.get('type') == DEPLOY_FORM or bool(backbone.get('deploy'))
+    model = cfg.get('model') or {}
+    backbone = model.get('backbone') or {}
+    return model.get('type') == DEPLOY_FORM or bool(backbone.get('deploy'))
 
 
 def deploy_config(cfg: Config) -> Config:

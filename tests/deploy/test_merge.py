@@ -44,6 +44,7 @@ def test_files_load_strictly_and_compute_the_same(
     (tmp_path / 'm.pth').rename(moved / 'm.pth')
     merged_cfg = Config.fromfile(moved / 'm.py')
     assert is_deploy_config(merged_cfg) and not is_deploy_config(cfg)
+    assert not is_deploy_config(Config())
     merged = load_model(merged_cfg, str(moved / 'm.pth'))
     saved = torch.load(moved / 'm.pth', weights_only=True)
     assert merged.state_dict().keys() == saved['state_dict'].keys()

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/reparameterize.py'
 TEST = ROOT / 'tools/test.py'
+TRAIN = ROOT / 'tools/train.py'
 
 
 def error_of(done):
@@ -61,3 +62,8 @@ def test_refusals(run_tool, merged, small_segmentor, tmp_path):
     done = run_tool(TEST, config, merged[0], '--work-dir', tmp_path / 'work')
     assert 'the config that was written beside it' in error_of(done)
     assert not out.exists()
+    # a training would start from random merged kernels
+    work = tmp_path / 'work'
+    done = run_tool(TRAIN, merged[0].with_suffix('.py'), '--work-dir', work)
+    assert 'must be in training form' in error_of(done)
+    assert not list(work.glob('*.pth'))

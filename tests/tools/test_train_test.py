@@ -153,6 +153,10 @@ def error_of(done):
         (['--cfg-options', 'trian_cfg.x=1'], "did you mean 'train_cfg'"),
         (['--launcher', 'pytorch'], 'tools/dist_train.sh'),
         (
+            ['--cfg-options', 'model.backbone.deploy=True'],
+            'must be in training form, and is in deploy form',
+        ),
+        (
             ['--cfg-options', 'model.backbone.depth=3'],
             "unexpected keyword argument 'depth'",
         ),
