@@ -91,15 +91,15 @@ def convert(src: Path, split: str, out: Path) -> Dict[str, list]:
 
 def main() -> None:
     args = parse_args()
-    try:
-        with new_folder(args.out) as folder:
-            Path(folder, 'annotations').mkdir()
+    with new_folder(args.out) as folder:
+        Path(folder, 'annotations').mkdir()
+        try:
             found = [convert(Path(args.src), s, Path(folder)) for s in SPLITS]
-    except FileNotFoundError as error:
-        sys.exit(
-            f'error: {args.src} must be the folder BCCD of BCCD_Dataset; '
-            f'{osp.relpath(error.filename, args.src)} is not there.'
-        )
+        except FileNotFoundError as error:
+            sys.exit(
+                f'error: {args.src} must be the folder BCCD of BCCD_Dataset; '
+                f'{osp.relpath(error.filename, args.src)} is not there.'
+            )
     parts = ', '.join(
         f'{len(f["images"])} {s}' for f, s in zip(found, SPLITS, strict=True)
     )
