@@ -6,7 +6,7 @@
 ``measure`` times every algorithm on random shapes, on an otherwise idle
 machine. ``fit`` writes mmrep/ops/cost_table.py: non-negative coefficients
 that minimise the relative error. Measurements of several devices and types
-may be given together.
+may be given together; what they do not tell stays as it was in the table.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mmrep.ops.problem import Problem  # noqa: E402
 TABLE = Path(__file__).resolve().parents[1] / 'mmrep/ops/cost_table.py'
 # Milliseconds by arithmetic from the data sheet of an H200, for want of a
 # measurement: nn.Conv2d at 2 TFLOP/s, the tensor cores at a quarter of their
-# peak, 3 TB/s. Used until measurements of a CUDA device are given.
+# peak, 3 TB/s. Used for what was never measured on a CUDA device.
 ASSUMED = {
     'float32/fft': [0.15, 0.05, 0.01, 0.0, 0.0, 0.008, 0.0, 0.004, 0.0],
     'float32/forward/triton': [0.03, 0.004, 2e-5],
@@ -177,6 +177,15 @@ def robust(nnls, counts, ms):
     return fitted
 
 
+def with_the_rest(fitted):
+    """The fitted coefficients, and the known ones of all that is not."""
+    table = {'cuda': dict(ASSUMED)}
+    for source in (cost.COEFFICIENTS, fitted):
+        for machine, models in source.items():
+            table.setdefault(machine, {}).update(models)
+    return table
+
+
 def write_table(table):
     """Write the module, by way of a temporary file."""
     lines = [
@@ -227,7 +236,7 @@ def main():
     part.add_argument('data', nargs='+')
     args = parser.parse_args()
     if args.command == 'fit':
-        write_table({'cuda': ASSUMED, **fit(args.data)})
+        write_table(with_the_rest(fit(args.data)))
         return
     result = {
         'device': args.device,
