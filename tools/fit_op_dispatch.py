@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmrep.ops import algorithms, cost, dispatch  # noqa: E402
-from mmrep.ops.problem import Problem  # noqa: E402
+from mmrep.ops.problem import Problem, uses_tf32  # noqa: E402
 
 TABLE = Path(__file__).resolve().parents[1] / 'mmrep/ops/cost_table.py'
 # Milliseconds by arithmetic from the data sheet of an H200, for want of a
@@ -88,7 +88,14 @@ def random_problem(rng, device, dtype, most_elements):
     while True:
         n, c = rng.choice(BATCHES), rng.choice(CHANNELS)
         if n * c * h * w <= most_elements:
-            return Problem(device, dtype, (n, c, h, w), kernel, last)
+            return Problem(
+                device,
+                dtype,
+                (n, c, h, w),
+                kernel,
+                last,
+                tf32=uses_tf32(device, dtype),
+            )
 
 
 def measure(args):
@@ -141,11 +148,14 @@ def fit(paths):
                 tuple(shape),
                 tuple(kernel),
                 last,
+                # PyTorch's default, where the file does not say
+                tf32=data.get('tf32', True),
             )
+            label = cost.arithmetic(problem)
             for algorithm, ms in times.items():
                 key, counts = cost.features(problem, direction, algorithm)
                 for name in names:
-                    model = name, f'{data["dtype"]}/{key}'
+                    model = name, f'{label}/{key}'
                     rows.setdefault(model, []).append((counts, ms))
     table = {}
     for (machine, key), samples in sorted(rows.items()):
@@ -241,6 +251,7 @@ def main():
     result = {
         'device': args.device,
         'dtype': args.dtype,
+        'tf32': uses_tf32(args.device, getattr(torch, args.dtype)),
         'name': describe_device(args.device),
         'instructions': torch.backends.cpu.get_cpu_capability(),
         'torch': torch.__version__,

@@ -157,12 +157,18 @@ def mean_taps(size: int, kernel: int) -> float:
     return inside / max(size, 1)
 
 
+def arithmetic(problem: Problem) -> str:
+    """The table's name of a type; 'ieee' is float32 on CUDA without TF32."""
+    dtype = str(problem.dtype).rpartition('.')[2]
+    if problem.device == 'cuda' and dtype == 'float32' and not problem.tf32:
+        return 'ieee'
+    return dtype
+
+
 def estimate(problem: Problem, direction: str, algorithm: str, **state):
     """Milliseconds that an algorithm should take; see features()."""
     key, counts = features(problem, direction, algorithm, **state)
-    dtype = str(problem.dtype).rpartition('.')[2]
-    if problem.device == 'cuda' and dtype == 'float32' and not problem.tf32:
-        dtype = 'ieee'
+    dtype = arithmetic(problem)
     table = COEFFICIENTS[machine(problem.device)]
     weights = table.get(f'{dtype}/{key}') or table.get(f'float32/{key}')
     if weights is None:

@@ -1,13 +1,16 @@
 """tools/fit_op_dispatch.py: what it measures, and the table it writes."""
 
 import json
+import random
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmrep.ops import cost
+from mmrep.ops.problem import Problem
 
 TOOL = Path(__file__).parents[2] / 'tools/fit_op_dispatch.py'
 
@@ -55,3 +58,24 @@ def test_fit_assumes_what_the_table_does_not_have(tool, monkeypatch):
         'cpu AVX2': {'a': [1.0]},
         'cuda': {**tool['ASSUMED'], 'float32/fft': [2.0]},
     }
+
+
+@pytest.mark.parametrize('allowed', (True, False))
+def test_float32_on_cuda_is_named_by_its_arithmetic(
+    tool, tmp_path, monkeypatch, allowed
+):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', allowed)
+    shape = tool['random_problem'](
+        random.Random(0), 'cuda', torch.float32, 17e6
+    )
+    assert shape.tf32 is allowed
+    path = measured(tmp_path / 'fp32.json', 'float32', tf32=allowed)
+    table = tool['fit']([path])
+    assert list(table['cuda']) == [
+        f'{"float32" if allowed else "ieee"}/forward/triton'
+    ]
+    monkeypatch.setattr(cost, 'COEFFICIENTS', table)
+    one = Problem(
+        'cuda', torch.float32, (1, 64, 32, 32), (13, 13), False, tf32=allowed
+    )
+    assert cost.estimate(one, 'forward', 'triton') == pytest.approx(10, 0.1)
