@@ -63,9 +63,7 @@ def use_backend(backend: str, autotune: bool = False) -> Iterator[None]:
             False.
     """
     check_backend(backend)
-    token = _requested.set(
-        'autotune' if autotune and backend == 'auto' else backend
-    )
+    token = _requested.set(with_autotune(backend, autotune))
     try:
         yield
     finally:
@@ -80,11 +78,16 @@ def check_backend(backend: str) -> None:
         )
 
 
+def with_autotune(backend: str, autotune: bool) -> str:
+    """'autotune' for 'auto' that measures."""
+    return 'autotune' if autotune and backend == 'auto' else backend
+
+
 def resolve(backend: str, autotune: bool = False) -> str:
     """The backend of the context where a call leaves it open."""
-    if backend != 'auto':
+    if backend not in ('auto', 'autotune'):
         return backend
-    return 'autotune' if autotune else _requested.get()
+    return with_autotune(_requested.get(), autotune or backend == 'autotune')
 
 
 def why_not(backend: str, device: str, dtype: torch.dtype) -> Optional[str]:

@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from . import library  # noqa: F401, registers the operators
 from .checks import Facts, check, check_facts, is_autocast
-from .dispatch import Plan, check_backend, choose, resolve
+from .dispatch import Plan, check_backend, choose, resolve, with_autotune
 from .problem import Problem, is_channels_last, uses_tf32
 
 
@@ -121,8 +121,7 @@ def _into_graph(
         return _plain(x, weight, bias, relu)
     check(x, weight, bias)
     check_backend(backend)
-    if autotune and backend == 'auto':
-        backend = 'autotune'
+    backend = with_autotune(backend, autotune)
     trains = torch.is_grad_enabled() and weight.requires_grad
     return torch.ops.mmrep.depthwise_conv2d(
         x, weight, bias, relu, backend, 'drop' if trains else 'cache'

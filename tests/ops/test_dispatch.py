@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmrep.ops import (
+    DepthwiseConv2d,
     available_backends,
     backend_report,
     cost,
@@ -244,6 +245,25 @@ def test_autotune_measures_once_and_takes_the_fastest(monkeypatch):
     assert len(calls) == asked
     plan = dispatch.choose(Problem.of(x, weight), 'autotune')
     assert plan.forward == 'transposed_nchw'
+
+
+def test_a_context_that_names_a_backend_measures_nothing(monkeypatch):
+    def measure(*_):
+        raise AssertionError('measured')
+
+    monkeypatch.setattr(dispatch, 'measure', measure)
+    layer = DepthwiseConv2d(3, 3, 27, padding=13, groups=3, autotune=True)
+    compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
+    x = torch.zeros(1, 3, 22, 24)
+    x[..., 0, 0] = float('nan')
+    for run in (layer, compiled):
+        # only an FFT spreads a NaN over the whole map
+        with use_backend('fft'):
+            assert run(x).isnan().all()
+        with use_backend('native'):
+            assert not run(x).isnan().all()
+        with pytest.raises(AssertionError, match='measured'):
+            run(x)
 
 
 def test_measuring_draws_no_random_numbers_of_the_run():
