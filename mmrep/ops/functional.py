@@ -39,11 +39,11 @@ def depthwise_conv2d(
     Returns:
         Tensor: Shape (N, C, H, W) in the layout of ``x``.
     """
+    check_backend(backend)
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _into_graph(x, weight, bias, backend, relu, autotune)
     backend = resolve(backend, autotune)
     if _is_transformed():
-        check_backend('auto' if backend == 'autotune' else backend)
         if backend not in ('auto', 'autotune', 'native'):
             raise NotImplementedError(
                 f'backend {backend!r} cannot run under torch.func transforms '
@@ -120,7 +120,6 @@ def _into_graph(
     if torch.jit.is_tracing() or exporting():
         return _plain(x, weight, bias, relu)
     check(x, weight, bias)
-    check_backend(backend)
     backend = with_autotune(backend, autotune)
     trains = torch.is_grad_enabled() and weight.requires_grad
     return torch.ops.mmrep.depthwise_conv2d(
@@ -145,8 +144,6 @@ def _plan(
     backend: str,
 ) -> Plan:
     """Check the facts of a call once, and choose."""
-    if backend != 'autotune':
-        check_backend(backend)
     check_facts(
         (shape, dtype, device),
         (weight_shape, weight_dtype, weight_device),
