@@ -66,11 +66,11 @@ def depthwise_conv2d(
         weight.dtype,
         weight.device,
         bias if bias is None else (bias.shape, bias.dtype, bias.device),
-        x.is_contiguous() or not is_channels_last(x),
+        is_channels_last(x),
         grad and x.requires_grad,
         grad and weight.requires_grad,
         autocast,
-        x.is_cpu or uses_tf32(device, autocast or x.dtype),
+        device != 'cpu' and uses_tf32(device, autocast or x.dtype),
         backend,
     )
     if plan.plain:
@@ -136,7 +136,7 @@ def _plan(
     weight_dtype: torch.dtype,
     weight_device: torch.device,
     bias: Optional[Facts],
-    contiguous: bool,
+    channels_last: bool,
     grad_input: bool,
     grad_weight: bool,
     autocast: Optional[torch.dtype],
@@ -155,9 +155,9 @@ def _plan(
         autocast or dtype,
         tuple(shape),
         tuple(weight_shape[2:]),
-        not contiguous,
+        channels_last,
         grad_input,
         grad_weight,
-        tf32 and device.type != 'cpu',
+        tf32,
     )
     return choose(problem, backend)
