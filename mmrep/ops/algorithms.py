@@ -102,7 +102,7 @@ def measure(
         seconds: Time for each of them. Defaults to 0.2.
 
     Returns:
-        dict[str, float]: Milliseconds by name.
+        dict[str, float]: Milliseconds by name, without Triton if it fails.
     """
     memory_format = (
         torch.channels_last

@@ -261,11 +261,13 @@ def _times(problem: Problem, direction: str, backend: str) -> Dict[str, float]:
             for n, ms in times.items()
         }
     least = min(times.values())
-    return measure(
+    measured = measure(
         problem,
         direction,
         [n for n, ms in times.items() if ms <= WORTH_MEASURING * least],
     )
+    # Triton alone was worth it, and failed: now it is no candidate
+    return measured or _times(problem, direction, backend)
 
 
 def _margin(direction: str, algorithm: str) -> float:

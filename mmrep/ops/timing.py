@@ -51,7 +51,7 @@ def time_in_turn(
         if ms < min(LONG, limit):
             # the first of its kind on a CPU is slow: oneDNN compiles too
             first[name] = min(ms, _once(runs[name], device))
-    best = min(first.values())
+    best = min(first.values(), default=0.0)
     times = {name: [] for name in runs}
     rounds, repeats = {}, {}
     for name, ms in first.items():

@@ -299,6 +299,35 @@ def test_auto_survives_a_kernel_that_fails(monkeypatch):
         library._run(run, one, 'triton', 'forward')
 
 
+def test_autotune_survives_a_kernel_that_fails(monkeypatch, caplog):
+    """Triton is the only one that seems worth measuring."""
+    pytest.importorskip('triton', reason='Triton is not installed')
+
+    def fails(*args):
+        raise RuntimeError('no kernel image is available')
+
+    def why_not(device, dtype):
+        return dispatch.triton._FAILURE[0] if dispatch.triton._FAILURE else ''
+
+    names = 'direct_nchw', 'transposed_nchw', 'triton'
+    monkeypatch.setattr(dispatch.triton, '_FAILURE', [])
+    monkeypatch.setattr(dispatch.triton, 'why_not', why_not)
+    monkeypatch.setattr(dispatch.triton, 'tune', fails)
+    monkeypatch.setattr(cost, 'algorithms', lambda *args: names)
+    monkeypatch.setattr(
+        cost,
+        'estimate',
+        lambda problem, direction, name, **state: (
+            0.01 if name == 'triton' else 1.0
+        ),
+    )
+    plan = dispatch.choose(problem((1, 3, 18, 21), 11), 'autotune')
+    dispatch.choose.cache_clear()
+    assert plan.forward in names[:2]
+    assert [record.levelname for record in caplog.records] == ['WARNING']
+    assert 'no kernel image' in caplog.text
+
+
 class Choices:
     """Stands in for the cached choose()."""
 
