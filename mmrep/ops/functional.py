@@ -34,7 +34,8 @@ def depthwise_conv2d(
         backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
         relu: Apply ReLU to the output. Defaults to False.
         autotune: Let 'auto' measure the backends once for each new kind of
-            call instead of estimating. Defaults to False.
+            call instead of estimating; no effect on a named backend.
+            Defaults to False.
 
     Returns:
         Tensor: Shape (N, C, H, W) in the layout of ``x``.

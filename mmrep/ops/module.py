@@ -29,8 +29,8 @@ class DepthwiseConv2d(nn.Conv2d):
     Args:
         *args: Arguments of ``nn.Conv2d``.
         backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
-        autotune: Let 'auto' measure once for each new kind of call.
-            Defaults to False.
+        autotune: Let 'auto' measure once for each new kind of call; no
+            effect on a named backend. Defaults to False.
         **kwargs: Arguments of ``nn.Conv2d``.
 
     Raises:
@@ -137,8 +137,8 @@ def convert_depthwise(
         model: Any model; it may itself be a layer.
         min_kernel: Smallest longer side of the kernel. Defaults to 7.
         backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
-        autotune: Let 'auto' measure once for each new kind of call.
-            Defaults to False.
+        autotune: Let 'auto' measure once for each new kind of call; no
+            effect on a named backend. Defaults to False.
 
     Returns:
         int: Number of layers changed.
