@@ -43,12 +43,16 @@ def test_opcheck_forward_that_keeps_spectra():
 
 
 @pytest.mark.parametrize('need', ((True, True), (True, False), (False, True)))
-def test_opcheck_backward(need):
+@pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
+@pytest.mark.parametrize('transposed', (False, True))
+def test_opcheck_backward(need, backend, transposed):
     x, weight = make(2, 8, 5)
+    if transposed:
+        weight = weight.detach().transpose(2, 3).requires_grad_()
     empty = torch.empty(0)
     torch.library.opcheck(
         torch.ops.mmrep.depthwise_conv2d_backward.default,
-        (torch.randn_like(x), x, weight, empty, empty, 'auto', *need),
+        (torch.randn_like(x), x, weight, empty, empty, backend, *need),
     )
 
 
