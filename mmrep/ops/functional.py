@@ -13,6 +13,9 @@ from .checks import Facts, check, check_facts, is_autocast
 from .dispatch import Plan, check_backend, choose, resolve, with_autotune
 from .problem import Problem, is_channels_last, uses_tf32
 
+# Where only PyTorch's own convolution can run.
+TRANSFORMS = 'under torch.func transforms and forward-mode differentiation'
+
 
 def depthwise_conv2d(
     x: Tensor,
@@ -45,11 +48,7 @@ def depthwise_conv2d(
         return _into_graph(x, weight, bias, backend, relu, autotune)
     backend = resolve(backend, autotune)
     if _is_transformed():
-        if backend not in ('auto', 'autotune', 'native'):
-            raise NotImplementedError(
-                f'backend {backend!r} cannot run under torch.func transforms '
-                f"and forward-mode differentiation; 'auto' and 'native' can."
-            )
+        _refuse_others(backend, TRANSFORMS)
         check(x, weight, bias)
         return _plain(x, weight, bias, relu)
     grad = torch.is_grad_enabled()
@@ -89,6 +88,14 @@ def _is_transformed() -> bool:
     )
 
 
+def _refuse_others(backend: str, where: str) -> None:
+    """Raise if a call that is left to PyTorch names another backend."""
+    if backend not in ('auto', 'autotune', 'native'):
+        raise NotImplementedError(
+            f"backend {backend!r} cannot run {where}; 'auto' and 'native' can."
+        )
+
+
 def _plain(
     x: Tensor, weight: Tensor, bias: Optional[Tensor], relu: bool
 ) -> Tensor:
@@ -121,6 +128,9 @@ def _into_graph(
     if torch.jit.is_tracing() or exporting():
         return _plain(x, weight, bias, relu)
     check(x, weight, bias)
+    if _is_transformed():
+        _refuse_others(backend, TRANSFORMS)
+        return _plain(x, weight, bias, relu)
     backend = with_autotune(backend, autotune)
     trains = torch.is_grad_enabled() and weight.requires_grad
     return torch.ops.mmrep.depthwise_conv2d(

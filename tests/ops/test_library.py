@@ -201,6 +201,32 @@ def test_torch_func_transforms():
             grad(loss)(weight, xs[0])
 
 
+@pytest.mark.parametrize(
+    'transform',
+    (
+        lambda f, w, v: grad(lambda w: f(w).square().sum())(w),
+        lambda f, w, v: jvp(f, (w,), (v,))[1],
+        lambda f, w, v: vmap(f)(torch.stack((w, v))),
+    ),
+    ids=('grad', 'jvp', 'vmap'),
+)
+def test_compiled_torch_func_transforms(transform):
+    x, weight = (t.detach() for t in make(kernel=7))
+
+    def by(backend):
+        def conv(weight):
+            return depthwise_conv2d(x, weight, backend=backend)
+
+        return lambda w, v: transform(conv, w, v)
+
+    compiled = torch.compile(by('auto'), fullgraph=True, backend='aot_eager')
+    args = weight, torch.randn_like(weight)
+    assert_close(compiled(*args), by('auto')(*args).double())
+    compiled = torch.compile(by('fft'), backend='aot_eager')
+    with pytest.raises(NotImplementedError, match='torch.func'):
+        compiled(*args)
+
+
 def test_forward_mode_differentiation():
     x, weight = (t.detach() for t in make(kernel=21))
     with forward_ad.dual_level():
