@@ -131,6 +131,10 @@ def _into_graph(
     if _is_transformed():
         _refuse_others(backend, TRANSFORMS)
         return _plain(x, weight, bias, relu)
+    if x.device.type not in ('cpu', 'cuda'):
+        # the operator has no kernels there
+        _refuse_others(backend, f'on {x.device.type}')
+        return _plain(x, weight, bias, relu)
     backend = with_autotune(backend, autotune)
     trains = torch.is_grad_enabled() and weight.requires_grad
     return torch.ops.mmrep.depthwise_conv2d(

@@ -74,6 +74,23 @@ def test_compile_is_one_node(channels_last, kernel):
         assert_close(a, b)
 
 
+def test_compile_on_another_device():
+    """'meta' stands for those that have no kernel of the operator."""
+    targets = []
+
+    def compiler(graph, inputs):
+        targets.extend(n.target for n in graph.graph.nodes)
+        return graph
+
+    x = torch.empty(1, 3, 40, 40, device='meta')
+    weight = torch.empty(3, 1, 31, 31, device='meta')
+    conv = torch.compile(depthwise_conv2d, backend=compiler, fullgraph=True)
+    assert conv(x, weight).shape == x.shape
+    assert torch.conv2d in targets, targets
+    with pytest.raises(NotImplementedError, match='on meta'):
+        torch.compile(depthwise_conv2d)(x, weight, backend='fft')
+
+
 def test_compile_once_for_many_sizes():
     layer = DepthwiseConv2d(3, 3, 13, padding=6, groups=3)
     compiled = torch.compile(
