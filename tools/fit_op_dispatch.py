@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmrep.ops import algorithms, cost, dispatch  # noqa: E402
-from mmrep.ops.problem import Problem, uses_tf32  # noqa: E402
+from mmrep.ops.problem import DTYPES, Problem, uses_tf32  # noqa: E402
 
 TABLE = Path(__file__).resolve().parents[1] / 'mmrep/ops/cost_table.py'
 # Milliseconds by arithmetic from the data sheet of an H200, for want of a
@@ -226,7 +226,11 @@ def main():
     commands = parser.add_subparsers(dest='command', required=True)
     part = commands.add_parser('measure', help='time random shapes')
     part.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
-    part.add_argument('--dtype', default='float32')
+    part.add_argument(
+        '--dtype',
+        default='float32',
+        choices=[str(dtype).rpartition('.')[2] for dtype in DTYPES],
+    )
     part.add_argument('--seconds', type=float, default=400)
     part.add_argument(
         '--elements', type=float, default=17e6, help='of the largest input'
@@ -246,8 +250,21 @@ def main():
     part.add_argument('data', nargs='+')
     args = parser.parse_args()
     if args.command == 'fit':
-        write_table(with_the_rest(fit(args.data)))
+        try:
+            fitted = fit(args.data)
+        except (OSError, json.JSONDecodeError) as error:
+            parser.error(f'a file cannot be read: {error}')
+        write_table(with_the_rest(fitted))
         return
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device cuda: this PyTorch sees no CUDA device')
+    draft = args.out.with_suffix('.tmp')
+    try:
+        # what was measured must not be lost for want of a folder
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+    except OSError as error:
+        parser.error(f'--out cannot be written: {error}')
     result = {
         'device': args.device,
         'dtype': args.dtype,
@@ -259,7 +276,8 @@ def main():
         'columns': COLUMNS,
         'records': measure(args),
     }
-    args.out.write_text(json.dumps(result, separators=(',', ':')))
+    draft.write_text(json.dumps(result, separators=(',', ':')))
+    draft.rename(args.out)
     print(f'{len(result["records"])} shapes in {args.out}')
 
 

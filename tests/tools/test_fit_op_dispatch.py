@@ -21,6 +21,11 @@ def tool():
     return runpy.run_path(str(TOOL))['main'].__globals__
 
 
+def run(tool, monkeypatch, *args):
+    monkeypatch.setattr(sys, 'argv', ['fit_op_dispatch.py', *map(str, args)])
+    tool['main']()
+
+
 def measured(path, dtype, shapes=20, **facts):
     """A file of forwards by Triton on CUDA, each of 10 milliseconds."""
     records = [
@@ -42,8 +47,7 @@ def test_fit_keeps_what_was_not_measured(tool, tmp_path, monkeypatch):
     table = tmp_path / 'cost_table.py'
     monkeypatch.setitem(tool, 'TABLE', table)
     path = measured(tmp_path / 'bf16.json', 'bfloat16')
-    monkeypatch.setattr(sys, 'argv', ['fit_op_dispatch.py', 'fit', path])
-    tool['main']()
+    run(tool, monkeypatch, 'fit', path)
     written = runpy.run_path(str(table))['COEFFICIENTS']
     new = written['cuda'].pop('bfloat16/forward/triton')
     old = {name: dict(models) for name, models in cost.COEFFICIENTS.items()}
@@ -79,3 +83,35 @@ def test_float32_on_cuda_is_named_by_its_arithmetic(
         'cuda', torch.float32, (1, 64, 32, 32), (13, 13), False, tf32=allowed
     )
     assert cost.estimate(one, 'forward', 'triton') == pytest.approx(10, 0.1)
+
+
+def test_measurements_reach_a_new_folder(tool, tmp_path, monkeypatch):
+    out = tmp_path / 'new/folder/fp32.json'
+    monkeypatch.setitem(tool, 'measure', lambda args: ['a record'])
+    run(tool, monkeypatch, 'measure', '--out', out)
+    assert json.loads(out.read_text())['records'] == ['a record']
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    'args, reason',
+    (
+        (('measure', '--dtype', 'foo', '--out', 'x.json'), "'foo'"),
+        (('measure', '--device', 'cuda', '--out', 'x.json'), 'no CUDA'),
+        (('measure', '--out', 'file/x.json'), '--out cannot be written'),
+        (('fit', 'missing.json'), 'missing.json'),
+        (('fit', 'file'), 'a file cannot be read'),
+    ),
+    ids=str,
+)
+def test_one_line_says_what_is_wrong(
+    tool, tmp_path, monkeypatch, capsys, args, reason
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setitem(tool, 'measure', lambda args: [])
+    (tmp_path / 'file').write_text('not JSON')
+    with pytest.raises(SystemExit) as end:
+        run(tool, monkeypatch, *args)
+    assert end.value.code == 2
+    assert reason in capsys.readouterr().err.splitlines()[-1]
