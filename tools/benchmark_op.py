@@ -41,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
 from mmrep.ops.backends import triton  # noqa: E402
 from mmrep.ops.benchmark import (  # noqa: E402
+    ENDS,
     GRID_CHANNELS,
     GRID_MAPS,
     WAYS,
@@ -140,6 +141,9 @@ def run_grid(clock, args):
         row['times'] = time_grid_shape(shape, k, clock)
         result.append(row)
         show(row)
+    if not result:
+        print('no time left for the grid')
+        return None
     return {'rows': result, 'summary': summarise(result)}
 
 
@@ -148,6 +152,9 @@ def summarise(rows):
     summary = {}
     for way in WAYS:
         found = [auto_ratios(row['times'], way) for row in rows]
+        found = [ratios for ratios in found if ratios]
+        if not found:
+            continue
         near = [r['best'] for r in found]
         summary[way] = {
             'shapes': len(near),
@@ -155,7 +162,7 @@ def summarise(rows):
             / len(near),
             'worst against the best backend': max(near),
         }
-        for end in ('', ' channels_last'):
+        for end in ENDS:
             against = [r[f'nn.Conv2d{end}'] for r in found]
             summary[way][f'against nn.Conv2d{end}'] = {
                 'slower by over 10 %': sum(r > 1.1 for r in against),

@@ -17,6 +17,8 @@ LOGGER = logging.getLogger(__name__)
 # Milliseconds by method, then by 'forward' and 'both' (forward + backward).
 Times = Dict[str, Dict[str, float]]
 WAYS = 'forward', 'both'
+# What a method's name ends in, by layout.
+ENDS = '', ' channels_last'
 # What the grid draws from.
 GRID_KERNELS = (3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51)
 GRID_MAPS = (14, 16, 28, 32, 56, 64, 96, 128, 200, 256)
@@ -246,21 +248,30 @@ def time_grid_shape(
         return time_problem(shape, (k, k), torch.float32, clock, hopeless=4)
 
     times = run()
-    if any(max(auto_ratios(times, way).values()) > 1.1 for way in WAYS):
+    if any(
+        max(auto_ratios(times, way).values(), default=0) > 1.1 for way in WAYS
+    ):
         # or the machine was away for a moment
         again = run()
         times = {
             name: {way: min(t[way], again[name][way]) for way in WAYS}
             for name, t in times.items()
+            if name in again
         }
     return times
 
 
 def auto_ratios(times: Times, way: str) -> Dict[str, float]:
-    """How many times as long as the best backend and nn.Conv2d 'auto' is."""
+    """How many times as long as the best backend and nn.Conv2d 'auto' is.
+
+    Nothing if one of them failed.
+    """
     t = {name: ms[way] for name, ms in times.items()}
+    needed = {f'{name}{end}' for name in ('auto', 'conv') for end in ENDS}
+    if not needed <= set(t) or not set(t) & set(BACKENDS):
+        return {}
     answer = {'best': t['auto'] / min(t[n] for n in t if n in BACKENDS)}
-    for end in ('', ' channels_last'):
+    for end in ENDS:
         answer[f'nn.Conv2d{end}'] = t['auto' + end] / t['conv' + end]
     return answer
 

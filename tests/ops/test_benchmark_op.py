@@ -38,6 +38,35 @@ def test_one_shape_by_every_method(tool):
     assert summary['both']['against nn.Conv2d']['worst'] == ratio
 
 
+def test_a_method_that_failed_is_left_out(tool, monkeypatch):
+    good = dict.fromkeys(
+        ('conv', 'conv channels_last', 'auto', 'auto channels_last', 'fft'),
+        {'forward': 1.0, 'both': 1.0},
+    )
+    slow = {**good, 'auto': {'forward': 2.0, 'both': 2.0}}
+    for name in good:
+        failed = {n: ms for n, ms in good.items() if n != name}
+        rows = [{'times': failed}, {'times': good}]
+        summary = tool['summarise'](rows)
+        assert summary['both']['shapes'] == 1, name
+        assert tool['summarise'](rows[:1]) == {}
+        # on the first and on the second time
+        for runs in ([failed], [slow, failed]):
+            monkeypatch.setattr(
+                benchmark,
+                'time_problem',
+                lambda *args, runs=runs, **kwargs: runs.pop(0),
+            )
+            times = benchmark.time_grid_shape((1, 3, 9, 9), 5, CLOCK)
+            assert set(times) == set(failed)
+
+
+def test_grid_without_time(tool, capsys):
+    args = argparse.Namespace(**{**vars(ARGS), 'end': 0.0})
+    assert tool['run_grid'](CLOCK, args) is None
+    assert 'no time left' in capsys.readouterr().out
+
+
 def test_slow_functions_run_less_often():
     calls = dict.fromkeys('abc', 0)
 
