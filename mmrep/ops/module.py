@@ -56,7 +56,8 @@ class DepthwiseConv2d(nn.Conv2d):
         kernel_h, kernel_w = self.kernel_size
         taps = kernel_h * kernel_w
         # a graph has a node, which sees the context when it runs
-        small = not torch.compiler.is_compiling() and (
+        graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        small = not graph and (
             taps <= SMALL
             or (
                 kernel_h <= SMALL_WIDTH

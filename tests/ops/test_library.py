@@ -144,9 +144,11 @@ def test_export_gives_a_plain_convolution():
     assert targets == ['aten.conv2d.default'], targets
 
 
-def test_trace_gives_a_plain_convolution():
-    layer = DepthwiseConv2d(3, 3, 31, padding=15, groups=3).eval()
-    traced = torch.jit.trace(layer, torch.randn(1, 3, 40, 40))
+@pytest.mark.filterwarnings('error::torch.jit.TracerWarning')
+@pytest.mark.parametrize('kernel', (3, 7, 31))
+def test_trace_gives_a_plain_convolution(kernel):
+    layer = DepthwiseConv2d(3, 3, kernel, padding=kernel // 2, groups=3)
+    traced = torch.jit.trace(layer.eval(), torch.randn(1, 3, 40, 40))
     assert 'aten::_convolution' in str(traced.inlined_graph)
 
 
