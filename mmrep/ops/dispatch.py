@@ -180,8 +180,13 @@ def choose(problem: Problem, backend: str) -> Plan:
     forward = _times(problem, 'forward', backend)
     grad_input = _times(problem, 'grad_input', backend)
     grad_weight = _times(problem, 'grad_weight', backend)
-    fits = _spectra_bytes(problem) <= KEPT_BYTES
-    if backend == 'auto' and not problem.grad_weight:
+    n, channels, h, w = problem.shape
+    tiling = fft.plan_tiling((h, w), problem.kernel, n)
+    size = fft.spectrum_bytes(channels, tiling, problem.dtype)
+    # of the input's tiles and of the kernel
+    fits = size * (n * tiling.tiles + 1) <= KEPT_BYTES
+    cached = fft.is_cached(problem.device, size)
+    if backend == 'auto' and not problem.grad_weight and cached:
         # the kernel's transform is in the cache after the first call
         forward['fft'] = (1 + MARGIN) * cost.estimate(
             problem, 'forward', 'fft', kept=True
@@ -287,9 +292,3 @@ def _saved(problem: Problem, keep: bool, both: bool) -> float:
             problem, 'grad_input', 'fft', kept=True
         )
     return saved
-
-
-def _spectra_bytes(problem: Problem) -> int:
-    n, c, h, w = problem.shape
-    tiling = fft.plan_tiling((h, w), problem.kernel, n)
-    return 4 * c * tiling.points * (n * tiling.tiles + 1)

@@ -16,6 +16,7 @@ from mmrep.ops import (
     library,
     use_backend,
 )
+from mmrep.ops.backends import fft
 from mmrep.ops.problem import Problem
 
 
@@ -107,6 +108,42 @@ def test_training_keeps_spectra_up_to_a_limit(monkeypatch):
     dispatch.choose.cache_clear()
     assert dispatch.choose(large, 'auto').spectra == 'drop'
     dispatch.choose.cache_clear()
+
+
+def test_spectra_of_doubles_take_twice_the_room(monkeypatch):
+    weight = torch.randn(4, 1, 31, 31)
+    tiling = fft.plan_tiling((40, 40), (31, 31))
+    single = fft.transform_weight(weight, tiling).nbytes
+    training = problem((1, 4, 40, 40), 31, grad_input=True, grad_weight=True)
+    # between those of single and of double precision
+    monkeypatch.setattr(fft, 'CACHED_BYTES', 1.5 * single)
+    monkeypatch.setattr(dispatch, 'KEPT_BYTES', 3 * single)
+    dispatch.choose.cache_clear()
+    for dtype, fits in ((torch.float32, True), (torch.float64, False)):
+        cached = fft.SpectrumCache().get(weight.to(dtype), tiling)
+        assert (cached is not None) is fits
+        plan = dispatch.choose(training._replace(dtype=dtype), 'fft')
+        assert plan.spectra == ('keep' if fits else 'drop')
+    dispatch.choose.cache_clear()
+
+
+def test_only_a_cached_spectrum_costs_nothing(monkeypatch):
+    asked = []
+
+    def estimate(problem, direction, name, kept=False, **state):
+        asked.append((problem.device, name, kept))
+        return 1.0
+
+    monkeypatch.setattr(cost, 'estimate', estimate)
+    monkeypatch.setattr(dispatch, 'why_not', lambda *_: None)
+    dispatch.choose.cache_clear()
+    one = problem((1, 8, 40, 40), 31)
+    for device in ('cpu', 'cuda'):
+        dispatch.choose(one._replace(device=device), 'auto')
+    monkeypatch.setattr(fft, 'CACHED_BYTES', 1)
+    dispatch.choose(one._replace(kernel=(29, 29)), 'auto')
+    dispatch.choose.cache_clear()
+    assert [call for call in asked if call[2]] == [('cpu', 'fft', True)]
 
 
 @pytest.mark.parametrize('kernel', (3, 13, 31))

@@ -304,6 +304,16 @@ def backward(
     return grad_x, grad_w
 
 
+def spectrum_bytes(channels: int, tiling: Tiling, dtype: torch.dtype) -> int:
+    """Size of the spectra of one tile, or of a kernel."""
+    return channels * tiling.points * _real(dtype).itemsize
+
+
+def is_cached(device: str, size: int) -> bool:
+    """Whether the cache takes a kernel's spectrum of so many bytes."""
+    return device == 'cpu' and size <= CACHED_BYTES
+
+
 class SpectrumCache:
     """The last spectrum of each kernel, for as long as the kernel lives.
 
@@ -319,8 +329,8 @@ class SpectrumCache:
 
     def get(self, weight: Tensor, tiling: Tiling) -> Optional[Tensor]:
         """Shape (C, period / 2 + 1, period), or None where too large."""
-        size = 4 * weight.size(0) * tiling.points
-        if weight.device.type != 'cpu' or size > CACHED_BYTES:
+        size = spectrum_bytes(weight.size(0), tiling, weight.dtype)
+        if not is_cached(weight.device.type, size):
             return None
         key = tiling.period, tiling.rows.taps, tiling.cols.taps
         known, values, spectrum = self._entries.get(weight, (None,) * 3)
