@@ -32,11 +32,14 @@ def test_fold_bn(randomise_norms, bias, affine):
 def test_merged_kernel_keeps_state(randomise_norms):
     layer = ReparamLargeKernelConv(4, 7, 3, dict(type='BN')).half()
     layer.requires_grad_(False).eval()
+    layer.lkb_origin.conv.backend = 'native'
+    layer.lkb_origin.conv.autotune = True
     layer.switch_to_deploy()
     merged = layer.lkb_reparam
     assert merged.weight.dtype == merged.bias.dtype == torch.half
     assert not merged.training and not merged.weight.requires_grad
     assert merged.padding == (3, 3) and merged.groups == 4
+    assert (merged.backend, merged.autotune) == ('native', True)
 
 
 def test_checkpoint_forward_backward_twice():

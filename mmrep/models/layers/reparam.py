@@ -51,6 +51,8 @@ def merged_depthwise(
         conv.in_channels, weight.size(-1), bias=True, stride=conv.stride[0]
     )
     merged = merged.to(weight)
+    merged.backend = getattr(conv, 'backend', merged.backend)
+    merged.autotune = getattr(conv, 'autotune', merged.autotune)
     with torch.no_grad():
         merged.weight.copy_(weight)
         merged.bias.copy_(bias)
