@@ -150,3 +150,9 @@ def test_norms_and_activations_follow_their_configs():
     assert nn.ReLU6 not in kinds
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(m.eps == 1e-3 for m in norms)
+
+
+@pytest.mark.parametrize('size', (4, 0, -1))
+def test_wrong_small_kernels_beside_none_that_is_larger(size):
+    with pytest.raises(ValueError, match='small_kernel must be odd'):
+        LargeKernelMobileNetV2(0.25, kernel_sizes=3, small_kernel=size)

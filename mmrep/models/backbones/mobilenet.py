@@ -158,6 +158,12 @@ class LargeKernelMobileNetV2(StagedBackbone):
             raise ValueError(
                 f'widen_factor must be positive, got {widen_factor}.'
             )
+        if small_kernel is not None and (
+            small_kernel < 1 or small_kernel % 2 == 0
+        ):
+            raise ValueError(
+                f'small_kernel must be odd and positive, got {small_kernel}.'
+            )
         channels = tuple(scaled(c, widen_factor) for c in self.channels)
         super().__init__(
             dict(
