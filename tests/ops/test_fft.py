@@ -144,4 +144,5 @@ def test_peak_memory_of_a_large_map():
         text=True,
         check=True,
     )
-    assert float(out.stdout) < 8
+    # docs/operator.md says 1.3
+    assert float(out.stdout) < 2

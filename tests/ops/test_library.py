@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad
 from torch.func import grad, jvp, vmap
 
@@ -92,13 +93,15 @@ def test_compile_on_another_device():
 
 
 def test_compile_once_for_many_sizes():
+    counter = CompileCounterWithBackend('aot_eager')
     layer = DepthwiseConv2d(3, 3, 13, padding=6, groups=3)
     compiled = torch.compile(
-        layer, fullgraph=True, dynamic=True, backend='aot_eager'
+        layer, fullgraph=True, dynamic=True, backend=counter
     )
     for size in (20, 27, 64):
         x = torch.randn(1, 3, size, size + 1)
         assert_close(compiled(x), layer(x).double())
+    assert counter.frame_count == 1
 
 
 @pytest.mark.parametrize('dtype', (torch.bfloat16, torch.float16))
