@@ -258,6 +258,9 @@ def main():
         return
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device cuda: this PyTorch sees no CUDA device')
+    least = CHANNELS[0] * MAPS[-1] ** 2
+    if args.elements < least:
+        parser.error(f'--elements must be at least {least}, one large map')
     draft = args.out.with_suffix('.tmp')
     try:
         # what was measured must not be lost for want of a folder

@@ -6,6 +6,7 @@ from torch import nn
 
 from mmrep.models.layers import (
     GRN,
+    DilatedReparamBlock,
     ReparamLargeKernelConv,
     checkpoint_forward,
     fold_bn,
@@ -40,6 +41,17 @@ def test_merged_kernel_keeps_state(randomise_norms):
     assert not merged.training and not merged.weight.requires_grad
     assert merged.padding == (3, 3) and merged.groups == 4
     assert (merged.backend, merged.autotune) == ('native', True)
+
+
+def test_merged_on_the_fly_by_the_layer_s_backend():
+    """Only an FFT spreads a NaN over the whole map."""
+    block = DilatedReparamBlock(4, 7, dict(type='BN'))
+    block.eval().requires_grad_(False)
+    x = torch.randn(1, 4, 20, 20)
+    x[..., 0, 0] = float('nan')
+    for backend, spread in (('native', False), ('fft', True)):
+        block.lk_origin.backend = backend
+        assert block(x)[..., -1, -1].isnan().all() == spread
 
 
 def test_checkpoint_forward_backward_twice():

@@ -272,7 +272,13 @@ class DilatedReparamBlock(nn.Module):
         if self.origin_bn is None:
             return self.lk_origin(x)
         if self.is_mergeable():
-            return depthwise_conv2d(x, *self.merge())
+            conv = self.lk_origin
+            return depthwise_conv2d(
+                x,
+                *self.merge(),
+                backend=conv.backend,
+                autotune=conv.autotune,
+            )
         out = self.origin_bn(self.lk_origin(x))
         for conv, norm in list(self._layers())[1:]:
             out = out + norm(conv(x))
