@@ -167,6 +167,12 @@ def test_label_map_of_another_shape(segmentation, shape):
     text = str(error.value)
     assert f'{path.stem}.jpg or ' in text and str(path) in text
     assert f'of the image, (64, 64), got {shape}' in text
+    if dataset.test_mode:
+        return
+    for transform in dataset.pipeline.transforms:
+        if isinstance(transform, GuardedLoading):
+            transform.skip = True
+    assert dataset[0]['data_samples'].seg_map_path != str(path)
 
 
 def test_wrapped_datasets(folder):
