@@ -22,7 +22,8 @@ FSDP = {
 OPTIONS = {
     'train_cfg.max_iters': 4,
     'train_cfg.val_interval': 2,
-    'optim_wrapper.optimizer.lr': 0.1,
+    # with a larger one the loss rises, and rounding with it
+    'optim_wrapper.optimizer.lr': 0.03,
     # else Adam's first steps are signs, which rounding turns over
     'optim_wrapper.optimizer.eps': 0.1,
     'optim_wrapper.clip_grad.max_norm': 1.0,
@@ -70,7 +71,7 @@ def test_fsdp_is_ddp(train, train_two, tmp_path):
     expected = state_of(ddp / 'iter_4.pth')
     for folder in (fsdp, resumed):
         found = state_of(folder / 'iter_4.pth')
-        assert_same(found, expected, rtol=1e-3, atol=1e-4)
+        assert_same(found, expected, rtol=1e-3, atol=3e-5)
 
 
 def test_config_of_xl():
