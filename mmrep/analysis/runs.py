@@ -47,7 +47,7 @@ class Training(NamedTuple):
         """What a finished run must have in common with one asked for."""
         content = repr(load_config(str(self.config)).to_dict())
         return {
-            'config': str(self.config.resolve()),
+            'config': self.config.name,
             "config's content": hashlib.sha256(content.encode()).hexdigest(),
             'data root': str(self.data_root.resolve()),
             'amp': self.amp,
