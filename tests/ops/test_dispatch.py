@@ -218,6 +218,28 @@ def test_a_doubtful_estimate_needs_a_larger_gain(monkeypatch, gain, taken):
     dispatch.choose.cache_clear()
 
 
+@pytest.mark.parametrize(
+    'width, gain, taken',
+    ((9, 0.4, False), (9, 0.5, True), (11, 0.4, True)),
+)
+def test_so_does_the_other_form_of_a_small_forward(
+    monkeypatch, width, gain, taken
+):
+    monkeypatch.setattr(
+        cost,
+        'estimate',
+        lambda problem, direction, name, **state: (
+            10.0 * (1 - gain) if name == 'transposed_nhwc' else 10.0
+        ),
+    )
+    dispatch.choose.cache_clear()
+    one = problem((1, 7, 40, 40), width, channels_last=True)
+    assert dispatch.choose(one, 'auto').forward == (
+        'transposed_nhwc' if taken else 'direct_nhwc'
+    )
+    dispatch.choose.cache_clear()
+
+
 def test_each_instruction_set_has_its_own_table():
     assert cost.machine('cuda') == 'cuda'
     assert cost.machine('cpu', 'AVX512') == 'cpu AVX512'
