@@ -1,5 +1,5 @@
-# FCOS, ResNet-18 from scratch, BCCD at 320x240; the recipe of
-# fcos_replknet-tiny_bccd.py.
+# FCOS, ResNet-18 of half the width from scratch, BCCD at 320x240; the recipe
+# of fcos_replknet-tiny_bccd.py.
 # 1 process x 4 images x 100 epochs = 20,500 samples.
 _base_ = './fcos_replknet-tiny_bccd.py'
 
@@ -8,8 +8,9 @@ model = dict(
         _delete_=True,
         type='mmdet.ResNet',
         depth=18,
+        # its stages then have the channels of that RepLKNet
+        base_channels=32,
         norm_eval=False,
         norm_cfg=dict(type='SyncBN', requires_grad=True),
     ),
-    neck=dict(in_channels=[64, 128, 256, 512]),
 )
