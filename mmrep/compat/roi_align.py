@@ -1,19 +1,21 @@
 """RoIAlign, as ``mmcv._ext`` has it.
 
-A bin averages bilinear samples on a regular grid. The weights of such a
-sample are a product of one factor for each axis, and so are those of the
-average: RoIAlign of a window of the map is two products with small matrices.
+A bin averages bilinear samples on a regular grid, and so is a weighted sum of
+pixels: of each pixel row that its samples lie beside, and in it of each pixel
+column. RoIs touch very different numbers of pixels, so that the sums are laid
+out one behind the other, and one call computes them all.
 """
 
-from typing import Iterator, NamedTuple, Tuple
+from typing import Iterator, NamedTuple, Tuple, Union
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .torchvision import has_kernel
 
 # Numbers that one step may hold, so that memory stays bounded.
-BUDGET = 1 << 21
+BUDGET = 1 << 22
 # What mmcv gives to bins without samples in max mode.
 LOWEST = -10000.0
 
@@ -66,11 +68,13 @@ def roi_align_forward(
         )
         return
     dtype = torch.promote_types(input.dtype, torch.float32)
-    table = input.to(dtype).permute(0, 2, 3, 1).reshape(-1, input.size(1))
+    n, c, h, w = input.shape
+    table = input.to(dtype).permute(0, 2, 3, 1).reshape(-1, c)
+    bins = aligned_height, aligned_width
     steps = _steps(
         rois.to(dtype),
         input.shape,
-        (aligned_height, aligned_width),
+        bins,
         spatial_scale,
         sampling_ratio,
         aligned,
@@ -78,12 +82,13 @@ def roi_align_forward(
     )
     for rows, image, y, x in steps:
         if pool_mode == 1:
-            output[rows] = _average(table, image, y, x).to(output.dtype)
-            continue
-        value, place_y, place_x = _maximum(table, image, y, x)
-        output[rows] = value.to(output.dtype)
-        argmax_y[rows] = place_y.to(argmax_y.dtype)
-        argmax_x[rows] = place_x.to(argmax_x.dtype)
+            values = [_average(table, image, y, x)]
+        else:
+            values = _maximum(table, image, y, x)
+        targets = output, argmax_y, argmax_x
+        for target, value in zip(targets, values, strict=False):
+            value = value.view(-1, *bins, c).permute(0, 3, 1, 2)
+            target[rows] = value.to(target.dtype)
 
 
 def roi_align_backward(
@@ -125,6 +130,7 @@ def roi_align_backward(
         grad_input += grad.to(grad_input.dtype)
         return
     n, c, h, w = shape
+    columns = grad_output.permute(0, 2, 3, 1)
     grad = grad_output.new_zeros(n * h * w, c)
     steps = _steps(
         rois,
@@ -136,7 +142,7 @@ def roi_align_backward(
         pool_mode,
     )
     for rows, image, y, x in steps:
-        _average_backward(grad_output[rows], image, y, x, grad)
+        _average_backward(columns[rows].reshape(-1, c), image, y, x, grad)
     grad = grad.view(n, h, w, c).permute(0, 3, 1, 2)
     grad_input += grad.to(grad_input.dtype)
 
@@ -146,40 +152,30 @@ class Axis(NamedTuple):
 
     Attributes:
         size: Length of the map.
-        place: Coordinates before clamping, shape (R, bins, samples).
-        low: Pixel before each sample, shape (R, bins, samples).
-        high: Pixel after each sample, likewise.
-        frac: Weight of ``high``, likewise.
-        inside: Whether the sample is in the map, likewise.
-        exists: Whether the RoI has so many samples, shape (R, 1, samples).
-        count: Samples of a bin, at least 1. Shape (R, ).
-        first: First pixel of the window, shape (R, ).
-        length: Pixels of the longest window.
+        counts: Samples of each bin, shape (R, bins).
+        place: Their coordinates, of one bin behind the other.
     """
 
     size: int
+    counts: Tensor
     place: Tensor
-    low: Tensor
-    high: Tensor
-    frac: Tensor
-    inside: Tensor
-    exists: Tensor
-    count: Tensor
-    first: Tensor
-    length: int
 
-    def weights(self) -> Tensor:
-        """Share of each pixel of the window, (R, bins, length)."""
-        share = self.inside / self.count[:, None, None]
-        base = self.first[:, None, None]
-        out = self.place.new_zeros(*self.place.shape[:2], self.length)
-        out.scatter_add_(2, self.low - base, share * (1 - self.frac))
-        return out.scatter_add_(2, self.high - base, share * self.frac)
-
-    def window(self) -> Tensor:
-        """Pixels of the windows, (R, length)."""
-        step = torch.arange(self.length, device=self.first.device)
-        return (self.first[:, None] + step).clamp_(max=self.size - 1)
+    def weights(self) -> Tuple[Tensor, Tensor, Tensor]:
+        """Pixels that bins use: how many each, their indices and weights."""
+        owner, _ = _ragged(self.counts.flatten())
+        inside = (self.place >= -1) & (self.place <= self.size)
+        low, high, frac = _neighbours(self.place, inside, self.size)
+        share = inside / self.counts.flatten()[owner]
+        keys = torch.cat([low, high]) + owner.repeat(2) * self.size
+        weights = torch.cat([share * (1 - frac), share * frac])
+        keys, at = keys.unique(return_inverse=True)
+        weights = weights.new_zeros(keys.numel()).index_add_(0, at, weights)
+        keep = weights > 0
+        keys, weights = keys[keep], weights[keep]
+        counts = torch.bincount(
+            keys // self.size, minlength=self.counts.numel()
+        )
+        return counts.view_as(self.counts), keys % self.size, weights
 
 
 def _use_torchvision(operator: str, x: Tensor) -> bool:
@@ -198,8 +194,8 @@ def _steps(
     ratio: int,
     aligned: bool,
     pool_mode: int,
-) -> Iterator[Tuple[Tensor, Tensor, Axis, Axis]]:
-    """Split the RoIs into steps of a bounded size, and of similar RoIs.
+) -> Iterator[Tuple[slice, Tensor, Axis, Axis]]:
+    """Split the RoIs into steps of a bounded size.
 
     Yields:
         tuple: Rows of the RoIs, their images, and their samples along y
@@ -218,81 +214,85 @@ def _steps(
     else:
         grids = (sides / counts).ceil().clamp(min=0)
     grids = grids * finite
-    sizes = rois.new_tensor(shape[2:])
-    ends = starts + sides
-    # one pixel more than the samples can reach, for rounding
-    first = torch.minimum(starts, ends).clamp(min=0)
-    first = torch.minimum(first, sizes - 1).floor()
-    last = torch.maximum(starts, ends).floor().clamp(min=0) + 2
-    length = torch.minimum(last, sizes - 1) - first + 1
-    # RoIs of similar size share a step
-    extent = torch.cat([length, grids.clamp(min=1)], 1)
-    kind = extent.log2().ceil()
-    if pool_mode == 0:
-        kind = kind[:, 2:]
-    kinds, member = kind.unique(dim=0, return_inverse=True)
-    for group in range(kinds.size(0)):
-        rows = (member == group).nonzero()[:, 0]
-        ly, lx, gy, gx = extent[rows].amax(0).long().tolist()
-        samples = bins[0] * gy, bins[1] * gx
-        if pool_mode == 1:
-            cost = shape[1] * (ly + bins[0]) * lx + sum(samples)
-        else:
-            cost = shape[1] * samples[0] * samples[1]
-        for part in rows.split(max(1, BUDGET // cost)):
-            axes = [
-                _axis(
-                    starts[part, a],
-                    sides[part, a] / bins[a],
-                    grids[part, a],
-                    first[part, a].long(),
-                    bins[a],
-                    (gy, gx)[a],
-                    (ly, lx)[a],
-                    shape[2 + a],
-                )
-                for a in (0, 1)
-            ]
-            yield part, rois[part, 0].long(), *axes
+    # how many numbers a RoI needs: some for each pixel that a bin uses and
+    # the output, or in max mode some for each sample of each channel
+    samples = grids * counts
+    if pool_mode == 1:
+        sizes = rois.new_tensor(shape[2:])
+        pixels = torch.minimum(sides.abs(), sizes) + 2 * counts
+        pixels = torch.minimum(pixels, 2 * samples)
+        cost = 8 * pixels.prod(1) + shape[1] * bins[0] * bins[1]
+    else:
+        cost = 8 * samples.prod(1) * shape[1]
+    cost += samples.sum(1)
+    step = (cost.double().cumsum(0) / BUDGET).long()
+    end = 0
+    for size in step.unique_consecutive(return_counts=True)[1].tolist():
+        rows, end = slice(end, end + size), end + size
+        axes = [
+            _axis(
+                starts[rows, a],
+                sides[rows, a] / bins[a],
+                grids[rows, a],
+                bins[a],
+                shape[2 + a],
+            )
+            for a in (0, 1)
+        ]
+        yield rows, rois[rows, 0].long(), *axes
 
 
 def _axis(
-    start: Tensor,
-    step: Tensor,
-    grid: Tensor,
-    first: Tensor,
-    bins: int,
-    samples: int,
-    length: int,
-    size: int,
+    start: Tensor, step: Tensor, grid: Tensor, bins: int, size: int
 ) -> Axis:
     """Lay out the samples of RoIs along one axis."""
-    index = torch.arange(samples, dtype=start.dtype, device=start.device)
-    bin_index = torch.arange(bins, dtype=start.dtype, device=start.device)
-    exists = index < grid[:, None, None]
-    count = grid.clamp(min=1)
+    counts = grid.long()[:, None].expand(-1, bins)
+    owner, index = _ragged(counts.flatten())
+    roi, bin_index = owner // bins, owner % bins
+    start, step, grid = start[roi], step[roi], grid[roi]
     # in mmcv's order, as rounding decides what is inside
-    place = start[:, None] + bin_index * step[:, None]
-    inner = (index + 0.5) * step[:, None] / count[:, None]
-    place = place[:, :, None] + inner[:, None]
-    inside = (place >= -1) & (place <= size) & exists
-    low, high, frac = _neighbours(place, inside, size)
-    # samples that do not count still need a place in the window
-    base = first[:, None, None]
-    low = torch.where(inside, low, base)
-    high = torch.where(inside, high, base)
-    return Axis(
-        size,
-        place,
-        low,
-        high,
-        frac,
-        inside,
-        exists,
-        count,
-        first,
-        length,
+    place = start + bin_index * step + (index + 0.5) * step / grid
+    return Axis(size, counts, place)
+
+
+def _ragged(
+    counts: Tensor, starts: Union[Tensor, int] = 0
+) -> Tuple[Tensor, Tensor]:
+    """Lists of these lengths, one behind the other, that count from starts.
+
+    Returns:
+        tuple: For each entry its list, and the number that it has in that.
+    """
+    owner = torch.arange(counts.numel(), device=counts.device)
+    owner = owner.repeat_interleave(counts)
+    index = torch.arange(owner.numel(), device=counts.device)
+    shift = starts - counts.cumsum(0) + counts
+    return owner, index.add_(shift.index_select(0, owner))
+
+
+def _cross(y_counts: Tensor, x_counts: Tensor) -> Tuple[Tensor, ...]:
+    """Pairs of an entry along y and one along x, of all bins of RoIs.
+
+    Args:
+        y_counts (Tensor): Entries of each bin along y, shape (R, P).
+        x_counts (Tensor): Likewise along x, shape (R, Q).
+
+    Returns:
+        tuple: How many pairs each bin has, shape (R * P * Q, ); bin and entry
+        along y of each line of pairs; line and entry along x of each pair.
+    """
+    shape = *y_counts.shape, x_counts.size(1)
+    y_starts = y_counts.flatten().cumsum(0).view_as(y_counts) - y_counts
+    x_starts = x_counts.flatten().cumsum(0).view_as(x_counts) - x_counts
+    y_counts, y_starts = (
+        t[:, :, None].expand(shape).flatten() for t in (y_counts, y_starts)
     )
+    x_counts, x_starts = (
+        t[:, None].expand(shape).flatten() for t in (x_counts, x_starts)
+    )
+    bin_of_line, y = _ragged(y_counts, y_starts)
+    line, x = _ragged(x_counts[bin_of_line], x_starts[bin_of_line])
+    return y_counts * x_counts, bin_of_line, y, line, x
 
 
 def _neighbours(
@@ -304,69 +304,96 @@ def _neighbours(
     return low, (low + 1).clamp_(max=size - 1), place - low
 
 
-def _pixels(image: Tensor, y: Tensor, x: Tensor, h: int, w: int) -> Tensor:
-    """Rows of the table for (R, A) along y and (R, B) along x."""
-    return (image[:, None, None] * h + y[:, :, None]) * w + x[:, None]
+def _terms(image: Tensor, y: Axis, x: Axis) -> Tuple[Tensor, ...]:
+    """What the bins average.
+
+    Returns:
+        tuple: How many pixels each bin has, the bin of each line of pixels;
+        line, pixel and weight of each.
+    """
+    y_counts, y_pixels, y_weights = y.weights()
+    x_counts, x_pixels, x_weights = x.weights()
+    counts, bin_of_line, y_entry, line, x_entry = _cross(y_counts, x_counts)
+    roi = bin_of_line // (y_counts.size(1) * x_counts.size(1))
+    start = (image[roi] * y.size + y_pixels[y_entry]) * x.size
+    # there are many: picked by index_select, several times as fast
+    pixel = x_pixels.index_select(0, x_entry)
+    pixel += start.index_select(0, line)
+    weight = x_weights.index_select(0, x_entry)
+    weight *= y_weights[y_entry].index_select(0, line)
+    return counts, bin_of_line, line, pixel, weight
 
 
 def _average(table: Tensor, image: Tensor, y: Axis, x: Axis) -> Tensor:
-    """Average mode; returns (R, C, P, Q)."""
-    r, c = image.numel(), table.size(1)
-    index = _pixels(image, y.window(), x.window(), y.size, x.size)
-    window = table.index_select(0, index.flatten())
-    along_y = y.weights() @ window.view(r, y.length, x.length * c)
-    along_y = along_y.view(r, -1, x.length, c)
-    out = x.weights()[:, None] @ along_y
-    return out.permute(0, 3, 1, 2)
+    """Average mode; returns (R * P * Q, C)."""
+    counts, _, _, pixel, weight = _terms(image, y, x)
+    return F.embedding_bag(
+        pixel,
+        table,
+        counts.cumsum(0) - counts,
+        mode='sum',
+        per_sample_weights=weight,
+    )
 
 
 def _average_backward(
     grad_output: Tensor, image: Tensor, y: Axis, x: Axis, grad: Tensor
 ) -> None:
     """Gradient of :func:`_average`, added to ``grad``."""
-    r, c, p, _ = grad_output.shape
-    columns = grad_output.permute(0, 2, 3, 1)
-    along_y = x.weights().transpose(1, 2)[:, None] @ columns
-    along_y = along_y.view(r, p, x.length * c)
-    window = y.weights().transpose(1, 2) @ along_y
-    index = _pixels(image, y.window(), x.window(), y.size, x.size)
-    grad.index_add_(0, index.flatten(), window.view(-1, c))
+    _, bin_of_line, line, pixel, weight = _terms(image, y, x)
+    counts = torch.bincount(pixel)
+    touched = counts.nonzero()[:, 0]
+    counts = counts[touched]
+    order = pixel.argsort(stable=True)
+    line = line.index_select(0, order)
+    sums = F.embedding_bag(
+        bin_of_line.index_select(0, line),
+        grad_output,
+        counts.cumsum(0) - counts,
+        mode='sum',
+        per_sample_weights=weight.index_select(0, order),
+    )
+    grad.index_add_(0, touched, sums)
 
 
 def _maximum(
     table: Tensor, image: Tensor, y: Axis, x: Axis
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """Max mode; the maxima and where they are, each (R, C, P, Q)."""
-    r, p, gy = y.place.shape
-    _, q, gx = x.place.shape
-    value = 0
-    for yi, wy in ((y.low, 1 - y.frac), (y.high, y.frac)):
-        for xi, wx in ((x.low, 1 - x.frac), (x.high, x.frac)):
-            index = _pixels(
-                image, yi.flatten(1), xi.flatten(1), y.size, x.size
-            )
-            weight = (wy * y.inside).flatten(1)[:, :, None] * (
-                wx * x.inside
-            ).flatten(1)[:, None]
-            corner = table.index_select(0, index.flatten())
-            value = value + corner * weight.view(-1, 1)
-    # to (R, C, P, Q, samples), in the order in which mmcv goes through them
-    value = value.view(r, p, gy, q, gx, -1).permute(0, 5, 1, 3, 2, 4)
-    exists = y.exists[:, :, :, None] & x.exists[:, :, None]
-    value = value.masked_fill(~exists[:, None, None], -torch.inf)
-    value, sample = value.flatten(4).max(4)
-    found = value > LOWEST
-    places = []
-    for axis, index, dim in (
-        (y, sample // gx, 2),
-        (x, sample % gx, 3),
-    ):
-        shape = [r, 1, 1, 1, axis.place.size(2)]
-        shape[dim] = axis.place.size(1)
-        place = axis.place.view(shape).expand(*value.shape, -1)
-        place = place.gather(4, index[..., None])[..., 0]
-        places.append(torch.where(found, place, -1.0))
-    return torch.where(found, value, LOWEST), *places
+    """Max mode; the maxima and where they are, each (R * P * Q, C)."""
+    counts, bin_of_line, y_entry, line, x_entry = _cross(y.counts, x.counts)
+    roi = bin_of_line // (y.counts.size(1) * x.counts.size(1))
+    owner = bin_of_line[line]
+    places = y.place[y_entry][line], x.place[x_entry]
+    inside = (places[0] >= -1) & (places[0] <= y.size)
+    inside &= (places[1] >= -1) & (places[1] <= x.size)
+    *ys, y_frac = _neighbours(places[0], inside, y.size)
+    *xs, x_frac = _neighbours(places[1], inside, x.size)
+    start = image[roi][line] * y.size
+    pixels = [(start + i) * x.size + j for i in ys for j in xs]
+    weights = [
+        i * j * inside
+        for i in (1 - y_frac, y_frac)
+        for j in (1 - x_frac, x_frac)
+    ]
+    values = F.embedding_bag(
+        torch.stack(pixels, 1),
+        table,
+        mode='sum',
+        per_sample_weights=torch.stack(weights, 1),
+    )
+    # as in mmcv, the first of the highest, and none that is not above this
+    values = torch.where(values > LOWEST, values, LOWEST)
+    shape = counts.numel(), table.size(1)
+    rows = owner[:, None].expand_as(values)
+    best = values.new_full(shape, LOWEST)
+    best.scatter_reduce_(0, rows, values, 'amax')
+    sample = torch.arange(owner.numel(), device=owner.device)[:, None]
+    none = owner.numel()
+    sample = torch.where(values == best[owner], sample, none)
+    first = rows.new_full(shape, none)
+    first.scatter_reduce_(0, rows, sample, 'amin')
+    first = torch.where(best > LOWEST, first, none)
+    return best, *(F.pad(p, (0, 1), value=-1.0)[first] for p in places)
 
 
 def _maximum_backward(

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mmrep.compat import roi_align as compat
 from mmrep.compat.roi_align import roi_align_backward, roi_align_forward
@@ -90,22 +92,46 @@ def test_in_steps(monkeypatch, pool_mode, budget, without_torchvision):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_memory_is_bounded(without_torchvision):
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that an operator makes."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        returns = func._schema.returns
+        if not any(value.alias_info for value in returns):
+            sizes = [t.numel() for t in tree_leaves(out) if torch.is_tensor(t)]
+            self.size = max(self.size, *sizes, 0)
+        return out
+
+
+@pytest.mark.parametrize('pool_mode', [0, 1])
+def test_memory_is_bounded(monkeypatch, pool_mode, without_torchvision):
     """A step holds little beside the map, however many RoIs there are."""
-    sizes = []
-    steps = compat._steps(
-        make_rois(random_boxes(2000, 300.0)),
-        torch.Size([2, 256, 200, 200]),
-        (7, 7),
-        SCALE,
-        0,
-        True,
-        1,
-    )
-    for rows, _, y, x in steps:
-        sizes.append(len(rows) * 256 * y.length * x.length)
-    assert len(sizes) > 10
-    assert max(sizes) <= compat.BUDGET
+    monkeypatch.setattr(compat, 'BUDGET', 50_000)
+    x, rois = torch.randn(2, 8, 50, 50), make_rois(random_boxes(400, 100.0))
+    shape = 400, 8, 7, 7
+    out, grad_output = x.new_zeros(shape), torch.ones(shape)
+    places = x.new_zeros(2, *(shape if pool_mode == 0 else [0]))
+    options = 7, 7, SCALE, 0, pool_mode, True
+    with Largest() as largest:
+        roi_align_forward(x, rois, out, *places, *options)
+        if pool_mode == 1:
+            grad = torch.zeros_like(x)
+            roi_align_backward(grad_output, rois, *places, grad, *options)
+    assert x.numel() <= largest.size <= 50_000 < out.numel()
+
+
+@pytest.mark.parametrize('aligned', [False, True])
+@pytest.mark.parametrize('pool_mode', [0, 1])
+def test_nothing_but_points(pool_mode, aligned, without_torchvision):
+    """RoIs without an extent have samples only if not aligned."""
+    x = torch.randn(2, 3, 25, 24)
+    rois = make_rois(random_boxes(3)[:, [0, 1, 0, 1]])
+    args = (3, 2), SCALE, 0, pool_mode, aligned
+    for a, b in zip(run(x, rois, *args), expect(x, rois, *args), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])
