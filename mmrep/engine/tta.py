@@ -14,10 +14,11 @@ from mmrep.registry import MODELS
 class InstanceTTAModel(BaseTTAModel):
     """Merge the boxes and the masks of the views of an image.
 
-    As MMDetection 2.x did it: boxes of all views go through one more NMS; for
-    each box that is left, every view predicts a mask, and their mean is the
-    result. MMDetection 3.x's ``DetTTAModel`` merges boxes only and refuses a
-    model with masks.
+    Boxes of all views go through one more NMS, as in MMDetection 3.x's
+    ``DetTTAModel``, which refuses a model with masks. For each box that is
+    left, every view predicts a mask, and their mean is the result, as in
+    MMDetection 2.x. That one merged the proposals of the views instead and
+    took the mean of their boxes and scores, so that scores differ a little.
 
     Args:
         tta_cfg (dict): ``nms``, MMCV's config of the NMS that merges boxes,
