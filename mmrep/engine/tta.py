@@ -31,10 +31,12 @@ class InstanceTTAModel(BaseTTAModel):
         self, tta_cfg: Dict[str, Any], module, data_preprocessor=None
     ) -> None:
         super().__init__(module, data_preprocessor)
-        if not getattr(self.module, 'with_mask', False):
+        roi_head = getattr(self.module, 'roi_head', None)
+        if not getattr(roi_head, 'with_mask', False):
             raise ValueError(
-                'InstanceTTAModel needs a detector with a mask head, got '
-                f'{type(self.module).__name__}; use DetTTAModel for boxes.'
+                'InstanceTTAModel needs a two-stage detector with a mask '
+                f'head, got {type(self.module).__name__}; use DetTTAModel '
+                'for boxes.'
             )
         self.tta_cfg = tta_cfg
 

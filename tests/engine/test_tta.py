@@ -9,6 +9,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
+from mmrep.engine import InstanceTTAModel
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SHAPE = (64, 96)
 
@@ -164,3 +166,14 @@ def test_detector_without_masks(cfg):
     with DefaultScope.overwrite_default_scope('mmdet'):
         with pytest.raises(ValueError, match='FCOS; use DetTTAModel'):
             MODELS.build(dict(cfg.tta_model, module=fcos.model))
+
+
+def test_masks_without_regions():
+    """As of SOLO and CondInst: no boxes that masks could be predicted for."""
+
+    class SOLO(torch.nn.Module):
+        with_mask = True
+        test_step = None
+
+    with pytest.raises(ValueError, match='two-stage .* got SOLO'):
+        InstanceTTAModel({}, SOLO())
