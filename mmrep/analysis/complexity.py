@@ -8,6 +8,7 @@ Everything runs on PyTorch's meta device, where tensors have shapes and no
 values, so the largest model takes seconds and no memory.
 """
 
+import copy
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
@@ -73,10 +74,11 @@ def build_on_meta(cfg: Config) -> nn.Module:
         with DefaultScope.overwrite_default_scope(scope):
             try:
                 with torch.device('meta'):
-                    model = MODELS.build(cfg.model)
+                    # MMDetection's DETRs write into what they are built from
+                    model = MODELS.build(copy.deepcopy(cfg.model))
             except (NotImplementedError, RuntimeError):
                 # some constructors look at the values of a tensor
-                model = MODELS.build(cfg.model).to('meta')
+                model = MODELS.build(copy.deepcopy(cfg.model)).to('meta')
     except (
         AssertionError,
         AttributeError,

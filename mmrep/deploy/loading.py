@@ -1,5 +1,6 @@
 """From a config and a checkpoint to a model that infers."""
 
+import copy
 from typing import Any, Dict, Optional
 
 import torch
@@ -25,7 +26,8 @@ def build_model(cfg: Config) -> nn.Module:
     scope = cfg.get('default_scope') or (own if named else 'mmengine')
     init_default_scope(scope)
     try:
-        model = MODELS.build(cfg.model)
+        # MMDetection's DETRs write into what they are built from
+        model = MODELS.build(copy.deepcopy(cfg.model))
     except UsageError:
         raise
     except Exception as error:

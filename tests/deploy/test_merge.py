@@ -3,8 +3,10 @@ import os
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.models import EncoderDecoder
 from torch import nn
 
+from mmrep.analysis import build_on_meta
 from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import (
     load_model,
@@ -17,6 +19,7 @@ from mmrep.deploy.inputs import random_input
 from mmrep.deploy.loading import dataset_meta
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
+from mmrep.registry import MODELS
 
 INPUTS = dict(random=random_input((64, 96)))
 
@@ -184,3 +187,35 @@ def test_replaced_leaves_nothing_half_written(tmp_path):
     with replaced(path) as new:
         new.write_text('new')
     assert [p.read_text() for p in tmp_path.iterdir()] == ['new']
+
+
+@pytest.fixture
+def writes_into_config():
+    """A segmentor that changes what it is built from, as DETR does."""
+
+    class Writing(EncoderDecoder):
+        def __init__(self, decode_head, **kwargs):
+            assert 'seen' not in decode_head
+            decode_head['seen'] = True
+            super().__init__(
+                decode_head={
+                    k: v for k, v in decode_head.items() if k != 'seen'
+                },
+                **kwargs,
+            )
+
+    MODELS.register_module(name='Writing', module=Writing)
+    yield 'mmrep.Writing'
+    MODELS.module_dict.pop('Writing')
+
+
+def test_a_model_that_writes_into_its_config(
+    cfg, small_segmentor, tmp_path, writes_into_config
+):
+    cfg.model.type = writes_into_config
+    done = reparameterize(
+        cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS
+    )
+    assert 'seen' not in done.config.read_text()
+    build_on_meta(cfg)
+    build_on_meta(cfg)
