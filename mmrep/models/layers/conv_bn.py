@@ -7,6 +7,12 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmrep.errors import UsageError
+
+
+class UnmergeableError(UsageError, NotImplementedError):
+    """A norm cannot be folded, so that the model has no deploy form."""
+
 
 def build_conv_bn(
     conv: nn.Conv2d, norm_cfg: dict, act_cfg: Optional[dict] = None
@@ -91,12 +97,12 @@ def bn_scale_shift(bn: nn.Module) -> Tuple[Tensor, Tensor]:
         shape (C, ).
 
     Raises:
-        NotImplementedError: If the norm is no BN with running statistics.
+        UnmergeableError: If the norm is no BN with running statistics.
     """
     if getattr(bn, 'running_var', None) is None:
-        raise NotImplementedError(
+        raise UnmergeableError(
             'only a batch norm with running statistics can be folded into a '
-            f'convolution, got {type(bn).__name__}.'
+            f'convolution, got {type(bn).__name__}; use the training form.'
         )
     scale = (bn.running_var.double() + bn.eps).rsqrt()
     if bn.weight is not None:
