@@ -26,7 +26,8 @@ def outputs(model: nn.Module, image: Tensor) -> Dict[str, Tensor]:
     """Everything that a model computes from an image before its decisions.
 
     Of a two-stage detector the RoI head is given fixed boxes: the ones that
-    an RPN proposes jump at the smallest difference.
+    an RPN proposes jump at the smallest difference. Heads that take more than
+    feature maps, such as a DETR's, are left out.
 
     Args:
         model (nn.Module): A segmentor, a detector or a backbone, in
@@ -54,13 +55,25 @@ def _parts(model: nn.Module, image: Tensor) -> Iterator[Tuple[str, Any]]:
     for name in ('decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head'):
         head = getattr(model, name, None)
         if isinstance(head, nn.ModuleList):
+            before: tuple = ()
             for i, part in enumerate(head):
-                yield f'{name}.{i}', part(features)
+                out = _run(part, features, *before)
+                yield f'{name}.{i}', out
+                if name == 'decode_head':  # a cascade
+                    before = (out,)
         elif head is not None:
-            yield name, head(features)
+            yield name, _run(head, features)
     if getattr(model, 'roi_head', None) is not None:
         boxes = [InstanceData(bboxes=_boxes(image)) for _ in image]
         yield 'roi_head', model.roi_head(features, boxes, _samples(image))
+
+
+def _run(head: nn.Module, *inputs: Any) -> Any:
+    """What a head makes of maps; nothing if it takes other things."""
+    try:
+        return head(*inputs)
+    except (NotImplementedError, TypeError):
+        return ()
 
 
 def _boxes(image: Tensor) -> Tensor:

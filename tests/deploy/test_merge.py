@@ -9,6 +9,7 @@ from torch import nn
 from mmrep.analysis import build_on_meta
 from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import (
+    build_model,
     load_model,
     reparameterize,
     to_deploy_form,
@@ -219,3 +220,39 @@ def test_a_model_that_writes_into_its_config(
     assert 'seen' not in done.config.read_text()
     build_on_meta(cfg)
     build_on_meta(cfg)
+
+
+def test_cascade_of_heads(cfg, randomise_norms, tmp_path):
+    """Each head after the first takes what the one before it made."""
+    head = dict(
+        in_channels=[8, 12, 16, 20],
+        in_index=[0, 1, 2, 3],
+        input_transform='resize_concat',
+        channels=8,
+        num_classes=7,
+        norm_cfg=dict(type='BN'),
+    )
+    cfg.model.type = 'CascadeEncoderDecoder'
+    cfg.model.num_stages = 2
+    cfg.model.decode_head = [
+        dict(head, type='FCNHead', num_convs=1, concat_input=False),
+        dict(head, type='OCRHead', ocr_channels=8),
+    ]
+    model = randomise_norms(build_model(cfg))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'in.pth')
+    done = reparameterize(
+        cfg, f'{tmp_path}/in.pth', f'{tmp_path}/m.pth', INPUTS
+    )
+    names = {d.name for d in done.differences['random']}
+    assert {'decode_head.0', 'decode_head.1'} <= names
+
+
+def test_heads_that_take_more_than_maps_are_left_out():
+    class Queries(nn.Module):
+        def forward(self, hidden_states, references):
+            raise AssertionError
+
+    model = nn.Module()
+    model.extract_feat = lambda x: (x,)
+    model.bbox_head = Queries()
+    assert list(outputs(model, torch.ones(1, 3, 4, 4))) == ['features.0']
