@@ -129,6 +129,8 @@ class _SegInferencer(_Given, MMSegInferencer):
     def predict(self, image: Image) -> SegDataSample:
         sample = self(image, return_datasamples=True)
         sample.pop('seg_logits', None)
+        # with one output channel MMSegmentation gives floats
+        sample.pred_sem_seg.data = sample.pred_sem_seg.data.long()
         return sample
 
 
@@ -150,7 +152,7 @@ class Inferencer:
 
     Args:
         config (str | Config): Config of a segmentor or detector.
-        checkpoint (str): Weights that fit it strictly.
+        checkpoint (str): Weights, of which it needs all its parameters.
         deploy (bool): Merge and fold the model once it is loaded. Defaults
             to True.
         device (str, optional): Such as 'cpu' or 'cuda:1'. Defaults to the

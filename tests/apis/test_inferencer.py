@@ -16,6 +16,8 @@ from mmrep.apis.drawing import (
     overlay,
     with_legend,
 )
+from mmrep.deploy import build_model
+from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
 
@@ -48,6 +50,20 @@ def test_every_kind_of_input(infer, images, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         f'{p.stem}.png' for p in images
     ]
+
+
+def test_one_channel_of_logits(small_segmentor, images, tmp_path):
+    """A binary segmentor, whose labels MMSegmentation gives as floats."""
+    cfg = load_config(str(small_segmentor[0]))
+    cfg.model.decode_head.update(
+        num_classes=2, out_channels=1, loss_decode=dict(use_sigmoid=True)
+    )
+    model = build_model(cfg)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'in.pth')
+    infer = Inferencer(cfg, f'{tmp_path}/in.pth', device='cpu')
+    (sample,) = infer(images[0], out_dir=tmp_path / 'out')
+    assert sample.pred_sem_seg.data.dtype == torch.int64
+    assert set(np.unique(labels_of(sample))) <= {0, 1}
 
 
 def test_both_forms_predict_the_same(infer, small_segmentor, images):
