@@ -3,6 +3,7 @@
 import copy
 from typing import Any, Dict, Optional
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -112,7 +113,11 @@ def dataset_meta(cfg: Config, meta: Dict[str, Any]) -> Dict[str, Any]:
     found = dict(meta.get('dataset_meta') or {})
     if 'CLASSES' in meta and not found:  # MMSegmentation 0.x, MMDetection 2.x
         found = dict(classes=meta['CLASSES'], palette=meta.get('PALETTE'))
-    found = {key.lower(): value for key, value in found.items()}
+    found = {
+        # MMSegmentation 0.x makes up a palette as an array
+        key.lower(): value.tolist() if isinstance(value, np.ndarray) else value
+        for key, value in found.items()
+    }
     if not found.get('classes') or not found.get('palette'):
         found = {**found, **_config_meta(cfg, found)}
     if isinstance(found.get('palette'), (list, tuple)):

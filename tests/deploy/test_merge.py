@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -165,6 +166,8 @@ def test_classes_come_from_the_checkpoint_first(cfg):
     assert dataset_meta(cfg, new)['classes'] == ['a']
     old = dict(CLASSES=('a', 'b'), PALETTE=None)
     assert dataset_meta(cfg, old)['classes'] == ('a', 'b')
+    old['PALETTE'] = np.array([[1, 2, 3], [4, 5, 6]])
+    assert dataset_meta(cfg, old)['palette'] == [(1, 2, 3), (4, 5, 6)]
     assert dataset_meta(Config(dict(model={})), {}) == {}
 
 
