@@ -1,11 +1,13 @@
 """From a config and a checkpoint to a model that infers."""
 
 import copy
+import logging
 from typing import Any, Dict, Optional
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
@@ -69,7 +71,8 @@ def load_model(
 
     Args:
         cfg (Config): Config of a segmentor or detector, in either form.
-        checkpoint (str): Path of a checkpoint that fits the config strictly.
+        checkpoint (str): Path of a checkpoint with all of the model's
+            parameters; what else it holds is named in the log.
         deploy (bool): Turn the model into its deploy form. Defaults to False.
         device (str): Where the model goes. Defaults to 'cpu'.
         trust (bool): Run code that the checkpoint may contain. Defaults to
@@ -85,7 +88,9 @@ def load_model(
     loaded = load_checkpoint(checkpoint, trust=trust)
     model = build_model(cfg)
     state = get_state_dict(loaded)
-    check_fit(model, state)
+    warning = check_fit(model, state)
+    if warning is not None:
+        print_log(warning, 'current', logging.WARNING)
     with torch.no_grad():
         model.load_state_dict(state, strict=False)
     model.dataset_meta = dataset_meta(cfg, loaded.get('meta') or {})

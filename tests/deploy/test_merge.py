@@ -1,4 +1,5 @@
 import os
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -259,3 +260,16 @@ def test_heads_that_take_more_than_maps_are_left_out():
     model.extract_feat = lambda x: (x,)
     model.bbox_head = Queries()
     assert list(outputs(model, torch.ones(1, 3, 4, 4))) == ['features.0']
+
+
+def test_what_the_model_does_not_know_is_named(cfg, small_segmentor, tmp_path):
+    """Such as output norms that the config leaves out."""
+    saved = torch.load(small_segmentor[1], weights_only=True)
+    saved['state_dict']['backbone.stages.0.norm.weight'] = torch.ones(8)
+    torch.save(saved, tmp_path / 'more.pth')
+    warned = []
+    with patch('mmrep.deploy.loading.print_log', lambda *a: warned.append(a)):
+        load_model(cfg, str(small_segmentor[1]))
+        assert not warned
+        load_model(cfg, f'{tmp_path}/more.pth')
+    assert 'unknown to the model (backbone.stages.0.norm' in warned[0][0]
