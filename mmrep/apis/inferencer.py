@@ -1,5 +1,6 @@
 """One inferencer for segmentors and detectors, over OpenMMLab's own."""
 
+import copy
 import logging
 import os.path as osp
 import warnings
@@ -23,6 +24,7 @@ from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.slide import slide_labels
 from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import load_model
+from mmrep.deploy.inputs import picture_dataset
 from mmrep.deploy.loading import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
@@ -113,10 +115,13 @@ class _Given:
 
     def __init__(self, model: nn.Module, device: str) -> None:
         self._given = model
+        cfg = copy.deepcopy(model.cfg)
+        # OpenMMLab's look for the pipeline where a wrapper has none
+        cfg.test_dataloader.dataset = picture_dataset(cfg)
         with warnings.catch_warnings():
             # the visualizer has no folder, and needs none
             warnings.simplefilter('ignore')
-            super().__init__(model.cfg, device=device)
+            super().__init__(cfg, device=device)
         self.show_progress = False
 
     def _init_model(
@@ -286,7 +291,7 @@ class Inferencer:
         if not osp.isfile(path):
             raise UsageError(f'there is no ground truth {path}')
         try:
-            dataset = self.model.cfg.test_dataloader.dataset
+            dataset = picture_dataset(self.model.cfg)
             dataset = DATASETS.build(
                 {**dataset, 'lazy_init': True, 'pipeline': []}
             )

@@ -22,20 +22,41 @@ def random_input(
     return torch.randn(batch, 3, *size, generator=generator)
 
 
+def inner_dataset(cfg: Config, loader: str) -> Optional[dict]:
+    """A loader's data set without wrappers; the first one of several."""
+    dataset = (cfg.get(loader) or {}).get('dataset')
+    while dataset is not None:
+        if 'dataset' in dataset:
+            dataset = dataset['dataset']
+        elif 'datasets' in dataset:
+            dataset = dataset['datasets'][0]
+        else:
+            break
+    return dataset
+
+
+def picture_dataset(cfg: Config) -> dict:
+    """The config's test set, whose pipeline prepares pictures.
+
+    Raises:
+        UsageError: If the config has no test pipeline.
+    """
+    dataset = inner_dataset(cfg, 'test_dataloader')
+    if dataset is None or 'pipeline' not in dataset:
+        raise UsageError(
+            'the config must define test_dataloader.dataset.pipeline, which '
+            'says how a picture is prepared.'
+        )
+    return dataset
+
+
 def picture_pipeline(cfg: Config) -> Compose:
     """The config's test pipeline without what reads annotations.
 
     Raises:
         UsageError: If the config has no test pipeline.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    while dataset is not None and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    if dataset is None or 'pipeline' not in dataset:
-        raise UsageError(
-            'the config must define test_dataloader.dataset.pipeline, which '
-            'says how a picture is prepared.'
-        )
+    dataset = picture_dataset(cfg)
     steps = [
         step
         for step in copy.deepcopy(dataset['pipeline'])
@@ -84,12 +105,11 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
 
 def first_test_image(cfg: Config) -> Optional[str]:
     """Path of the first image of the config's test set, if that is there."""
-    loader = cfg.get('test_dataloader')
-    if loader is None:
+    dataset = inner_dataset(cfg, 'test_dataloader')
+    if dataset is None:
         return None
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    dataset = copy.deepcopy(loader['dataset'])
-    dataset['pipeline'] = []
+    dataset = dict(copy.deepcopy(dataset), pipeline=[])
     try:
         info = DATASETS.build(dataset).get_data_info(0)
     except Exception:  # absent or empty, in as many ways as data sets have

@@ -13,6 +13,7 @@ from torch import nn
 
 from mmrep.checkpoint import check_fit, get_state_dict, load_checkpoint
 from mmrep.deploy.form import to_deploy_form
+from mmrep.deploy.inputs import inner_dataset
 from mmrep.errors import UsageError
 
 
@@ -135,9 +136,7 @@ def _config_meta(cfg: Config, known: Dict[str, Any]) -> Dict[str, Any]:
     """What the config's data sets say and is not known yet."""
     dataset: Optional[dict] = None
     for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
-        dataset = (cfg.get(name) or {}).get('dataset')
-        while dataset is not None and 'dataset' in dataset:
-            dataset = dataset['dataset']
+        dataset = inner_dataset(cfg, name)
         if dataset is not None:
             break
     if dataset is None:

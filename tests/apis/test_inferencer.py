@@ -17,6 +17,7 @@ from mmrep.apis.drawing import (
     with_legend,
 )
 from mmrep.deploy import build_model
+from mmrep.deploy.inputs import first_test_image
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
@@ -64,6 +65,39 @@ def test_one_channel_of_logits(small_segmentor, images, tmp_path):
     (sample,) = infer(images[0], out_dir=tmp_path / 'out')
     assert sample.pred_sem_seg.data.dtype == torch.int64
     assert set(np.unique(labels_of(sample))) <= {0, 1}
+
+
+@pytest.mark.parametrize('wrapper', ['RepeatDataset', 'ConcatDataset'])
+def test_test_set_in_a_wrapper(
+    infer, small_segmentor, images, shapes_root, wrapper
+):
+    config, checkpoint = small_segmentor
+    cfg = load_config(str(config))
+    inner = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = (
+        dict(type=wrapper, dataset=inner, times=1)
+        if wrapper == 'RepeatDataset'
+        else dict(type=wrapper, datasets=[inner, inner])
+    )
+    wrapped = Inferencer(cfg, str(checkpoint), device='cpu')
+    assert wrapped.meta == infer.meta
+    np.testing.assert_array_equal(
+        labels_of(wrapped.predict(images[0])),
+        labels_of(infer.predict(images[0])),
+    )
+    truth = f'{shapes_root}/annotations/validation/{images[0].stem}.png'
+    np.testing.assert_array_equal(
+        wrapped.read_truth(truth), infer.read_truth(truth)
+    )
+    assert first_test_image(cfg) == str(images[0])
+
+
+def test_no_test_set(small_segmentor):
+    config, checkpoint = small_segmentor
+    cfg = load_config(str(config))
+    cfg.test_dataloader = None
+    with pytest.raises(UsageError, match='must define test_dataloader'):
+        Inferencer(cfg, str(checkpoint), device='cpu')
 
 
 def test_both_forms_predict_the_same(infer, small_segmentor, images):
