@@ -9,7 +9,12 @@ form, on random and on real input, before they get their names.
 
 import argparse
 
-from mmrep.deploy.inputs import first_test_image, picture_input, random_input
+from mmrep.deploy.inputs import (
+    first_test_image,
+    input_channels,
+    picture_input,
+    random_input,
+)
 from mmrep.deploy.loading import build_model, model_kind
 from mmrep.deploy.merge import reparameterize
 from mmrep.engine import load_config, set_data_root
@@ -71,8 +76,9 @@ def main() -> None:
             'the test set of the config is not there, so give a picture by '
             '--image, or the folder of the data by --data-root.'
         )
+    noise = random_input(args.shape, channels=input_channels(model))
     inputs = {
-        f'random {args.shape[0]}x{args.shape[1]}': random_input(args.shape),
+        f'random {args.shape[0]}x{args.shape[1]}': noise,
         f'real ({image})': picture_input(cfg, model, image),
     }
     done = reparameterize(

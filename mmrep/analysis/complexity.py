@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrep import ops  # noqa: F401, registers the operator
+from mmrep.deploy.inputs import input_channels
 from mmrep.errors import UsageError
 
 
@@ -45,13 +46,6 @@ class Complexity:
     def to_dict(self) -> dict:
         """``params``, ``flops`` and ``parts``, in plain units."""
         return dict(params=self.params, flops=self.flops, parts=self.parts)
-
-
-def _in_channels(model: nn.Module) -> int:
-    """Channels of the input, which the first convolution takes."""
-    return next(
-        (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3
-    )
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
@@ -144,7 +138,7 @@ def count(
                 stack.enter_context(_measured(name, module, counter, flops))
         device = next(model.parameters(), torch.empty(0)).device
         try:
-            channels = _in_channels(model)
+            channels = input_channels(model)
             _run(model, torch.empty(1, channels, *shape, device=device))
         except (RuntimeError, ValueError) as error:
             text = ' '.join(str(error).split())

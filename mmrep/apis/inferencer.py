@@ -24,7 +24,7 @@ from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.slide import slide_labels
 from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import load_model
-from mmrep.deploy.inputs import picture_dataset
+from mmrep.deploy.inputs import input_channels, picture_dataset
 from mmrep.deploy.loading import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
@@ -195,6 +195,7 @@ class Inferencer:
         )
         self.segments = model_kind(self.model) == 'segmentor'
         self.meta: Dict[str, Any] = self.model.dataset_meta
+        self.channels = input_channels(self.model)
         self.slide = _slide(slide)
         if self.slide and not self.segments:
             raise UsageError('slide needs a segmentor, got a detector.')
@@ -212,6 +213,8 @@ class Inferencer:
                 cannot prepare it.
         """
         pixels = read_image(image)
+        if self.channels == 1:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
         if self.slide is None:
             path = image if isinstance(image, (str, Path)) else None
             with _named(image):

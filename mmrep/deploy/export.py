@@ -53,11 +53,12 @@ def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
         dict[str, str]: Short texts, JSON where they hold lists.
     """
     known = cfg.model.get('data_preprocessor') or {}
-    rgb = bool(known.get('bgr_to_rgb'))
+    count = (cfg.model.get('backbone') or {}).get('in_channels', 3)
+    order = 'RGB' if known.get('bgr_to_rgb') else 'BGR'
     text = dict(
-        channels='RGB' if rgb else 'BGR',
-        mean=json.dumps(list(known.get('mean') or [0.0] * 3)),
-        std=json.dumps(list(known.get('std') or [1.0] * 3)),
+        channels=order if count == 3 else str(count),
+        mean=json.dumps(list(known.get('mean') or [0.0] * count)),
+        std=json.dumps(list(known.get('std') or [1.0] * count)),
     )
     for key in ('classes', 'palette'):
         if meta.get(key):
@@ -78,13 +79,15 @@ def check_sizes(size: Tuple[int, int], dynamic: bool) -> List[Tuple]:
     ]
 
 
-def _inputs(size: Tuple[int, int], dynamic: bool) -> Dict[str, Tensor]:
+def _inputs(
+    channels: int, size: Tuple[int, int], dynamic: bool
+) -> Dict[str, Tensor]:
     inputs = {}
     for i, (batch, *shape) in enumerate(check_sizes(size, dynamic)):
-        name = f'{batch}x3x{shape[0]}x{shape[1]}'
+        name = f'{batch}x{channels}x{shape[0]}x{shape[1]}'
         if not dynamic:
             name += f' #{i + 1}'
-        inputs[name] = random_input(tuple(shape), batch, seed=i)
+        inputs[name] = random_input(tuple(shape), batch, i, channels)
     return inputs
 
 
@@ -93,7 +96,7 @@ def _program(
 ) -> torch.export.ExportedProgram:
     """The graph of a module; sizes are free where ``dynamic``."""
     free = torch.export.Dim.DYNAMIC
-    image = random_input(size, 2 if dynamic else 1)
+    image = random_input(size, 2 if dynamic else 1, channels=module.channels)
     shapes = ({0: free, 2: free, 3: free},) if dynamic else None
     try:
         with torch.no_grad(), symbolic_resizing(module):
@@ -178,8 +181,7 @@ def export_onnx(
             f'the opset must be {OPSET} to {newest}, the newest that onnx '
             f'{onnx.__version__} knows, got {opset}.'
         )
-    image = random_input(size)
-    names = module.output_names(image)
+    names = module.output_names(random_input(size, channels=module.channels))
     program = _program(module, size, dynamic)
     with replaced(Path(out)) as path:
         with warnings.catch_warnings():
@@ -218,9 +220,8 @@ def export_onnx(
             found = session.run(names, {'image': x.numpy()})
             return [torch.from_numpy(value) for value in found]
 
-        differences = _check(
-            module, run, names, _inputs(size, dynamic), tolerance
-        )
+        inputs = _inputs(module.channels, size, dynamic)
+        differences = _check(module, run, names, inputs, tolerance)
     return Exported(Path(out), differences, operators, dynamic)
 
 
@@ -303,7 +304,7 @@ def export_program(
         )
     if operator == 'node' and keep_operator(module) == 0:
         raise UsageError('the model has no large kernels to keep as nodes.')
-    names = module.output_names(random_input(size))
+    names = module.output_names(random_input(size, channels=module.channels))
     program = _program(module, size, dynamic)
     operators: Dict[str, int] = {}
     for node in program.graph.nodes:
@@ -314,7 +315,6 @@ def export_program(
         extra = {'mmrep.json': json.dumps(metadata)}
         torch.export.save(program, str(path), extra_files=extra)
         loaded = torch.export.load(str(path)).module()
-        differences = _check(
-            module, loaded, names, _inputs(size, dynamic), tolerance
-        )
+        inputs = _inputs(module.channels, size, dynamic)
+        differences = _check(module, loaded, names, inputs, tolerance)
     return Exported(Path(out), differences, operators, dynamic)

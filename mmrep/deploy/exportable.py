@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmrep.deploy.inputs import input_channels
 from mmrep.deploy.uperhead import restore_uper_heads
 from mmrep.errors import UsageError
 from mmrep.ops import DepthwiseConv2d
@@ -81,6 +82,7 @@ class Exportable(nn.Module):
         super().__init__()
         self.part = part
         self.backbone = getattr(model, 'backbone', model)
+        self.channels = input_channels(self.backbone)
         self.neck: Optional[nn.Module] = None
         self.head: Optional[nn.Module] = None
         if part != 'backbone' and getattr(model, 'with_neck', False):
@@ -96,7 +98,7 @@ class Exportable(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> Any:
-        """Images (N, 3, H, W) to logits or a tuple of maps."""
+        """Images (N, C, H, W) to logits or a tuple of maps."""
         out = self.backbone(image)
         if self.neck is not None:
             out = self.neck(out)

@@ -14,12 +14,19 @@ from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
 
+def input_channels(model: nn.Module) -> int:
+    """Channels of the input, which the first convolution takes."""
+    return next(
+        (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3
+    )
+
+
 def random_input(
-    size: Tuple[int, int], batch: int = 1, seed: int = 0
+    size: Tuple[int, int], batch: int = 1, seed: int = 0, channels: int = 3
 ) -> Tensor:
-    """Standard normal noise, the same for a seed: (N, 3, H, W)."""
+    """Standard normal noise, the same for a seed: (N, C, H, W)."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 3, *size, generator=generator)
+    return torch.randn(batch, channels, *size, generator=generator)
 
 
 def inner_dataset(cfg: Config, loader: str) -> Optional[dict]:

@@ -1,5 +1,6 @@
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from mmrep.deploy import build_model
 from mmrep.deploy.inputs import first_test_image
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +68,21 @@ def test_one_channel_of_logits(small_segmentor, images, tmp_path):
     (sample,) = infer(images[0], out_dir=tmp_path / 'out')
     assert sample.pred_sem_seg.data.dtype == torch.int64
     assert set(np.unique(labels_of(sample))) <= {0, 1}
+
+
+def test_model_of_one_channel(tmp_path):
+    """From a file, an array of either shape, and by windows."""
+    cfg = load_config(str(ROOT / 'configs/upernet_unireplknet-tiny_audio.py'))
+    checkpoint, path = f'{tmp_path}/in.pth', f'{tmp_path}/a.png'
+    torch.save(dict(state_dict=build_model(cfg).state_dict()), checkpoint)
+    grey = np.random.randint(0, 256, (128, 256), np.uint8)
+    cv2.imwrite(path, grey)
+    infer = Inferencer(cfg, checkpoint, device='cpu')
+    expected = labels_of(infer(path)[0])
+    for image in (grey, np.dstack([grey] * 3)):
+        np.testing.assert_array_equal(labels_of(infer(image)[0]), expected)
+    whole = Inferencer(cfg, checkpoint, device='cpu', slide=256)
+    assert (labels_of(whole(path)[0]) == expected).mean() > 0.99
 
 
 @pytest.mark.parametrize('wrapper', ['RepeatDataset', 'ConcatDataset'])

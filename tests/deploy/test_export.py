@@ -1,11 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mmrep.deploy import load_model
+from mmrep.deploy import build_model, load_model
 from mmrep.deploy.export import (
     check_sizes,
     describe_input,
@@ -22,6 +23,7 @@ from mmrep.deploy.exportable import (
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
+ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)
 
 
@@ -172,3 +174,12 @@ def test_sizes_of_the_check():
     assert len(set(sizes)) == 3 and {s[0] for s in sizes} == {1, 2}
     assert any(h % 32 and w % 32 for _, h, w in sizes)
     assert check_sizes((64, 96), False) == [(1, 64, 96)] * 3
+
+
+def test_input_of_one_channel(tmp_path):
+    cfg = load_config(str(ROOT / 'configs/upernet_unireplknet-tiny_audio.py'))
+    module = exportable(build_model(cfg), 'backbone')
+    done = export_program(module, f'{tmp_path}/m.pt2', SIZE, dynamic=False)
+    assert set(done.differences) == {f'1x1x64x96 #{i}' for i in (1, 2, 3)}
+    known = describe_input(cfg, {})
+    assert (known['channels'], known['mean']) == ('1', '[46.4]')
