@@ -9,7 +9,6 @@ from mmcv.cnn.bricks import Conv2dAdaptivePadding
 from mmcv.cnn.bricks.wrappers import Conv2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.parametrize import is_parametrized
 
 from mmrep.models.backbones.replknet import ConvFFN, RepLKBlock
 from mmrep.models.layers import InplaceGELU
@@ -76,7 +75,7 @@ def fuse_conv_bn(model: nn.Module) -> nn.Module:
 def _is_foldable(conv: nn.Module, bn: nn.Module) -> bool:
     return (
         type(conv) in _CONVOLUTIONS
-        and not is_parametrized(conv)
+        and 'weight' in conv._parameters  # not computed by spectral_norm
         and isinstance(bn, _BatchNorm)
         and bn.running_var is not None
     )

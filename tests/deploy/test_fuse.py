@@ -4,6 +4,7 @@ from mmcv.cnn import ConvModule
 from mmseg.models import EncoderDecoder
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import prune
 
 from mmrep.deploy import fuse_conv_bn
 from mmrep.deploy.fuse import InplaceGELU
@@ -186,10 +187,16 @@ def test_layers_that_change_their_weight_are_left_alone(randomise_norms):
     conv = dict(type='ConvWS')
     module = ConvModule(4, 4, 3, conv_cfg=conv, norm_cfg=dict(type='BN'))
     weighted = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
-    model = nn.Sequential(module, weighted, nn.BatchNorm2d(4))
+    spectral = ConvModule(
+        4, 4, 3, norm_cfg=dict(type='BN'), with_spectral_norm=True
+    )
+    pruned = nn.Conv2d(4, 4, 1)
+    prune.l1_unstructured(pruned, 'weight', 0.5)
+    bn = nn.BatchNorm2d
+    model = nn.Sequential(module, weighted, bn(4), spectral, pruned, bn(4))
     randomise_norms(model).eval()
     x = torch.randn(2, 4, 8, 8)
     expected = model(x)
     fuse_conv_bn(model)
-    assert norms(model) == ['0.bn', '2']
+    assert norms(model) == ['0.bn', '2', '3.bn', '5']
     torch.testing.assert_close(model(x), expected)
