@@ -37,7 +37,8 @@ def to_deploy_form(model: nn.Module) -> nn.Module:
         from mmrep.deploy.uperhead import fuse_uper_heads
 
         fuse_uper_heads(model)
-    return model.train(training)
+    model.train(training)  # which of MMDetection's backbones returns None
+    return model
 
 
 @MODELS.register_module(name='DeployForm')

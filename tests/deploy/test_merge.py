@@ -4,6 +4,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from mmdet.models import ResNet as MMDetResNet
 from mmengine.config import Config
 from mmseg.models import EncoderDecoder
 from torch import nn
@@ -159,6 +160,8 @@ def test_mode_stays(cfg):
     model = build_model(cfg)
     assert not to_deploy_form(model).training
     assert to_deploy_form(build_model(cfg).train()).training
+    backbone = MMDetResNet(18)  # whose train() returns None
+    assert to_deploy_form(backbone) is backbone
 
 
 def test_classes_come_from_the_checkpoint_first(cfg):
