@@ -56,7 +56,7 @@ def downstream(state: State) -> Optional[Released]:
     if not any(key.startswith(_DOWNSTREAM_PARTS) for key in state):
         return None
     backbone = _below(state, 'backbone.')
-    if not (_is_replknet(backbone) or _is_unireplknet(backbone)):
+    if not _is_known(backbone):
         return None
     return Released(
         'segmentor or detector',
@@ -106,11 +106,34 @@ def unireplknet_authors(state: State) -> Optional[Released]:
     return _split_classifier(state) if _is_unireplknet(state) else None
 
 
+def ours(state: State) -> Optional[Released]:
+    """Backbones of ours that are not in the authors' files.
+
+    Those of :class:`mmrep.models.ImageClassifier` on UniRepLKNet, and
+    LargeKernelMobileNetV2, which has no released files, in it or alone.
+    """
+    backbone = _below(state, 'backbone.')
+    if not backbone and _is_mobilenet(state):
+        return Released('mmrep', state, deploy=_is_merged(state))
+    if not _is_known(backbone):
+        return None
+    head = _below(state, 'head.fc.')
+    if len(backbone) + len(head) < len(state):
+        return None
+    return Released(
+        'mmrep',
+        backbone,
+        classifier={f'head.{key}': value for key, value in head.items()},
+        deploy=_is_merged(backbone),
+    )
+
+
 LAYOUTS: Tuple[Callable[[State], Optional[Released]], ...] = (
     downstream,
     replknet_mmpretrain,
     replknet_authors,
     unireplknet_authors,
+    ours,
 )
 """What knows a layout: each takes a state dict and returns its tensors sorted
 as :class:`Released`, or None. They are asked in this order."""
@@ -137,6 +160,18 @@ def _is_replknet(state: State) -> bool:
 def _is_unireplknet(state: State) -> bool:
     return 'downsample_layers.0.0.weight' in state and any(
         '.dwconv.' in key for key in state
+    )
+
+
+def _is_mobilenet(state: State) -> bool:
+    return 'stem.conv.weight' in state and any(
+        '.large_kernel.' in key for key in state
+    )
+
+
+def _is_known(state: State) -> bool:
+    return any(
+        kind(state) for kind in (_is_replknet, _is_unireplknet, _is_mobilenet)
     )
 
 
