@@ -14,6 +14,8 @@ if not torch.cuda.is_available():
     # Triton reads this when it is imported: its kernels then run on the CPU
     os.environ.setdefault('TRITON_INTERPRET', '1')
 
+import processes  # noqa: E402
+
 import mmrep  # noqa: E402, F401  the operators, before a test imports mmdet
 
 ROOT = Path(__file__).parents[1]
@@ -51,21 +53,39 @@ def randomise_norms():
 
 
 @pytest.fixture(scope='session')
-def run_tool():
-    """Run a script of tools/ as a user would."""
+def run_tool(tmp_path_factory):
+    """Run a script of tools/ as a user would.
 
-    def run(*args, cwd=ROOT, timeout=300):
-        command = [sys.executable, *map(str, args)]
-        if str(args[0]).endswith('.sh'):
-            command = ['bash', *map(str, args)]
+    With ``fresh`` a new Python does all imports on its own account; else a
+    fork has them done, with those of MMSegmentation and MMDetection.
+    """
+    logs = tmp_path_factory.mktemp('run_tool')
+
+    def run(*args, cwd=ROOT, timeout=300, fresh=False):
+        script, *_ = args = list(map(str, args))
+        if script.endswith('.py') and not fresh:
+            return run_forked(args, cwd, timeout)
+        command = 'bash' if script.endswith('.sh') else sys.executable
         return subprocess.run(
-            command,
+            [command, *args],
             cwd=cwd,
             env={**os.environ, 'PYTHON': sys.executable},
             capture_output=True,
             text=True,
             timeout=timeout,
         )
+
+    def run_forked(args, cwd, timeout):
+        paths = [logs / name for name in ('stdout', 'stderr')]
+        for path in paths:
+            path.write_text('')
+        process = processes.start(args, *paths, cwd=cwd)
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(args, timeout)
+        out, err = (path.read_text() for path in paths)
+        return subprocess.CompletedProcess(args, process.exitcode, out, err)
 
     return run
 

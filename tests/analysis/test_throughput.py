@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import processes
 import pytest
 import torch
 
-from mmrep.analysis import training
+from mmrep.analysis import throughput, training
 from mmrep.analysis.forms import build_form
 from mmrep.analysis.throughput import (
     Case,
@@ -140,8 +142,11 @@ def test_cases_that_there_are():
 
 
 @pytest.mark.slow
-def test_measure(cfg):
+def test_measure(cfg, monkeypatch):
     """Peaks are of each process; one that fails leaves the other alone."""
+    # forked, with the imports done; test_benchmark_model.py spawns them
+    forked = SimpleNamespace(get_context=lambda method: processes.CONTEXT)
+    monkeypatch.setattr(throughput, 'multiprocessing', forked)
     small = case(form='deploy')
     large = Case('large', 'training', 'train', (), 4, (192, 192), 'cpu')
     said = []

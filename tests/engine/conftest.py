@@ -1,23 +1,18 @@
 """Trainings in processes of their own, which tests can kill."""
 
-import multiprocessing
 import os
-import runpy
 import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import processes
 import pytest
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/upernet_replknet-tiny_shapes.py'
-# a forked server with the imports done saves seconds for every process
-CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload(
-    ['mmrep', 'mmseg.models', 'mmseg.datasets', 'mmseg.evaluation']
-)
 SMALL = {
     'model.backbone.arch.depths': '[1,1,1,1]',
     'model.backbone.arch.kernel_sizes': '[7,7,5,5]',
@@ -39,20 +34,12 @@ SMALL = {
 }
 
 
-def _main(argv, env, output, prepare):
-    """Run a script as its own process would, with output to a file."""
-    os.setsid()  # a Ctrl-C of the terminal is not for it
-    with open(output, 'ab', buffering=0) as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-    sys.stdout = os.fdopen(1, 'w', buffering=1)
-    sys.stderr = os.fdopen(2, 'w', buffering=1)
-    os.environ.update(env)
-    sys.argv = [str(a) for a in argv]
+def _run(prepare, argv):
+    """Run a script; say which threads it leaves."""
     if prepare is not None:
         prepare()
     try:
-        runpy.run_path(sys.argv[0], run_name='__main__')
+        processes.run_script(argv)
     finally:
         # those of a process group may abort the process when Python ends
         names = {p.read_text() for p in Path('/proc/self/task').glob('*/comm')}
@@ -64,10 +51,10 @@ class Run:
 
     def __init__(self, argv, output, env=None, prepare=None):
         self.output = Path(output)
-        self.process = CONTEXT.Process(
-            target=_main, args=(argv, env or {}, output, prepare)
-        )
-        self.process.start()
+        self.process = processes.start(
+            argv, output, output,
+            env={**os.environ, **(env or {})}, run=partial(_run, prepare),
+        )  # fmt: skip
 
     @property
     def log(self):

@@ -17,7 +17,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
         TOOL, small_segmentor[0], '--shape', 64, 96, '--batch-sizes', 1,
         '--switches', 'with_cp', '--form', 'deploy', '--repeats', 2,
         '--threads', 1, '--clock', 'cpu', '--mode', 'inference', 'training',
-        '--out', out, '--baselines', 'convnext-b',
+        '--out', out, '--baselines', 'convnext-b', fresh=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'convnext-b is left out: it needs mmpretrain' in done.stderr

@@ -61,8 +61,9 @@ def test_segmentor(run_tool, tmp_path):
     checkpoint = trained()
     torch.save(checkpoint, tmp_path / 'a.pth')
     done = run_tool(
-        TOOL, tmp_path / 'a.pth', tmp_path / 'b.pth', '--config', CONFIG
-    )
+        TOOL, tmp_path / 'a.pth', tmp_path / 'b.pth', '--config', CONFIG,
+        fresh=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'layout: segmentor or detector, training form' in done.stdout
     for line in ('missing: 0', 'unexpected: 0', 'mismatched: 0'):

@@ -50,6 +50,7 @@ def trained(run_tool, damaged_root, tmp_path_factory):
         TRAIN, CASCADE, '--work-dir', work_dir, '--data-root', damaged_root[0],
         '--skip-corrupt', '--cfg-options', *SMALL, *ONCE,
         'train_dataloader.num_workers=1', 'train_dataloader.batch_size=4',
+        fresh=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return work_dir, done.stdout + done.stderr
@@ -87,6 +88,7 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
         '--work-dir', tmp_path, '--show-dir', tmp_path / 'pictures',
         '--out', tmp_path / 'out', *(['--aug-test'] if aug_test else []),
         '--cfg-options', *SMALL, 'model.test_cfg.rcnn.score_thr=0.01',
+        fresh=not aug_test,
     )  # fmt: skip
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-3000:]

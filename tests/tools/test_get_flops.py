@@ -12,7 +12,9 @@ ADE20K = ROOT / 'configs/upernet_replknet31b_ade20k.py'
 
 def test_json_is_all_that_stdout_has(run_tool):
     """The paper's row: 112 M parameters, 1170 G at 2048x512."""
-    done = run_tool(TOOL, ADE20K, '--shape', 512, 2048, '--deploy', '--json')
+    done = run_tool(
+        TOOL, ADE20K, '--shape', 512, 2048, '--deploy', '--json', fresh=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert set(found) == {'params', 'flops', 'parts'}

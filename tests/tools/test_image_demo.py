@@ -13,7 +13,9 @@ TOOL = ROOT / 'tools/image_demo.py'
 def test_folder(run_tool, small_segmentor, shapes_root, tmp_path):
     pictures = shapes_root / 'images/validation'
     out = tmp_path / 'out'
-    done = run_tool(TOOL, pictures, *small_segmentor, '--out-dir', out)
+    done = run_tool(
+        TOOL, pictures, *small_segmentor, '--out-dir', out, fresh=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'6 pictures are in {out}' in done.stdout
     assert '100%' in done.stderr  # the progress bar

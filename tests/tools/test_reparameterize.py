@@ -20,7 +20,7 @@ def error_of(done):
 @pytest.fixture(scope='module')
 def merged(run_tool, small_segmentor, tmp_path_factory):
     out = tmp_path_factory.mktemp('merged') / 'm.pth'
-    done = run_tool(TOOL, *small_segmentor, out)
+    done = run_tool(TOOL, *small_segmentor, out, fresh=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return out, done.stdout
 

@@ -32,6 +32,7 @@ def trained(run_tool, shapes_root, tmp_path_factory):
         TRAIN, CONFIG, '--work-dir', work_dir, '--data-root', shapes_root,
         '--auto-scale-lr', '--cfg-options', *SMALL, 'train_cfg.max_iters=2',
         'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
+        fresh=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return work_dir, done.stdout + done.stderr
@@ -236,11 +237,13 @@ def test_batch_sampler(run_tool, shapes_root, tmp_path):
         'from torch.utils.data import BatchSampler\n'
         'DATA_SAMPLERS.register_module(module=BatchSampler)\n'
     )
+    # the user's modules are found beside the script
+    script = tmp_path / 'my_train.py'
+    script.write_text(
+        f"import runpy\nrunpy.run_path('{TRAIN}', run_name='__main__')\n"
+    )
     done = run_tool(
-        '-c',
-        f'import sys; sys.path.insert(0, "{tmp_path}"); '
-        f'sys.argv[0] = "{TRAIN}"; '
-        f'import runpy; runpy.run_path("{TRAIN}", run_name="__main__")',
+        script,
         config, '--data-root', shapes_root, '--work-dir', tmp_path / 'work',
         '--cfg-options', *SMALL, 'train_cfg.max_iters=1',
         'train_cfg.val_interval=9',
