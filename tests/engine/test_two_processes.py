@@ -60,7 +60,7 @@ def end_of(process):
 
 
 @pytest.mark.slow
-def test_torchrun(shapes_root, tmp_path):
+def test_torchrun(run_tool, monkeypatch, shapes_root, tmp_path):
     """dist_train.sh and dist_test.sh: the loss falls, metrics are the same."""
     options = {
         **SMALL, 'train_cfg.max_iters': 40, 'param_scheduler.1.end': 40,
@@ -77,13 +77,19 @@ def test_torchrun(shapes_root, tmp_path):
     # five images for two processes: one of them has one twice
     options['test_dataloader.dataset.indices'] = 5
     metrics = []
-    for script, args in (('dist_test', [2]), ('dist_test', [1])):
-        work_dir = tmp_path / f'test{args[0]}'
-        log = end_of(
-            start(script, tmp_path / 'iter_40.pth', *args, *common[:2],
-                  '--work-dir', work_dir, options=options)
-        )  # fmt: skip
-        assert 'Iter(test) [3/3]' in log or args == [1]
+    two, one = tmp_path / 'two', tmp_path / 'one'
+    args = [tmp_path / 'iter_40.pth', *common[:2], '--work-dir']
+    log = end_of(
+        start('dist_test', args[0], 2, *args[1:], two, options=options)
+    )
+    assert 'Iter(test) [3/3]' in log
+    words = (f'{key}={value}' for key, value in options.items())
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+    done = run_tool(
+        ROOT / 'tools/test.py', CONFIG, *args, one, '--cfg-options', *words
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for work_dir in (two, one):
         path = next(work_dir.glob('2*/2*.json'))
         metrics.append(json.loads(path.read_text()))
     for key in ('aAcc', 'mIoU', 'mAcc'):
