@@ -82,14 +82,23 @@ def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
     What a dict with a ``type`` may hold is for its class to say, so there
     only a key much like an existing one is refused.
     """
-    top_keys = set(inspect.signature(Runner.__init__).parameters)
-    top_keys |= {*_EXTRA_KEYS, *cfg.keys()}
+    read = {*inspect.signature(Runner.__init__).parameters, *_EXTRA_KEYS}
+    top_keys = read | cfg.keys()
     for option in options:
         if option == 'data_root':
             raise UsageError(
                 '--cfg-options data_root reaches no data set; use --data-root.'
             )
         parts = option.split('.')
+        copied = cfg.get(parts[0]) if parts[0] not in read else None
+        for key in sorted(read & cfg.keys()) if copied else ():
+            place = _place_of(copied, cfg[key], key)
+            if place is not None:
+                raise UsageError(
+                    f'--cfg-options {option} reaches nothing: {parts[0]} is a '
+                    'variable, which the config has copied; set '
+                    f'{place} instead.'
+                )
         node: Any = cfg
         for i, part in enumerate(parts):
             if isinstance(node, (list, tuple)):
@@ -117,6 +126,19 @@ def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
                 raise UsageError(
                     f'--cfg-options {option}: the config has no {key!r}{hint}'
                 )
+
+
+def _place_of(value: Any, node: Any, key: str) -> Optional[str]:
+    """The first key at or below ``node`` that holds a string or container."""
+    if isinstance(value, (str, dict, list, tuple)) and node == value:
+        return key
+    items: Any = ()
+    if isinstance(node, dict):
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    places = (_place_of(value, v, f'{key}.{k}') for k, v in items)
+    return next((place for place in places if place is not None), None)
 
 
 def set_work_dir(cfg: Config, filename: str, work_dir: Optional[str]) -> None:

@@ -75,6 +75,8 @@ def test_options_are_merged():
         ('auto_scale_lr.base_batchsize', "did you mean 'base_batch_size'"),
         ('env_cfg.cudnn_benchmak', "did you mean 'cudnn_benchmark'"),
         ('data_root', 'use --data-root'),
+        ('train_pipeline.2.scale', 'set train_dataloader.dataset.pipeline'),
+        ('channels', 'set model.backbone.arch.channels instead'),
         ('param_scheduler.5.end', 'does not fit'),
         ('param_scheduler.end', 'does not fit'),
         ('optim_wrapper.optimizer.lr.x', 'does not fit'),
