@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmcv.cnn import ConvModule
+from mmengine.registry import init_default_scope
 from mmseg.models import EncoderDecoder
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -42,6 +43,7 @@ def test_norms_that_cannot_be_folded_stay(tiny_arch, randomise_norms):
 
 
 def test_segmentor(tiny_arch, randomise_norms):
+    init_default_scope('mmseg')
     norm_cfg = dict(type='SyncBN')
     head = dict(channels=8, num_classes=5, norm_cfg=norm_cfg)
     model = EncoderDecoder(
