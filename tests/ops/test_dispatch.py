@@ -201,29 +201,18 @@ def test_a_small_gain_is_no_reason_to_leave_conv2d(
     dispatch.choose.cache_clear()
 
 
-@pytest.mark.parametrize('gain, taken', ((0.4, False), (0.5, True)))
-def test_a_doubtful_estimate_needs_a_larger_gain(monkeypatch, gain, taken):
-    monkeypatch.setattr(
-        cost,
-        'estimate',
-        lambda problem, direction, name, **state: (
-            10.0 * (1 - gain) if name == 'transposed_nhwc' else 10.0
-        ),
-    )
-    dispatch.choose.cache_clear()
-    one = problem((1, 7, 40, 40), 5, grad_weight=True)
-    assert dispatch.choose(one, 'auto').grad_weight == (
-        'transposed_nhwc' if taken else 'transposed_nchw'
-    )
-    dispatch.choose.cache_clear()
-
-
 @pytest.mark.parametrize(
-    'width, gain, taken',
-    ((9, 0.4, False), (9, 0.5, True), (11, 0.4, True)),
+    'direction, width, gain, taken',
+    (
+        ('grad_weight', 5, 0.4, False),
+        ('grad_weight', 5, 0.5, True),
+        ('forward', 9, 0.4, False),
+        ('forward', 9, 0.5, True),
+        ('forward', 11, 0.4, True),
+    ),
 )
-def test_so_does_the_other_form_of_a_small_forward(
-    monkeypatch, width, gain, taken
+def test_a_doubtful_estimate_needs_a_larger_gain(
+    monkeypatch, direction, width, gain, taken
 ):
     monkeypatch.setattr(
         cost,
@@ -232,11 +221,13 @@ def test_so_does_the_other_form_of_a_small_forward(
             10.0 * (1 - gain) if name == 'transposed_nhwc' else 10.0
         ),
     )
+    forward = direction == 'forward'
     dispatch.choose.cache_clear()
-    one = problem((1, 7, 40, 40), width, channels_last=True)
-    assert dispatch.choose(one, 'auto').forward == (
-        'transposed_nhwc' if taken else 'direct_nhwc'
+    one = problem(
+        (1, 7, 40, 40), width, channels_last=forward, grad_weight=not forward
     )
+    plan = dispatch.choose(one, 'auto')
+    assert (getattr(plan, direction) == 'transposed_nhwc') is taken
     dispatch.choose.cache_clear()
 
 
