@@ -9,7 +9,7 @@ from mmrep.engine.config import (
     set_work_dir,
 )
 from mmrep.engine.distributed import CPUDistributedDataParallel
-from mmrep.engine.hooks import CheckpointGuardHook
+from mmrep.engine.hooks import CheckpointGuardHook, LoggerHook
 from mmrep.engine.imagenet import (
     FolderDataset,
     PackClassification,
@@ -39,6 +39,7 @@ __all__ = [
     'InstanceTTAModel',
     'IterBasedTrainLoop',
     'LayerDecayOptimWrapperConstructor',
+    'LoggerHook',
     'OptimWrapper',
     'PackClassification',
     'ResumableInfiniteSampler',

@@ -1,6 +1,10 @@
 """Hooks that the tools add to a run."""
 
+from typing import Dict, Optional
+
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.hooks import LoggerHook as _LoggerHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -48,3 +52,19 @@ class CheckpointGuardHook(Hook):
         warning = check_fit(model, get_state_dict(checkpoint), self.strict)
         if warning is not None:
             runner.logger.warning(warning)
+
+
+@HOOKS.register_module()
+class LoggerHook(_LoggerHook):
+    """MMEngine's LoggerHook, of which rank 0 alone writes a test's metrics.
+
+    Where all ranks write the same file, the end of a longer text may stay
+    behind a shorter one. Arguments are MMEngine's.
+    """
+
+    def after_test_epoch(
+        self, runner: Runner, metrics: Optional[Dict[str, float]] = None
+    ) -> None:
+        """Log the metrics and write them to ``TIMESTAMP.json``."""
+        if is_main_process():
+            super().after_test_epoch(runner, metrics)

@@ -13,6 +13,7 @@ _OWN = (
     'CheckpointHook',
     'EpochBasedTrainLoop',
     'IterBasedTrainLoop',
+    'LoggerHook',
     'OptimWrapper',
 )
 
@@ -50,7 +51,9 @@ def use_trusted_parts(cfg: Config) -> type:
     cfg.default_hooks.setdefault(
         'checkpoint', dict(type='CheckpointHook', interval=1)
     )
-    _exchange(cfg.default_hooks.checkpoint)
+    cfg.default_hooks.setdefault('logger', dict(type='LoggerHook'))
+    for name in ('checkpoint', 'logger'):
+        _exchange(cfg.default_hooks[name])
     kind = cfg.get('runner_type', 'Runner')
     own = dict(Runner=Runner, FlexibleRunner=FlexibleRunner)
     return own[kind] if kind in own else RUNNERS.get(kind)

@@ -1,4 +1,6 @@
+import json
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from mmengine.logging import MMLogger
@@ -6,7 +8,7 @@ from mmengine.model import BaseTTAModel
 from torch import nn
 
 from mmrep.checkpoint import CheckpointError
-from mmrep.engine import CheckpointGuardHook
+from mmrep.engine import CheckpointGuardHook, LoggerHook
 from mmrep.models import RepLKNet
 
 
@@ -74,3 +76,18 @@ def test_resume_needs_more_than_weights(runner):
         hook.after_load_checkpoint(runner, checkpoint)
     checkpoint.update(message_hub={}, optimizer={})
     hook.after_load_checkpoint(runner, checkpoint)
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_rank_0_alone_writes_the_metrics(monkeypatch, tmp_path, rank):
+    monkeypatch.setattr(
+        'mmengine.dist.utils.get_rank', lambda group=None: rank
+    )
+    runner = mock.MagicMock(log_dir=str(tmp_path))
+    after_epoch = runner.log_processor.get_log_after_epoch
+    after_epoch.return_value = {'mIoU': 62.0}, 'mIoU: 62.0'
+    hook = LoggerHook()
+    hook.json_log_path = 'metrics.json'
+    hook.after_test_epoch(runner)
+    written = {p.name: json.loads(p.read_text()) for p in tmp_path.iterdir()}
+    assert written == ({} if rank else {'metrics.json': {'mIoU': 62.0}})
