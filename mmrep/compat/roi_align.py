@@ -341,10 +341,8 @@ def _average_backward(
 ) -> None:
     """Gradient of :func:`_average`, added to ``grad``."""
     _, bin_of_line, line, pixel, weight = _terms(image, y, x)
-    counts = torch.bincount(pixel)
-    touched = counts.nonzero()[:, 0]
-    counts = counts[touched]
-    order = pixel.argsort(stable=True)
+    pixel, order = pixel.sort(stable=True)
+    touched, counts = pixel.unique_consecutive(return_counts=True)
     line = line.index_select(0, order)
     sums = F.embedding_bag(
         bin_of_line.index_select(0, line),
