@@ -12,6 +12,9 @@ DOCS := .venv-docs
 BIN := $(VENV)/bin
 CONFIG := configs/upernet_replknet-tiny_shapes.py
 WORK_DIR := work_dirs/quickstart
+# processes that share the test files
+JOBS ?= 2
+PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test test-upstream test-slurm lint docs clean
 
@@ -23,10 +26,10 @@ quickstart: $(VENV)/.installed data/shapes
 	@echo 'Ground truth beside prediction: $(WORK_DIR)/pictures/vis_data/vis_image'
 
 test: $(VENV)/.tests-installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
 test-upstream: $(UPSTREAM)/.installed
-	$(UPSTREAM)/bin/python -m pytest $(PYTEST_ARGS)
+	$(UPSTREAM)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 test-slurm: $(VENV)/.tests-installed
 	$(BIN)/python -m pytest -m slurm tests/slurm

@@ -10,6 +10,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+if WORKERS > 1:
+    # they, and the processes that they start, share the cores
+    threads = max(1, torch.get_num_threads() // WORKERS)
+    torch.set_num_threads(threads)
+    os.environ['OMP_NUM_THREADS'] = str(threads)
 if not torch.cuda.is_available():
     # Triton reads this when it is imported: its kernels then run on the CPU
     os.environ.setdefault('TRITON_INTERPRET', '1')
@@ -19,6 +25,13 @@ import processes  # noqa: E402
 import mmrep  # noqa: E402, F401  the operators, before a test imports mmdet
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items):
+    """With several workers the short files come last, so all end together."""
+    if WORKERS > 1:
+        slow = {item.path for item in items if 'slow' in item.keywords}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)
