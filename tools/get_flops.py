@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from mmengine.config import Config, DictAction
+from torch import nn
 
-from mmrep.analysis import Complexity, build_on_meta, count
+from mmrep.analysis import Complexity, ValuesNeeded, build_on_meta, count
+from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
@@ -85,7 +87,13 @@ def measure(args: argparse.Namespace) -> Complexity:
             f'got {args.shape[0]} {args.shape[1]}.'
         )
     cfg: Config = load_config(args.config, args.cfg_options)
-    model = build_on_meta(cfg)
+    try:
+        return measure_model(build_on_meta(cfg), args)
+    except ValuesNeeded:  # such as by deformable attention
+        return measure_model(build_model(cfg), args)
+
+
+def measure_model(model: nn.Module, args: argparse.Namespace) -> Complexity:
     if args.deploy:
         backbone = getattr(model, 'backbone', model)
         if not callable(getattr(backbone, 'switch_to_deploy', None)):

@@ -1,5 +1,10 @@
 from mmrep.analysis.backbones import load_backbone
-from mmrep.analysis.complexity import Complexity, build_on_meta, count
+from mmrep.analysis.complexity import (
+    Complexity,
+    ValuesNeeded,
+    build_on_meta,
+    count,
+)
 from mmrep.analysis.erf import (
     ERF,
     Area,
@@ -22,6 +27,7 @@ __all__ = [
     'Complexity',
     'ShapeBias',
     'Stimulus',
+    'ValuesNeeded',
     'build_on_meta',
     'categories_of',
     'contribution_scores',

@@ -4,11 +4,12 @@ FLOPs are multiply-adds, as papers of this field count them: one for each
 product of a weight (or of a matrix) that is summed. Convolutions and matrix
 products count; norms, activations, pooling, interpolation and RoIAlign do not.
 
-Everything runs on PyTorch's meta device, where tensors have shapes and no
-values, so the largest model takes seconds and no memory.
+On PyTorch's meta device tensors have shapes and no values, so the largest
+model takes seconds and no memory.
 """
 
 import copy
+import warnings
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
@@ -17,12 +18,17 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrep import ops  # noqa: F401, registers the operator
 from mmrep.deploy.inputs import input_channels
 from mmrep.errors import UsageError
+
+
+class ValuesNeeded(UsageError):
+    """The model looks at values, which tensors of the meta device lack."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def build_on_meta(cfg: Config) -> nn.Module:
                     model = MODELS.build(copy.deepcopy(cfg.model))
             except (NotImplementedError, RuntimeError):
                 # some constructors look at the values of a tensor
-                model = MODELS.build(copy.deepcopy(cfg.model)).to('meta')
+                model = MODELS.build(copy.deepcopy(cfg.model))
     except (
         AssertionError,
         AttributeError,
@@ -85,7 +91,8 @@ def build_on_meta(cfg: Config) -> nn.Module:
             f'the model of the config cannot be built: '
             f'{type(error).__name__}: {" ".join(str(error).split())}'
         ) from error
-    model.eval()
+    # the device above is not that of torch.Tensor(...)
+    model.to('meta').eval()
     return model
 
 
@@ -111,8 +118,10 @@ def count(
         Complexity: The counts.
 
     Raises:
-        UsageError: If the model cannot take such an image, or has a RoI head
-            that this does not know.
+        ValuesNeeded: If the model is on the meta device and has to be built
+            on another (:func:`mmrep.deploy.build_model`).
+        UsageError: If the model cannot take such an image or needs more than
+            one, or has a RoI head that this does not know.
     """
     if model.training:
         raise ValueError(
@@ -132,6 +141,14 @@ def count(
                 )
             )
         stack.enter_context(torch.no_grad())
+        # of resizing, say, which is no matter here
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter('ignore')
+        # the counter asks tensors that require a gradient for its graph
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.requires_grad_(False)
+                stack.callback(parameter.requires_grad_)
         counter = stack.enter_context(_counter())
         for name, part in parts.items():
             for module in part if isinstance(part, nn.ModuleList) else [part]:
@@ -140,11 +157,22 @@ def count(
         try:
             channels = input_channels(model)
             _run(model, torch.empty(1, channels, *shape, device=device))
-        except (RuntimeError, ValueError) as error:
+        except (
+            AssertionError,
+            AttributeError,
+            ImportError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             text = ' '.join(str(error).split())
-            raise UsageError(
-                f'the model cannot take an image of {shape[0]} x {shape[1]} '
-                f'(height x width): {text}'
+            kind = UsageError
+            if device.type == 'meta' and 'meta' in text.lower():
+                kind = ValuesNeeded
+            raise kind(
+                f'{type(model).__name__} cannot take an image of {shape[0]} x '
+                f'{shape[1]} (height x width) alone: '
+                f'{type(error).__name__}: {text}'
             ) from error
     total = counter.get_total_flops() // 2
     idle = {n: _params([m]) for n, m in parts.items() if n not in flops}
@@ -200,8 +228,19 @@ def _run(model: nn.Module, image: Tensor) -> None:
         if _has(model, 'rpn_head'):
             model.rpn_head(features)
         model.roi_head(features)
+    elif hasattr(model, 'encode_decode'):
+        # in mode='tensor' a Mask2FormerHead lacks an argument
+        model.encode_decode(image, [_meta(image)])
     else:
-        model(image, mode='tensor')
+        # MMDetection's transformers ask which part of the image is padding
+        sample = BaseDataElement(metainfo=_meta(image))
+        model(image, [sample], mode='tensor')
+
+
+def _meta(image: Tensor) -> Dict[str, Tuple[int, int]]:
+    """What heads may ask of a sample: an image without padding."""
+    shape = tuple(image.shape[2:])
+    return dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape)
 
 
 @contextmanager

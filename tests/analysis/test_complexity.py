@@ -1,13 +1,16 @@
-"""Counts by hand, and the counts that the paper publishes."""
+"""Counts by hand, and the counts that papers publish."""
 
 from pathlib import Path
 
+import mmdet
 import pytest
 import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmrep.analysis import build_on_meta, count
+from mmrep.analysis import ValuesNeeded, build_on_meta, count
+from mmrep.deploy import build_model
+from mmrep.engine import load_config
 from mmrep.errors import UsageError
 from mmrep.models import RepLKNet, UniRepLKNet
 from mmrep.ops import DepthwiseConv2d
@@ -86,6 +89,7 @@ def test_parts():
     )
     # nothing is left behind on the model
     assert 'forward' not in model.backbone.__dict__
+    assert all(p.requires_grad for p in model.parameters())
     assert count(model, (64, 96)) == found
 
 
@@ -118,3 +122,16 @@ def test_input_of_one_channel():
         colour = UniRepLKNet('A', out_indices=(0,)).eval()
     more = count(colour, (64, 96)).flops - count(model, (64, 96)).flops
     assert more == 2 * 20 * 3 * 3 * 32 * 48, 'of the first convolution'
+
+
+@pytest.mark.slow
+def test_model_that_looks_at_values():
+    """DINO-4scale, published with 47 M parameters and 279 GFLOPs."""
+    folder = Path(mmdet.__file__).parent
+    name = 'dino/dino-4scale_r50_8xb2-12e_coco.py'
+    cfg = load_config(f'{folder}/.mim/configs/{name}')
+    with pytest.raises(ValuesNeeded):
+        count(build_on_meta(cfg), (64, 64))
+    found = count(build_model(cfg), (800, 1280))
+    assert found.params / 1e6 == pytest.approx(47, abs=1)
+    assert found.flops / 1e9 == pytest.approx(279, rel=0.01)

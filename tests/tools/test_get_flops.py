@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import mmdet
+import mmseg
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,25 @@ def test_table_of_a_bare_backbone(run_tool, tmp_path):
     # two stages of four
     total = next(x for x in done.stdout.splitlines() if 'total' in x)
     assert float(total.split()[1]) < 10
+
+
+def test_model_that_looks_at_values(run_tool):
+    """Mask2Former on ADE20K, published with 44 M parameters and 71 G."""
+    configs = Path(mmseg.__file__).parent / '.mim/configs'
+    name = 'mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py'
+    done = run_tool(TOOL, configs / name, '--shape', 512, 512, '--json')
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert round(found['params'] / 1e6) == 44
+    assert found['flops'] == pytest.approx(71e9, rel=0.02)
+
+
+def test_model_that_needs_annotations(run_tool):
+    configs = Path(mmdet.__file__).parent / '.mim/configs'
+    name = 'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py'
+    done = run_tool(TOOL, configs / name, '--shape', 64, 64)
+    assert done.returncode == 1 and done.stdout == ''
+    assert 'error: CondInst cannot take an image' in done.stderr
 
 
 def test_wrong_shape(run_tool):
