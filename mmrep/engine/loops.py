@@ -32,7 +32,14 @@ from mmrep.engine.sampler import (
     seed_all,
     seed_samples,
 )
-from mmrep.engine.saving import INTERRUPTED, POST_MORTEM, set_last_checkpoint
+from mmrep.engine.saving import (
+    INTERRUPTED,
+    POST_MORTEM,
+    last_validation,
+    remove,
+    set_last_checkpoint,
+    set_last_validation,
+)
 from mmrep.registry import LOOPS
 
 _SAMPLERS = dict(
@@ -123,6 +130,35 @@ class _TrustedLoop:
             super().run_iter(*args)
         except NonFiniteError as error:
             self._post_mortem(error, args[-1])
+
+    def _validate_if_due(self, done: int, end: int) -> None:
+        """Validate if it is time to, after iterations or epochs of so many."""
+        self._decide_current_val_interval()
+        runner = self.runner
+        if (
+            runner.val_loop is None
+            or done < self.val_begin
+            or (done % self.val_interval and done != end)
+        ):
+            return
+        runner.val_loop.run()
+        if is_main_process():
+            set_last_validation(runner.work_dir, self._iter)
+        self._stop_if_asked()
+
+    def _catch_up(self, done: int, end: int) -> None:
+        """Validate now what a run that was stopped had not yet."""
+        work_dir = self.runner.work_dir
+        if not self._iter:
+            if is_main_process():
+                remove(Path(work_dir, 'last_validation'))
+            return
+        if self.agreement.gather(last_validation(work_dir))[0] != self._iter:
+            self._validate_if_due(done, end)
+        if done >= end:
+            self.runner.logger.info(
+                f'nothing is left to train: {done} of {end} are done.'
+            )
 
     def _post_mortem(self, error: Exception, data_batch: Any) -> None:
         """Keep what is needed to look at an iteration again."""
@@ -285,22 +321,13 @@ class IterBasedTrainLoop(_TrustedLoop, _IterBasedTrainLoop):
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
+        self._catch_up(self._iter, self._max_iters)
         batches = self._endless_batches()
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(next(batches))
             self._stop_if_asked()
-            self._decide_current_val_interval()
-            if (
-                runner.val_loop is not None
-                and self._iter >= self.val_begin
-                and (
-                    self._iter % self.val_interval == 0
-                    or self._iter == self._max_iters
-                )
-            ):
-                runner.val_loop.run()
-                self._stop_if_asked()
+            self._validate_if_due(self._iter, self._max_iters)
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
         return runner.model
@@ -330,20 +357,12 @@ class EpochBasedTrainLoop(_TrustedLoop, _EpochBasedTrainLoop):
     def _run(self) -> nn.Module:
         runner = self.runner
         runner.call_hook('before_train')
+        if self._iter == self._epoch * len(self.dataloader):
+            self._catch_up(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._stop_if_asked()
-            self._decide_current_val_interval()
-            if (
-                runner.val_loop is not None
-                and self._epoch >= self.val_begin
-                and (
-                    self._epoch % self.val_interval == 0
-                    or self._epoch == self._max_epochs
-                )
-            ):
-                runner.val_loop.run()
-                self._stop_if_asked()
+            self._validate_if_due(self._epoch, self._max_epochs)
         runner.call_hook('after_train')
         return runner.model
 

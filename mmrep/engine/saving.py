@@ -85,6 +85,22 @@ def set_last_checkpoint(work_dir: str, checkpoint: str) -> None:
     )
 
 
+def set_last_validation(work_dir: str, iteration: int) -> None:
+    """Have ``last_validation`` say after which iteration one was done."""
+    replace(
+        Path(work_dir, 'last_validation'),
+        lambda path: path.write_text(str(iteration)),
+    )
+
+
+def last_validation(work_dir: str) -> Optional[int]:
+    """What :func:`set_last_validation` wrote, None if that cannot be read."""
+    try:
+        return int(Path(work_dir, 'last_validation').read_text())
+    except (OSError, ValueError):
+        return None
+
+
 class _AtomicSaving:
     """A runner whose ``save_checkpoint`` writes all or nothing."""
 

@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import signal
 import time
 
 import pytest
 import torch
+from mmengine.runner import ValLoop
 
 from mmrep.checkpoint import CheckpointError, load_checkpoint
 from mmrep.engine.resume import find_checkpoint, find_damage
@@ -73,6 +75,33 @@ def test_kill_and_resume(train, tmp_path, workers):
         state_of(tmp_path / 'broken/iter_6.pth'),
     )
     assert 'ema_state_dict' in state_of(tmp_path / 'whole/iter_6.pth')
+
+
+def die_in_validation():
+    def run_iter(self, idx, data_batch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    ValLoop.run_iter = run_iter
+
+
+@pytest.mark.parametrize('end, validations', [(6, 1), (8, 2)])
+def test_killed_in_validation(train, tmp_path, end, validations):
+    """It is made up for, at the end of a schedule and before, and once."""
+    options = {
+        'train_cfg.max_iters': end,
+        'train_cfg.val_interval': 6,
+        'default_hooks.checkpoint.save_best': 'mIoU',
+    }
+    broken = train(options=options, prepare=die_in_validation)
+    assert broken.wait() == -signal.SIGKILL, broken.log[-3000:]
+    resumed = train('--resume', options=options)
+    assert resumed.wait() == 0, resumed.log[-3000:]
+    assert resumed.log.count(' mIoU: ') == validations
+    assert len(list(tmp_path.glob('work/best_mIoU_*.pth'))) == 1
+    again = train('--resume', options=options)
+    assert again.wait() == 0, again.log[-3000:]
+    assert f'nothing is left to train: {end} of {end}' in again.log
+    assert ' mIoU: ' not in again.log
 
 
 @pytest.mark.slow
