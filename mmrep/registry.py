@@ -4,8 +4,10 @@ A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
 found from MMSegmentation's and MMDetection's configs alike.
 """
 
+from types import FunctionType
 from typing import Any, Optional
 
+import mmengine.registry
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -22,6 +24,9 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
+from mmengine.utils import get_object_from_string
+
+_ROOTS = [r for r in vars(mmengine.registry).values() if type(r) is Registry]
 
 # Backbones, the classifier around one, and what builds a model in deploy form.
 MODELS = Registry(
@@ -116,3 +121,39 @@ def type_name(part: Optional[dict]) -> str:
     if isinstance(kind, str):
         return kind
     return f'{kind.__module__.partition(".")[0]}.{kind.__name__}'
+
+
+def name_types(node: Any, scope: str) -> None:
+    """Put names where classes stand as types, as in MMEngine's new configs.
+
+    What is written from a config can then be read again, and libraries that
+    look for a name find it. A class that is not registered stays.
+
+    Args:
+        node (Any): A config or a part of one, changed in place.
+        scope (str): Where names without one are looked for first.
+    """
+    if isinstance(node, (list, tuple)):
+        for value in node:
+            name_types(value, scope)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key != 'type':
+            name_types(value, scope)
+            continue
+        if isinstance(value, str) and value.count('.') > 1:
+            # MMEngine writes classes so, into work dirs
+            value = get_object_from_string(value)
+        if isinstance(value, (type, FunctionType)):
+            node[key] = _registered_name(value, scope) or value
+
+
+def _registered_name(kind: Any, scope: str) -> Optional[str]:
+    """The shortest name by which registries find a class."""
+    package = kind.__module__.partition('.')[0]
+    for name in (kind.__name__, f'{package}.{kind.__name__}'):
+        for root in _ROOTS:
+            if root.children.get(scope, root).get(name) is kind:
+                return name
+    return None

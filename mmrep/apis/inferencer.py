@@ -131,6 +131,11 @@ class _Given:
 
 
 class _SegInferencer(_Given, MMSegInferencer):
+    def _init_visualizer(self, cfg: Config) -> Any:
+        # MMSegmentation's insists on one
+        cfg.setdefault('visualizer', dict(type='SegLocalVisualizer'))
+        return super()._init_visualizer(cfg)
+
     def predict(self, image: Image) -> SegDataSample:
         sample = self(image, return_datasamples=True)
         sample.pop('seg_logits', None)

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from mmrep.engine.coco import check_coco
 from mmrep.errors import UsageError
-from mmrep.registry import type_name
+from mmrep.registry import name_types, type_name
 
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Top-level keys that a run reads although Runner has no such argument.
@@ -57,6 +57,10 @@ def load_config(
     # a config is a program, and merging checks little: all may be raised
     try:
         cfg = Config.fromfile(filename)
+        # a class that is imported is no setting
+        for key in [k for k, v in cfg.items() if isinstance(v, type)]:
+            cfg.pop(key)
+        name_types(cfg._cfg_dict, cfg.get('default_scope') or 'mmengine')
     except Exception as error:
         raise UsageError(
             f'the config {filename} cannot be read: {_one_line(error)}'

@@ -110,6 +110,17 @@ def test_test_set_in_a_wrapper(
     assert first_test_image(cfg) == str(images[0])
 
 
+def test_no_visualizer(infer, small_segmentor, images):
+    config, checkpoint = small_segmentor
+    cfg = load_config(str(config))
+    cfg.pop('visualizer')
+    without = Inferencer(cfg, str(checkpoint), device='cpu')
+    np.testing.assert_array_equal(
+        labels_of(without.predict(images[0])),
+        labels_of(infer.predict(images[0])),
+    )
+
+
 def test_no_test_set(small_segmentor):
     config, checkpoint = small_segmentor
     cfg = load_config(str(config))

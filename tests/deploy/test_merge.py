@@ -66,6 +66,22 @@ def test_files_load_strictly_and_compute_the_same(
     assert merged.dataset_meta['classes'][1] == 'disc'
 
 
+def test_config_with_classes_as_types(small_segmentor, tmp_path):
+    """What is written names them, and so can be read."""
+    config = tmp_path / 'classes.py'
+    config.write_text(
+        f"_base_ = '{small_segmentor[0]}'\n"
+        'from mmcv.transforms import LoadImageFromFile\n'
+        'from mmrep.models import RepLKNet\n'
+        'model = dict(backbone=dict(type=RepLKNet))\n'
+        'test_pipeline = [dict(type=LoadImageFromFile)]\n'
+    )
+    checkpoint = str(small_segmentor[1])
+    out = f'{tmp_path}/m.pth'
+    done = reparameterize(load_config(str(config)), checkpoint, out, INPUTS)
+    assert done.norms[1] == 0
+
+
 def test_merged_files_and_configs_are_refused(cfg, small_segmentor, tmp_path):
     reparameterize(cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS)
     with pytest.raises(UsageError, match='already merged'):

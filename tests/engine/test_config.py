@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmseg.evaluation import IoUMetric
+from torch import nn
 
 from mmrep.deploy.inputs import picture_pipeline
 from mmrep.engine import (
@@ -192,22 +193,32 @@ def test_config_without_a_part(cfg, key):
 
 
 def test_types_given_as_classes(tmp_path):
-    """MMEngine takes a class where others write its name."""
+    """MMEngine takes a class, or where one is, where others write a name."""
     path = tmp_path / 'classes.py'
     path.write_text(
         f"_base_ = '{CONFIG}'\n"
+        'from mmcv.transforms import LoadImageFromFile\n'
         'from mmengine.optim import OptimWrapper\n'
         'from mmseg.datasets.transforms import LoadAnnotations\n'
         'from mmseg.engine.hooks import SegVisualizationHook\n'
-        'from mmseg.evaluation import IoUMetric\n'
+        'from mmrep.models import RepLKNet\n'
+        'from torch.nn import Hardshrink\n'
+        'model = dict(backbone=dict(type=RepLKNet))\n'
         'optim_wrapper = dict(type=OptimWrapper)\n'
-        'test_evaluator = dict(type=IoUMetric)\n'
+        "test_evaluator = dict(type='mmseg.evaluation.IoUMetric')\n"
         'default_hooks = dict(visualization=dict(type=SegVisualizationHook))\n'
         'test_dataloader = dict(dataset=dict(pipeline=[\n'
-        '    dict(type="LoadImageFromFile"), dict(type=LoadAnnotations)]))\n'
+        '    dict(type=LoadImageFromFile), dict(type=LoadAnnotations)]))\n'
+        'other = dict(type=Hardshrink)  # which no registry has\n'
     )
     cfg = load_config(str(path))
-    assert isinstance(cfg.optim_wrapper.type, type)
+    assert cfg.model.backbone.type == 'mmrep.RepLKNet'
+    assert 'RepLKNet' not in cfg
+    assert cfg.optim_wrapper.type == 'OptimWrapper'
+    assert cfg.test_evaluator.type == 'IoUMetric'
+    steps = cfg.test_dataloader.dataset.pipeline
+    assert [s.type for s in steps] == ['LoadImageFromFile', 'LoadAnnotations']
+    assert cfg.other.type is nn.Hardshrink
     enable_drawing(cfg, 'out')
     assert enable_output(cfg, 'out') == 'label maps'
     assert cfg.test_evaluator.output_dir == 'out'
