@@ -13,6 +13,6 @@ if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
     from mmrep.compat import install
 
     install()
-    from mmrep import deploy, engine, models  # noqa: F401
+    from mmrep import data, deploy, models, runner  # noqa: F401
 
 __all__ = ['__version__']

@@ -37,14 +37,14 @@ MODELS = Registry(
 )
 # Hooks that the tools add to a run.
 HOOKS = Registry(
-    'hook', parent=MMENGINE_HOOKS, scope='mmrep', locations=['mmrep.engine']
+    'hook', parent=MMENGINE_HOOKS, scope='mmrep', locations=['mmrep.runner']
 )
 # How a model is wrapped for several processes.
 MODEL_WRAPPERS = Registry(
     'model_wrapper',
     parent=MMENGINE_MODEL_WRAPPERS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.runner'],
 )
 # How a backbone reads the file that it starts from.
 WEIGHT_INITIALIZERS = Registry(
@@ -58,56 +58,56 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.runner'],
 )
 # ImageNet as folders, for the evaluation of classifiers.
 DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.data'],
 )
 TRANSFORMS = Registry(
     'transform',
     parent=MMENGINE_TRANSFORMS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.data'],
 )
 METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.data'],
 )
 # The order of samples.
 DATA_SAMPLERS = Registry(
     'data sampler',
     parent=MMENGINE_DATA_SAMPLERS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.runner'],
 )
 # How a run goes through its iterations, updates parameters, and saves.
 LOOPS = Registry(
-    'loop', parent=MMENGINE_LOOPS, scope='mmrep', locations=['mmrep.engine']
+    'loop', parent=MMENGINE_LOOPS, scope='mmrep', locations=['mmrep.runner']
 )
 OPTIM_WRAPPERS = Registry(
     'optim_wrapper',
     parent=MMENGINE_OPTIM_WRAPPERS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.runner'],
 )
 RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.runner'],
 )
 # How a model too large for one GPU is spread.
 STRATEGIES = Registry(
     'strategy',
     parent=MMENGINE_STRATEGIES,
     scope='mmrep',
-    locations=['mmrep.engine'],
+    locations=['mmrep.runner'],
 )
 
 

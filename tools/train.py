@@ -7,13 +7,13 @@ from mmrep.engine import (
     build_runner,
     check_data,
     enable_amp,
-    enable_resume,
     load_config,
     set_data_root,
     set_work_dir,
 )
 from mmrep.engine.cli import add_run_arguments, parse_run_arguments, run
 from mmrep.errors import UsageError
+from mmrep.runner import enable_resume
 
 
 def parse_args() -> argparse.Namespace:

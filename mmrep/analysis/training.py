@@ -10,10 +10,10 @@ from mmengine.structures import PixelData
 from torch import nn
 
 from mmrep.deploy import build_model
-from mmrep.engine.norms import SingleImageBatchNorm
-from mmrep.engine.optim import AmpOptimWrapper, OptimWrapper
-from mmrep.engine.speed import use_speed_switches
 from mmrep.errors import UsageError
+from mmrep.models.layers.norms import SingleImageBatchNorm
+from mmrep.runner.optim_wrapper import AmpOptimWrapper, OptimWrapper
+from mmrep.runner.speed import use_speed_switches
 
 
 def build_training_step(

@@ -9,8 +9,8 @@ from typing import Callable
 import torch.distributed as dist
 from mmengine.config import DictAction
 
-from mmrep.engine.faults import explained_faults
 from mmrep.errors import UsageError
+from mmrep.runner.faults import explained_faults
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

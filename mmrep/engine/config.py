@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmrep.engine.coco import check_coco
+from mmrep.data.coco import check_coco
 from mmrep.errors import UsageError
 from mmrep.registry import name_types, type_name
 
@@ -214,7 +214,7 @@ def check_data(cfg: Config, *loaders: str) -> None:
     Raises:
         UsageError: If a data loader is not configured, a path is absent, or
             an annotation file in COCO's form is wrong (see
-            :func:`mmrep.engine.coco.check_coco`).
+            :func:`mmrep.data.coco.check_coco`).
     """
     for name in loaders:
         if cfg.get(name) is None:

@@ -19,16 +19,17 @@ from mmrep.checkpoint import (
     register_loaders,
 )
 from mmrep.compat import report as operator_report
-from mmrep.engine.distributed import init_distributed
-from mmrep.engine.faults import WorkDirLock
-from mmrep.engine.images import guard_loading
-from mmrep.engine.norms import SingleImageBatchNorm
-from mmrep.engine.resume import settle_resume
-from mmrep.engine.saving import FlexibleRunner, remove_partial
-from mmrep.engine.sharding import settle_sharding
-from mmrep.engine.trusted import use_trusted_parts
+from mmrep.data.images import guard_loading
 from mmrep.errors import UsageError
+from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.ops import backend_report
+from mmrep.runner.distributed import init_distributed
+from mmrep.runner.faults import WorkDirLock
+from mmrep.runner.hardened import use_hardened_parts
+from mmrep.runner.resume import settle_resume
+from mmrep.runner.runner import FlexibleRunner
+from mmrep.runner.saving import remove_partial
+from mmrep.runner.sharding import settle_sharding
 
 
 def build_runner(
@@ -72,7 +73,7 @@ def build_runner(
         raise UsageError('the config must define optim_wrapper.')
     init_distributed(cfg, launcher)
     settle_sharding(cfg, mode)
-    runner_class = use_trusted_parts(cfg)
+    runner_class = use_hardened_parts(cfg)
     lock = None
     if mode == 'train' and os.environ.get('RANK', '0') == '0':
         lock = WorkDirLock(cfg.work_dir)

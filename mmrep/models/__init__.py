@@ -4,9 +4,11 @@ from mmrep.models.backbones import (
     UniRepLKNet,
 )
 from mmrep.models.classifier import ImageClassifier
+from mmrep.models.tta import InstanceTTAModel
 
 __all__ = [
     'ImageClassifier',
+    'InstanceTTAModel',
     'LargeKernelMobileNetV2',
     'RepLKNet',
     'UniRepLKNet',

@@ -43,8 +43,8 @@ TESTS = {
         'tools/test_make_audio.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
     ],
-    'tools/dist_train.sh': ['engine/test_two_processes.py::test_torchrun'],
-    'tools/dist_test.sh': ['engine/test_two_processes.py::test_torchrun'],
+    'tools/dist_train.sh': ['runner/test_two_processes.py::test_torchrun'],
+    'tools/dist_test.sh': ['runner/test_two_processes.py::test_torchrun'],
     'tools/slurm_train.sh': ['slurm/test_slurm.py::test_train_and_test'],
     'tools/slurm_test.sh': ['slurm/test_slurm.py::test_train_and_test'],
     'tools/convert_checkpoint.py': [

@@ -16,9 +16,9 @@ from mmrep.engine import (
     set_data_root,
     set_work_dir,
 )
-from mmrep.engine.trusted import use_trusted_parts
 from mmrep.errors import UsageError
 from mmrep.registry import type_name
+from mmrep.runner.hardened import use_hardened_parts
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 CONFIG = CONFIGS / 'upernet_replknet-tiny_shapes.py'
@@ -223,7 +223,7 @@ def test_types_given_as_classes(tmp_path):
     assert enable_output(cfg, 'out') == 'label maps'
     assert cfg.test_evaluator.output_dir == 'out'
     assert len(picture_pipeline(cfg).transforms) == 1
-    use_trusted_parts(cfg)
+    use_hardened_parts(cfg)
     assert cfg.optim_wrapper.type == 'mmrep.OptimWrapper'
     enable_amp(load_config(str(path)))
 

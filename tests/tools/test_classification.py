@@ -11,7 +11,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmrep.checkpoint import convert
-from mmrep.engine import FolderDataset, TopKAccuracy
+from mmrep.data import FolderDataset, TopKAccuracy
 from mmrep.errors import UsageError
 from mmrep.models import ImageClassifier, RepLKNet
 

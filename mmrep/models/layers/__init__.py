@@ -6,6 +6,10 @@ from mmrep.models.layers.conv_bn import (
     fold_bn,
     is_frozen_bn,
 )
+from mmrep.models.layers.norms import (
+    CPUSyncBatchNorm,
+    SingleImageBatchNorm,
+)
 from mmrep.models.layers.pointwise import (
     GRN,
     InplaceGELU,
@@ -24,6 +28,7 @@ from mmrep.models.layers.reparam import (
 )
 
 __all__ = [
+    'CPUSyncBatchNorm',
     'DILATED_BRANCHES',
     'DilatedReparamBlock',
     'GRN',
@@ -32,6 +37,7 @@ __all__ = [
     'PointwiseLinear',
     'ReparamLargeKernelConv',
     'SEBlock',
+    'SingleImageBatchNorm',
     'bn_scale_shift',
     'build_conv_bn',
     'checkpoint_forward',

@@ -11,7 +11,7 @@ import torch
 from mmengine.runner import ValLoop
 
 from mmrep.checkpoint import CheckpointError, load_checkpoint
-from mmrep.engine.resume import find_checkpoint, find_damage
+from mmrep.runner.resume import find_checkpoint, find_damage
 
 EMA = "custom_hooks = [dict(type='EMAHook', momentum=0.1)]"
 

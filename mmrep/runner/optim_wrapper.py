@@ -12,8 +12,8 @@ from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from mmrep.engine.faults import Agreement
 from mmrep.registry import OPTIM_WRAPPERS
+from mmrep.runner.faults import Agreement
 
 DTYPES = dict(
     fp16='float16',

@@ -6,8 +6,8 @@ import re
 import pytest
 from mmengine.config import Config
 
-from mmrep.engine.sharding import settle_sharding
 from mmrep.errors import UsageError
+from mmrep.runner.sharding import settle_sharding
 
 from .conftest import ROOT
 from .test_resume import assert_same, state_of

@@ -13,8 +13,8 @@ from mmcv.transforms import (
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS, init_default_scope
 
+from mmrep.data.images import GuardedLoading, guard_loading, is_truncated
 from mmrep.engine import enable_aug_test, load_config, set_data_root
-from mmrep.engine.images import GuardedLoading, guard_loading, is_truncated
 from mmrep.errors import UsageError
 
 CONFIG = Path(__file__).parents[2] / 'configs/upernet_replknet-tiny_shapes.py'
@@ -102,7 +102,7 @@ def test_corrupt_image(folder, data):
 def test_skipping_is_said(folder, data, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'mmrep.engine.images.print_log', lambda *args: lines.append(args)
+        'mmrep.data.images.print_log', lambda *args: lines.append(args)
     )
     (folder / '2.jpg').write_bytes(data)
     dataset = make(folder)

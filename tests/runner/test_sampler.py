@@ -9,15 +9,15 @@ import torch
 from mmengine.dataset import BaseDataset, ConcatDataset
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from mmrep.engine.loops import resumable
-from mmrep.engine.sampler import (
+from mmrep.registry import DATA_SAMPLERS
+from mmrep.runner.loops import resumable
+from mmrep.runner.sampler import (
     ResumableInfiniteSampler,
     ResumableSampler,
     SkippingBatchSampler,
     seed_samples,
     seeded,
 )
-from mmrep.registry import DATA_SAMPLERS
 
 
 class Noise(Dataset):

@@ -35,7 +35,7 @@ train_dataloader = dict(
 
 def note_images():
     """Write the images of each iteration into a file of the work dir."""
-    from mmrep.engine.loops import EpochBasedTrainLoop, file_names
+    from mmrep.runner.loops import EpochBasedTrainLoop, file_names
 
     run_iter = EpochBasedTrainLoop.run_iter
     path = Path(sys.argv[sys.argv.index('--work-dir') + 1], 'images')

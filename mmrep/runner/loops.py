@@ -1,7 +1,7 @@
 """Training loops that can be stopped, resumed and trusted.
 
 They do what MMEngine's do, and further: the data follows from the seed and
-the iteration (see :mod:`mmrep.engine.sampler`), the model's random numbers
+the iteration (see :mod:`mmrep.runner.sampler`), the model's random numbers
 from seed, rank and iteration; a signal ends the run behind a checkpoint; a
 worker of the data loader that dies is replaced; a loss that is not finite is
 traced to its images.
@@ -23,16 +23,17 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmrep.engine.faults import Agreement, Interrupts, RunStopped
-from mmrep.engine.labels import LabelCheck
-from mmrep.engine.optim import NonFiniteError, OptimWrapper
-from mmrep.engine.sampler import (
+from mmrep.data.labels import LabelCheck
+from mmrep.registry import LOOPS
+from mmrep.runner.faults import Agreement, Interrupts, RunStopped
+from mmrep.runner.optim_wrapper import NonFiniteError, OptimWrapper
+from mmrep.runner.sampler import (
     ResumableInfiniteSampler,
     SkippingBatchSampler,
     seed_all,
     seed_samples,
 )
-from mmrep.engine.saving import (
+from mmrep.runner.saving import (
     INTERRUPTED,
     POST_MORTEM,
     last_validation,
@@ -40,7 +41,6 @@ from mmrep.engine.saving import (
     set_last_checkpoint,
     set_last_validation,
 )
-from mmrep.registry import LOOPS
 
 _SAMPLERS = dict(
     InfiniteSampler='mmrep.ResumableInfiniteSampler',
@@ -81,7 +81,7 @@ def file_names(data_batch: Any) -> List[str]:
     return [str(s.metainfo.get('img_path', '?')) for s in samples]
 
 
-class _TrustedLoop:
+class _HardenedLoop:
     """What the two loops share; stands before MMEngine's class."""
 
     def __init__(
@@ -307,7 +307,7 @@ def _leave_workers_to_iterator() -> None:
 
 
 @LOOPS.register_module()
-class IterBasedTrainLoop(_TrustedLoop, _IterBasedTrainLoop):
+class IterBasedTrainLoop(_HardenedLoop, _IterBasedTrainLoop):
     """MMEngine's IterBasedTrainLoop that stops and resumes as told above.
 
     Args:
@@ -344,7 +344,7 @@ class IterBasedTrainLoop(_TrustedLoop, _IterBasedTrainLoop):
 
 
 @LOOPS.register_module()
-class EpochBasedTrainLoop(_TrustedLoop, _EpochBasedTrainLoop):
+class EpochBasedTrainLoop(_HardenedLoop, _EpochBasedTrainLoop):
     """MMEngine's EpochBasedTrainLoop that stops and resumes as told above.
 
     Args:

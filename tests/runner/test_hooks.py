@@ -8,8 +8,8 @@ from mmengine.model import BaseTTAModel
 from torch import nn
 
 from mmrep.checkpoint import CheckpointError
-from mmrep.engine import CheckpointGuardHook, LoggerHook
 from mmrep.models import RepLKNet
+from mmrep.runner import CheckpointGuardHook, LoggerHook
 
 
 @pytest.fixture

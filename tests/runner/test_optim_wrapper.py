@@ -6,8 +6,12 @@ import torch
 from mmengine.logging import MessageHub
 from torch import nn
 
-from mmrep.engine.optim import AmpOptimWrapper, NonFiniteError, OptimWrapper
 from mmrep.ops import DepthwiseConv2d
+from mmrep.runner.optim_wrapper import (
+    AmpOptimWrapper,
+    NonFiniteError,
+    OptimWrapper,
+)
 
 
 def build(kind, model, **kwargs):

@@ -6,7 +6,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from mmrep.engine.norms import CPUSyncBatchNorm, SingleImageBatchNorm
+from mmrep.models.layers.norms import CPUSyncBatchNorm, SingleImageBatchNorm
 
 
 def _worker(rank, init_file, x, grad, norm, out):

@@ -14,8 +14,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
-from mmrep.engine.norms import CPUSyncBatchNorm
 from mmrep.errors import UsageError
+from mmrep.models.layers.norms import CPUSyncBatchNorm
 from mmrep.registry import HOOKS, STRATEGIES
 
 _STRATEGY = 'mmrep.FSDPStrategy'

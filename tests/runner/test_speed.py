@@ -5,9 +5,9 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmrep.engine.speed import use_speed_switches
 from mmrep.errors import UsageError
 from mmrep.models import RepLKNet, UniRepLKNet
+from mmrep.runner.speed import use_speed_switches
 
 
 class Model(nn.Module):

@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
-from mmrep.engine import InstanceTTAModel
+from mmrep.models import InstanceTTAModel
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SHAPE = (64, 96)

@@ -11,9 +11,9 @@ from mmengine.config import Config
 from torch import nn
 
 from mmrep.engine.cli import run
-from mmrep.engine.distributed import init_distributed
-from mmrep.engine.faults import Agreement
 from mmrep.errors import UsageError
+from mmrep.runner.distributed import init_distributed
+from mmrep.runner.faults import Agreement
 
 
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])

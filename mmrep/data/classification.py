@@ -1,21 +1,17 @@
-"""What a classifier is trained and tested with: folders of images, accuracy,
-throughput."""
+"""What a classifier is trained and tested with: image folders and accuracy."""
 
 import os
 import os.path as osp
-import time
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 from mmrep.errors import UsageError
-from mmrep.registry import DATASETS, HOOKS, METRICS, TRANSFORMS
+from mmrep.registry import DATASETS, METRICS, TRANSFORMS
 
 _SUFFIXES = ('.jpeg', '.jpg', '.png')
 
@@ -113,60 +109,3 @@ class TopKAccuracy(BaseMetric):
         """Shares of ranks below each k."""
         ranks = np.array(results)
         return {f'top{k}': float(100 * (ranks < k).mean()) for k in self.topk}
-
-
-@HOOKS.register_module()
-class ThroughputHook(Hook):
-    """Report images a second of the model in a test.
-
-    Counts from images in memory to predictions, in one process; the median
-    over batches, the first ones and a smaller last one left out.
-
-    Args:
-        warmup (int): Batches that are left out. Defaults to 3.
-    """
-
-    def __init__(self, warmup: int = 3) -> None:
-        self.warmup = warmup
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Start anew."""
-        self.speeds: List[float] = []
-        self.largest = 0
-
-    def before_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
-        """Start the clock."""
-        _synchronize()
-        self.start = time.perf_counter()
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Optional[Sequence] = None,
-    ) -> None:
-        """Stop the clock."""
-        _synchronize()
-        seconds = time.perf_counter() - self.start
-        images = len(outputs)
-        self.largest = max(self.largest, images)
-        if batch_idx >= self.warmup and images == self.largest:
-            self.speeds.append(images / seconds)
-
-    def after_test_epoch(
-        self, runner: Runner, metrics: Optional[dict] = None
-    ) -> None:
-        """Log the median."""
-        if self.speeds:
-            runner.logger.info(
-                f'throughput: {np.median(self.speeds):.1f} images/s at batch '
-                f'size {self.largest}, median of {len(self.speeds)} batches'
-            )
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
-from mmrep.engine.norms import CPUSyncBatchNorm
 from mmrep.errors import UsageError
+from mmrep.models.layers.norms import CPUSyncBatchNorm
 from mmrep.registry import MODEL_WRAPPERS
 
 # Where each launcher says rank, number of processes and rank on the node.

@@ -1,7 +1,10 @@
 """Hooks that the tools add to a run."""
 
-from typing import Dict, Optional
+import time
+from typing import Any, Dict, List, Optional, Sequence
 
+import numpy as np
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.hooks import LoggerHook as _LoggerHook
@@ -68,3 +71,60 @@ class LoggerHook(_LoggerHook):
         """Log the metrics and write them to ``TIMESTAMP.json``."""
         if is_main_process():
             super().after_test_epoch(runner, metrics)
+
+
+@HOOKS.register_module()
+class ThroughputHook(Hook):
+    """Report images a second of the model in a test.
+
+    Counts from images in memory to predictions, in one process; the median
+    over batches, the first ones and a smaller last one left out.
+
+    Args:
+        warmup (int): Batches that are left out. Defaults to 3.
+    """
+
+    def __init__(self, warmup: int = 3) -> None:
+        self.warmup = warmup
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start anew."""
+        self.speeds: List[float] = []
+        self.largest = 0
+
+    def before_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Start the clock."""
+        _synchronize()
+        self.start = time.perf_counter()
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[Sequence] = None,
+    ) -> None:
+        """Stop the clock."""
+        _synchronize()
+        seconds = time.perf_counter() - self.start
+        images = len(outputs)
+        self.largest = max(self.largest, images)
+        if batch_idx >= self.warmup and images == self.largest:
+            self.speeds.append(images / seconds)
+
+    def after_test_epoch(
+        self, runner: Runner, metrics: Optional[dict] = None
+    ) -> None:
+        """Log the median."""
+        if self.speeds:
+            runner.logger.info(
+                f'throughput: {np.median(self.speeds):.1f} images/s at batch '
+                f'size {self.largest}, median of {len(self.speeds)} batches'
+            )
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -5,8 +5,8 @@ from typing import Optional
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from mmrep.engine.saving import FlexibleRunner, Runner
 from mmrep.registry import type_name
+from mmrep.runner.runner import FlexibleRunner, Runner
 
 _OWN = (
     'AmpOptimWrapper',
@@ -25,7 +25,7 @@ def _exchange(part: Optional[dict]) -> None:
         part['type'] = f'mmrep.{name}'
 
 
-def use_trusted_parts(cfg: Config) -> type:
+def use_hardened_parts(cfg: Config) -> type:
     """Exchange MMEngine's parts of a run for those that survive faults.
 
     They take the same arguments and write the same files. Classes of others,

@@ -17,9 +17,9 @@ import torch
 from mmseg.datasets import BaseSegDataset
 from mmseg.models import EncoderDecoder
 
-from mmrep.engine.faults import WorkDirLock
-from mmrep.engine.saving import replace
 from mmrep.errors import UsageError
+from mmrep.runner.faults import WorkDirLock
+from mmrep.runner.saving import replace
 
 from .test_resume import assert_same, state_of
 

@@ -1,0 +1,32 @@
+"""Training that can stop, go on and be trusted: MMEngine's parts, hardened."""
+
+from mmrep.runner.checkpoint_hook import CheckpointHook
+from mmrep.runner.distributed import CPUDistributedDataParallel
+from mmrep.runner.hooks import CheckpointGuardHook, LoggerHook, ThroughputHook
+from mmrep.runner.layer_decay import LayerDecayOptimWrapperConstructor
+from mmrep.runner.loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmrep.runner.optim_wrapper import AmpOptimWrapper, OptimWrapper
+from mmrep.runner.resume import enable_resume
+from mmrep.runner.runner import FlexibleRunner, Runner
+from mmrep.runner.sampler import ResumableInfiniteSampler, ResumableSampler
+from mmrep.runner.sharding import FSDPStrategy, GatherForValidationHook
+
+__all__ = [
+    'AmpOptimWrapper',
+    'CPUDistributedDataParallel',
+    'CheckpointGuardHook',
+    'CheckpointHook',
+    'EpochBasedTrainLoop',
+    'FSDPStrategy',
+    'FlexibleRunner',
+    'GatherForValidationHook',
+    'IterBasedTrainLoop',
+    'LayerDecayOptimWrapperConstructor',
+    'LoggerHook',
+    'OptimWrapper',
+    'ResumableInfiniteSampler',
+    'ResumableSampler',
+    'Runner',
+    'ThroughputHook',
+    'enable_resume',
+]

@@ -1,0 +1,91 @@
+"""MMEngine's runners, with checkpoints that are either whole or not there."""
+
+import shutil
+from pathlib import Path
+from typing import Optional
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.runner import FlexibleRunner as _FlexibleRunner
+from mmengine.runner import Runner as _Runner
+from torch import nn
+
+from mmrep.errors import UsageError
+from mmrep.registry import RUNNERS
+from mmrep.runner.faults import RunStopped
+from mmrep.runner.saving import partial_path, replace
+from mmrep.runner.speed import SWITCHES, use_speed_switches
+
+
+class _AtomicSaving:
+    """A runner whose ``save_checkpoint`` writes all or nothing."""
+
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args, **kwargs
+    ) -> None:
+        """Save as the runner does, by way of a file that is renamed.
+
+        Raises:
+            RunStopped: If the checkpoint cannot be written; what was there
+                before still is.
+        """
+        save = super().save_checkpoint
+        where = Path(out_dir)
+        remote = '://' in str(out_dir) or kwargs.get('backend_args')
+        if remote or kwargs.get('file_client_args') or any(args):
+            save(out_dir, filename, *args, **kwargs)
+            return
+
+        def write(path: Path) -> None:
+            save(out_dir, path.name, **kwargs)
+
+        path = where / filename
+        try:
+            if is_main_process():
+                replace(path, write)
+            else:
+                write(partial_path(path))
+        except OSError as error:
+            raise RunStopped(_no_room(path, error)) from error
+
+
+def _no_room(path: Path, error: OSError) -> str:
+    free = shutil.disk_usage(path.parent).free / 2**20
+    others = sorted(
+        (p for p in path.parent.glob('*.pth') if p.is_file()),
+        key=lambda p: p.stat().st_mtime,
+    )
+    intact = f'{others[-1].name} is untouched' if others else 'none is there'
+    return (
+        f'the checkpoint {path} cannot be written ({error.strerror or error}; '
+        f'{free:.0f} MB are free). Of those before, {intact}. Make room and '
+        'go on with --resume.'
+    )
+
+
+@RUNNERS.register_module()
+class Runner(_AtomicSaving, _Runner):
+    """MMEngine's Runner with checkpoints that are whole or absent.
+
+    It also reads the switches of :mod:`mmrep.runner.speed`.
+    """
+
+    def wrap_model(
+        self, model_wrapper_cfg: Optional[dict], model: nn.Module
+    ) -> nn.Module:
+        """Apply the config's switches, then wrap as MMEngine does."""
+        use_speed_switches(self.cfg, model)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+
+@RUNNERS.register_module()
+class FlexibleRunner(_AtomicSaving, _FlexibleRunner):
+    """MMEngine's FlexibleRunner with checkpoints that are whole or absent."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'FlexibleRunner':
+        """Build from a config; refuse what its strategies do not know."""
+        for key in SWITCHES:
+            if cfg.get(key):
+                raise UsageError(f'{key} does not go with FlexibleRunner.')
+        return super().from_cfg(cfg)
