@@ -1,4 +1,4 @@
-"""Time the operator beside nn.Conv2d; tools/benchmark_op.py prints it."""
+"""Time the operator beside nn.Conv2d, for benchmark_op.py to print."""
 
 import logging
 import random

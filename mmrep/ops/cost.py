@@ -1,7 +1,7 @@
 """Time estimates of each algorithm: linear models of a few counts.
 
 The counts follow from the shapes; the coefficients in cost_table.py are
-fitted to measurements by tools/fit_op_dispatch.py.
+fitted to measurements by tools/benchmarks/fit_op_dispatch.py.
 """
 
 import math

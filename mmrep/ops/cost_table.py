@@ -1,4 +1,4 @@
-"""Coefficients of cost.py, written by tools/fit_op_dispatch.py."""
+"""Coefficients of cost.py, written by fit_op_dispatch.py."""
 
 # fmt: off
 COEFFICIENTS = {

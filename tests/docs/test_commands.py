@@ -63,10 +63,10 @@ TESTS = {
     'tools/get_flops.py': [
         'tools/test_get_flops.py::test_json_is_all_that_stdout_has'
     ],
-    'tools/benchmark_model.py': [
+    'tools/benchmarks/benchmark_model.py': [
         'tools/test_benchmark_model.py::test_table_and_json'
     ],
-    'tools/benchmark_mmcv_ops.py': [
+    'tools/benchmarks/benchmark_mmcv_ops.py': [
         'tools/test_benchmark_mmcv_ops.py::test_a_case'
     ],
     'tools/dataset_converters/make_shapes.py': [

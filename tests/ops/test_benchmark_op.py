@@ -12,7 +12,7 @@ import torch
 from mmrep.ops import benchmark, timing
 from mmrep.ops.backends import triton
 
-TOOL = Path(__file__).parents[2] / 'tools/benchmark_op.py'
+TOOL = Path(__file__).parents[2] / 'tools/benchmarks/benchmark_op.py'
 REASON = triton.why_not('cpu', torch.float32)
 
 

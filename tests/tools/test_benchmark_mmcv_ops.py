@@ -1,11 +1,11 @@
-"""tools/benchmark_mmcv_ops.py, on a case small enough for any machine."""
+"""benchmark_mmcv_ops.py, on a case small enough for any machine."""
 
 import itertools
 import json
 import runpy
 from pathlib import Path
 
-TOOL = Path(__file__).parents[2] / 'tools/benchmark_mmcv_ops.py'
+TOOL = Path(__file__).parents[2] / 'tools/benchmarks/benchmark_mmcv_ops.py'
 
 
 def test_a_case(monkeypatch, capsys, tmp_path):

@@ -1,4 +1,4 @@
-"""tools/benchmark_model.py as a user runs it."""
+"""tools/benchmarks/benchmark_model.py as a user runs it."""
 
 import json
 import runpy
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools/benchmark_model.py'
+TOOL = ROOT / 'tools/benchmarks/benchmark_model.py'
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""tools/fit_op_dispatch.py: what it measures, and the table it writes."""
+"""fit_op_dispatch.py: what it measures, and the table it writes."""
 
 import json
 import random
@@ -12,7 +12,7 @@ import torch
 from mmrep.ops import cost
 from mmrep.ops.problem import Problem
 
-TOOL = Path(__file__).parents[2] / 'tools/fit_op_dispatch.py'
+TOOL = Path(__file__).parents[2] / 'tools/benchmarks/fit_op_dispatch.py'
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools/make_model_zoo.py'
+TOOL = ROOT / 'tools/analysis/make_model_zoo.py'
 
 
 @pytest.fixture(scope='module')

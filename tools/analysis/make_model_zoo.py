@@ -18,7 +18,7 @@ from mmrep.deploy import fuse_conv_bn
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs/model_zoo.md'
 PROSE = ROOT / 'docs/model_zoo.in.md'
 DRIVE = 'https://drive.google.com/file/d/{}/view'
@@ -174,7 +174,8 @@ def main() -> None:
         PAGE.write_text(text)
     elif not PAGE.is_file() or PAGE.read_text() != text:
         raise UsageError(
-            'docs/model_zoo.md is not current; run tools/make_model_zoo.py.'
+            'docs/model_zoo.md is not current; run '
+            'tools/analysis/make_model_zoo.py.'
         )
 
 

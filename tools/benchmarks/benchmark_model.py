@@ -7,10 +7,10 @@ in one or several forms. All cases of a call take turns, each in a process of
 its own and all in memory, so that ratios are of one run. A GPU is used if
 there is one; CUDA_VISIBLE_DEVICES= hides it.
 
-    tools/benchmark_model.py CONFIG --form train deploy onnx compile
-    tools/benchmark_model.py CONFIG --mode training \\
+    tools/benchmarks/benchmark_model.py CONFIG --form train deploy onnx compile
+    tools/benchmarks/benchmark_model.py CONFIG --mode training \\
         --switches plain bf16 with_cp bf16+channels_last --baselines swin-b
-    tools/benchmark_model.py CONFIG --form train deploy \\
+    tools/benchmarks/benchmark_model.py CONFIG --form train deploy \\
         --switches bf16+channels_last+cuda_graph          # on a GPU
 """
 

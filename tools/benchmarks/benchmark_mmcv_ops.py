@@ -1,7 +1,7 @@
 """Time mmrep's stand-ins for mmcv's operators beside the compiled ones.
 
-    python tools/benchmark_mmcv_ops.py                        # CPU
-    python tools/benchmark_mmcv_ops.py --device cuda --out FILE
+    python tools/benchmarks/benchmark_mmcv_ops.py                        # CPU
+    python tools/benchmarks/benchmark_mmcv_ops.py --device cuda --out FILE
 
 Each operator is timed in plain torch, through torchvision's kernel where that
 is installed, and as mmcv compiled it where `mmcv._ext` is. Times are medians

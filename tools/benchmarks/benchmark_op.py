@@ -1,7 +1,7 @@
 """Time the depth-wise operator beside nn.Conv2d; print tables, write JSON.
 
-    python tools/benchmark_op.py                      # CPU, about 8 minutes
-    python tools/benchmark_op.py --device cuda --out DIR    # one GPU
+    python tools/benchmarks/benchmark_op.py    # CPU, about 8 minutes
+    python tools/benchmarks/benchmark_op.py --device cuda --out DIR
 
 Needs PyTorch alone (and Triton on a GPU). Sections:
 
@@ -36,7 +36,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
 from mmrep.ops.backends import triton  # noqa: E402
@@ -526,7 +526,7 @@ def describe(device):
     else:
         facts['threads'] = torch.get_num_threads()
         facts['instructions'] = torch.backends.cpu.get_cpu_capability()
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     commit = subprocess.run(
         ['git', '-C', str(root), 'rev-parse', 'HEAD'],
         capture_output=True,

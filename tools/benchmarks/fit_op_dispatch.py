@@ -1,7 +1,7 @@
 """Measure the operator's algorithms and fit the cost model of 'auto'.
 
-    python tools/fit_op_dispatch.py measure --seconds 400 --out FILE.json
-    python tools/fit_op_dispatch.py fit FILE.json [FILE.json ...]
+    python tools/benchmarks/fit_op_dispatch.py measure --out FILE.json
+    python tools/benchmarks/fit_op_dispatch.py fit FILE.json [FILE.json ...]
 
 ``measure`` times every algorithm on random shapes, on an otherwise idle
 machine. ``fit`` writes mmrep/ops/cost_table.py: non-negative coefficients
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmrep.ops import algorithms, cost, dispatch  # noqa: E402
 from mmrep.ops.problem import DTYPES, Problem, uses_tf32  # noqa: E402
 
-TABLE = Path(__file__).resolve().parents[1] / 'mmrep/ops/cost_table.py'
+TABLE = Path(__file__).resolve().parents[2] / 'mmrep/ops/cost_table.py'
 # Milliseconds by arithmetic from the data sheet of an H200, for want of a
 # measurement: nn.Conv2d at 2 TFLOP/s, the tensor cores at a quarter of their
 # peak, 3 TB/s. Used for what was never measured on a CUDA device.
@@ -199,7 +199,7 @@ def with_the_rest(fitted):
 def write_table(table):
     """Write the module, by way of a temporary file."""
     lines = [
-        '"""Coefficients of cost.py, written by tools/fit_op_dispatch.py."""',
+        '"""Coefficients of cost.py, written by fit_op_dispatch.py."""',
         '',
         '# fmt: off',
         'COEFFICIENTS = {',
