@@ -8,8 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import prune
 
 from mmrep.deploy import fuse_conv_bn
-from mmrep.deploy.fuse import InplaceGELU
 from mmrep.models import RepLKNet
+from mmrep.models.layers import InplaceGELU
 
 
 def norms(model):

@@ -17,14 +17,17 @@ from torch import Tensor, nn
 
 from mmrep.models.backbones.base import StagedBackbone
 from mmrep.models.layers import (
+    NormFirstBlock,
     ReparamLargeKernelConv,
     build_conv_bn,
     checkpoint_forward,
+    fold_bn_ahead,
+    overwrite_input,
 )
 from mmrep.registry import MODELS
 
 
-class RepLKBlock(nn.Module):
+class RepLKBlock(NormFirstBlock):
     """BN, 1x1, large depth-wise kernel, 1x1, with a shortcut (Figure 4).
 
     Args:
@@ -71,8 +74,13 @@ class RepLKBlock(nn.Module):
         out = self.lk_nonlinear(self.large_kernel(out))
         return x + self.drop_path(self.pw2(out))
 
+    def fold_norms(self) -> None:
+        """Fold the norm in front; the GELU then overwrites its input."""
+        self.prelkb_bn = fold_bn_ahead(self.prelkb_bn, self.pw1[0])
+        overwrite_input(self.lk_nonlinear)
 
-class ConvFFN(nn.Module):
+
+class ConvFFN(NormFirstBlock):
     """BN, 1x1, GELU, 1x1, with a shortcut (Figure 4).
 
     Args:
@@ -106,6 +114,11 @@ class ConvFFN(nn.Module):
         """Map (N, C, H, W) to the same shape."""
         out = self.nonlinear(self.pw1(self.preffn_bn(x)))
         return x + self.drop_path(self.pw2(out))
+
+    def fold_norms(self) -> None:
+        """Fold the norm in front; the GELU then overwrites its input."""
+        self.preffn_bn = fold_bn_ahead(self.preffn_bn, self.pw1[0])
+        overwrite_input(self.nonlinear)
 
 
 class RepLKNetStage(nn.Module):

@@ -1,9 +1,11 @@
 from mmrep.models.layers.checkpointing import checkpoint_forward
 from mmrep.models.layers.conv_bn import (
+    NormFirstBlock,
     bn_scale_shift,
     build_conv_bn,
     fold_affine,
     fold_bn,
+    fold_bn_ahead,
     is_frozen_bn,
 )
 from mmrep.models.layers.norms import (
@@ -17,6 +19,7 @@ from mmrep.models.layers.pointwise import (
     PointwiseLinear,
     SEBlock,
     may_overwrite,
+    overwrite_input,
     pointwise_linear,
 )
 from mmrep.models.layers.reparam import (
@@ -34,6 +37,7 @@ __all__ = [
     'GRN',
     'InplaceGELU',
     'LayerNorm2d',
+    'NormFirstBlock',
     'PointwiseLinear',
     'ReparamLargeKernelConv',
     'SEBlock',
@@ -44,8 +48,10 @@ __all__ = [
     'depthwise',
     'fold_affine',
     'fold_bn',
+    'fold_bn_ahead',
     'is_frozen_bn',
     'may_overwrite',
     'merged_depthwise',
+    'overwrite_input',
     'pointwise_linear',
 ]

@@ -8,10 +8,23 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmrep.errors import UsageError
+from mmrep.ops import DepthwiseConv2d
 
 
 class UnmergeableError(UsageError, NotImplementedError):
     """A norm cannot be folded, so that the model has no deploy form."""
+
+
+class NormFirstBlock(nn.Module):
+    """A block with a norm in front of a 1x1 convolution.
+
+    :func:`mmrep.deploy.fuse_conv_bn` folds the norms behind convolutions by
+    itself; what else can be folded, a block folds in :meth:`fold_norms`.
+    """
+
+    def fold_norms(self) -> None:
+        """Fold the norm in front into the convolution, for inference."""
+        raise NotImplementedError
 
 
 def build_conv_bn(
@@ -111,3 +124,56 @@ def bn_scale_shift(bn: nn.Module) -> Tuple[Tensor, Tensor]:
     if bn.bias is not None:
         shift = shift + bn.bias.double()
     return scale, shift
+
+
+def is_foldable(
+    conv: nn.Module, bn: nn.Module, others: Tuple[type, ...] = ()
+) -> bool:
+    """Whether a norm can be folded into a convolution beside it.
+
+    Subclasses of ``nn.Conv2d``, such as those that standardise their weight,
+    may compute something else from it, so the class must be a known one.
+
+    Args:
+        conv (nn.Module): Perhaps a convolution.
+        bn (nn.Module): Perhaps a batch norm.
+        others (tuple[type, ...]): Further classes that compute what
+            ``nn.Conv2d`` does. Defaults to ().
+    """
+    return (
+        type(conv) in (nn.Conv2d, DepthwiseConv2d, *others)
+        and 'weight' in conv._parameters  # not computed by spectral_norm
+        and isinstance(bn, _BatchNorm)
+        and bn.running_var is not None
+    )
+
+
+def fold_bn_ahead(bn: nn.Module, conv: nn.Conv2d) -> nn.Module:
+    """Fold a norm into the 1x1 convolution behind it, in place.
+
+    Args:
+        bn (nn.Module): The norm in front.
+        conv (nn.Conv2d): A convolution without padding.
+
+    Returns:
+        nn.Module: What takes the norm's place: an ``nn.Identity``, or the
+        norm itself if it cannot be folded.
+    """
+    if not is_foldable(conv, bn):
+        return bn
+    scale, shift = bn_scale_shift(bn)
+    weight = conv.weight.double()
+    bias = weight.sum((2, 3)) @ shift
+    if conv.bias is not None:
+        bias = bias + conv.bias.double()
+    weight = weight * scale.reshape(1, -1, 1, 1)
+    dtype = conv.weight.dtype
+    set_parameters(conv, weight.to(dtype), bias.to(dtype))
+    return nn.Identity()
+
+
+def set_parameters(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    """Give a convolution a weight of its own, and a bias."""
+    trains = conv.weight.requires_grad
+    conv.weight = nn.Parameter(weight, requires_grad=trains)
+    conv.bias = nn.Parameter(bias, requires_grad=trains)

@@ -63,6 +63,18 @@ class InplaceGELU(nn.GELU):
         return torch.ops.aten.gelu_(x, approximate=self.approximate)
 
 
+def overwrite_input(activation: nn.Module) -> None:
+    """Let a ReLU or GELU write into its input, in place of a new map.
+
+    On a CPU, ReLU and GELU each gain a twentieth of RepLKNet-31B's time.
+    """
+    if isinstance(activation, nn.ReLU):
+        activation.inplace = True
+    elif type(activation) is nn.GELU:
+        # a change of class keeps hooks, and other references to the module
+        activation.__class__ = InplaceGELU
+
+
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels at each position.
 
