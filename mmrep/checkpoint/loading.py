@@ -6,6 +6,7 @@ of what MMEngine writes beside the tensors; anything else is refused.
 """
 
 import os
+import zipfile
 from contextvars import ContextVar
 from pathlib import Path
 from pickle import UnpicklingError
@@ -98,7 +99,10 @@ def check_file(filename: str) -> None:
 
 
 def load_checkpoint(
-    filename: str, map_location: Any = 'cpu', trust: bool = False
+    filename: str,
+    map_location: Any = 'cpu',
+    trust: bool = False,
+    mmap: bool = False,
 ) -> Dict[str, Any]:
     """Read a checkpoint from a local file.
 
@@ -108,6 +112,8 @@ def load_checkpoint(
             'cpu'.
         trust (bool): Unpickle everything, which runs whatever code the file
             names. Defaults to False.
+        mmap (bool): Leave tensors in the file until they are used, where
+            its form allows that. Defaults to False.
 
     Returns:
         dict: What was saved.
@@ -118,12 +124,14 @@ def load_checkpoint(
             MMEngine writes.
     """
     check_file(filename)
+    path = Path(filename).expanduser()
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
             checkpoint = torch.load(
-                Path(filename).expanduser(),
+                path,
                 map_location=map_location,
                 weights_only=not trust,
+                mmap=mmap and zipfile.is_zipfile(path),
             )
     except UnpicklingError as error:
         if trust:

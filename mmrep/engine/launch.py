@@ -26,7 +26,7 @@ from mmrep.ops import backend_report
 from mmrep.runner.distributed import init_distributed
 from mmrep.runner.faults import WorkDirLock
 from mmrep.runner.hardened import use_hardened_parts
-from mmrep.runner.resume import settle_resume
+from mmrep.runner.resume import prepare_resume
 from mmrep.runner.runner import FlexibleRunner
 from mmrep.runner.saving import remove_partial
 from mmrep.runner.sharding import settle_sharding
@@ -61,7 +61,8 @@ def build_runner(
     if cfg.get('load_from') and '://' not in cfg.load_from:
         check_file(cfg.load_from)
     register_loaders(trust_checkpoint)
-    notes = settle_resume(cfg, trust_checkpoint)
+    init_distributed(cfg, launcher)
+    notes = prepare_resume(cfg, trust_checkpoint)
     resume = bool(cfg.get('resume'))
     hook = dict(
         type='mmrep.CheckpointGuardHook',
@@ -71,7 +72,6 @@ def build_runner(
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
-    init_distributed(cfg, launcher)
     settle_sharding(cfg, mode)
     runner_class = use_hardened_parts(cfg)
     lock = None

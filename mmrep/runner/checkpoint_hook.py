@@ -1,5 +1,6 @@
 """A CheckpointHook that removes the old after saving the new."""
 
+import os.path as osp
 from pathlib import Path
 from typing import Any, List, Optional, Sequence
 
@@ -26,9 +27,10 @@ class _Deferred:
 
     rmtree = remove
 
-    def flush(self, keep: Sequence[Optional[str]]) -> None:
+    def flush(self, folder: str, keep: Sequence[Optional[str]]) -> None:
+        """Remove what was asked for, within one folder alone."""
         for path in self._pending:
-            if path in keep:
+            if path in keep or osp.dirname(path) != folder:
                 continue
             if self._backend.isfile(path):
                 self._backend.remove(path)
@@ -51,7 +53,7 @@ class CheckpointHook(_CheckpointHook):
         self.file_backend = _Deferred(backend)
         try:
             self._save_with_step(runner, step, meta)
-            self.file_backend.flush([self.last_ckpt])
+            self.file_backend.flush(self.out_dir, [self.last_ckpt])
         except BaseException:
             self.last_ckpt = before
             raise
@@ -100,5 +102,6 @@ class CheckpointHook(_CheckpointHook):
             self.file_backend = backend
         info = runner.message_hub.runtime_info
         deferred.flush(
-            [v for k, v in info.items() if k.startswith('best_ckpt')]
+            self.out_dir,
+            [v for k, v in info.items() if k.startswith('best_ckpt')],
         )

@@ -11,7 +11,9 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dist import init_dist
 from mmengine.model import MMDistributedDataParallel
+from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 
 from mmrep.errors import UsageError
@@ -48,9 +50,9 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 def init_distributed(cfg: Config, launcher: str) -> None:
     """Join the other processes if ``launcher`` is not 'none'.
 
-    With GPUs this checks the launcher's variables and leaves the rest to
-    MMEngine; without, it opens a gloo group and has ``cfg`` wrap the model
-    for the CPU.
+    With GPUs this checks the launcher's variables and does what MMEngine's
+    runner would do later; without, it opens a gloo group and has ``cfg`` wrap
+    the model for the CPU.
 
     Args:
         cfg (Config): Config of the run, changed in place.
@@ -83,13 +85,18 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         # two jobs of one node must not meet
         port = 20000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 10000
         os.environ.setdefault('MASTER_PORT', str(port))
+    env_cfg = cfg.get('env_cfg') or {}
+    dist_cfg = env_cfg.get('dist_cfg') or {}
     if torch.cuda.is_available():
+        if not dist.is_initialized():
+            mp_cfg = env_cfg.get('mp_cfg') or {}
+            set_multi_processing(**mp_cfg, distributed=True)
+            init_dist(launcher, **dist_cfg)
         return
     os.environ.setdefault('MASTER_PORT', '29500')
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         os.environ['MASTER_ADDR'] = _first_slurm_host()
     if not dist.is_initialized():
-        dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
         seconds = dist_cfg.get('timeout')
         dist.init_process_group(
             'gloo',

@@ -24,7 +24,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _LOCK_NAME = '.train.lock'
-_SIGNALS = ('SIGINT', 'SIGTERM', 'SIGUSR1')
+_SIGNALS = ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP')
 # What gloo and the store say when a process does not answer; NCCL's watchdog
 # ends the process with a text of its own.
 _NETWORK = re.compile(
@@ -106,9 +106,10 @@ class WorkDirLock:
 class Interrupts:
     """Note that the run was asked to stop, so that it can do so in order.
 
-    SIGINT (Ctrl-C), SIGTERM (Slurm, torchrun) and SIGUSR1 (Slurm's
-    ``--signal``) are noted; a second SIGINT interrupts at once. Handlers can
-    only be set in the main thread; elsewhere nothing is noted.
+    SIGINT (Ctrl-C), SIGTERM (Slurm, torchrun), SIGUSR1 (Slurm's
+    ``--signal``) and SIGHUP (a closed terminal; not under nohup) are noted; a
+    second SIGINT interrupts at once. Handlers can only be set in the main
+    thread; elsewhere nothing is noted.
 
     Args:
         logger (logging.Logger): Where the first signal is answered.
@@ -124,8 +125,12 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for name in _SIGNALS:
                 number = getattr(signal, name, None)
-                if number is not None:
-                    self._before[number] = signal.signal(number, self._note)
+                if number is None:  # Windows
+                    continue
+                ignored = signal.getsignal(number) is signal.SIG_IGN
+                if name == 'SIGHUP' and ignored:  # by nohup
+                    continue
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exc_info: Any) -> None:

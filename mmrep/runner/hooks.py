@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hooks import LoggerHook as _LoggerHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -14,6 +14,7 @@ from torch import nn
 
 from mmrep.checkpoint import CheckpointError, check_fit, get_state_dict
 from mmrep.registry import HOOKS
+from mmrep.runner.resume import checkpoint_folder, keep_to_own_folder
 
 
 @HOOKS.register_module()
@@ -49,12 +50,25 @@ class CheckpointGuardHook(Hook):
                 f'{" and no ".join(absent)}; to start from its weights, '
                 'leave out --resume and pass --cfg-options load_from=PATH.'
             )
+        if self.resume:
+            keep_to_own_folder(
+                checkpoint['message_hub'].get('runtime_info', {}),
+                _checkpoint_folder(runner),
+            )
         model: nn.Module = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         warning = check_fit(model, get_state_dict(checkpoint), self.strict)
         if warning is not None:
             runner.logger.warning(warning)
+
+
+def _checkpoint_folder(runner: Runner) -> str:
+    """Where a run keeps its checkpoints."""
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            return checkpoint_folder(hook.out_dir, runner.work_dir)
+    return runner.work_dir
 
 
 @HOOKS.register_module()

@@ -1,11 +1,13 @@
 """Which checkpoint a run goes on from, and what else it needs for that."""
 
+import os.path as osp
 import re
 import zipfile
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
 
 from mmrep.checkpoint import CheckpointError, load_checkpoint
 from mmrep.errors import UsageError
@@ -30,11 +32,20 @@ def enable_resume(cfg: Config, checkpoint: str) -> None:
         cfg.load_from = checkpoint
 
 
-def settle_resume(cfg: Config, trust: bool = False) -> List[str]:
+class _Found(NamedTuple):
+    """What rank 0 has found out for all."""
+
+    path: Optional[str] = None
+    seed: Optional[int] = None
+    notes: Sequence[str] = ()
+
+
+def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
     """Find the checkpoint of a run that resumes, and set the config for it.
 
     The seed is the interrupted run's, for the order of the data follows from
-    it; what the backbone had started from is not needed any more.
+    it; what the backbone had started from is not needed any more. Rank 0
+    looks at the files and tells the other processes, which have to be joined.
 
     Args:
         cfg (Config): Config of the run, changed in place: afterwards
@@ -47,57 +58,125 @@ def settle_resume(cfg: Config, trust: bool = False) -> List[str]:
         list[str]: What the user should know.
 
     Raises:
-        CheckpointError: If the checkpoint that the config names is damaged,
-            or if all in the work dir are.
+        UsageError: If the checkpoint that the config names is absent or
+            damaged, or if all in the work dir are.
     """
     if not cfg.get('resume'):
         return []
-    notes: List[str] = []
-    path: Optional[str] = cfg.get('load_from')
-    if path is None or cfg.resume == 'auto':
-        path, notes = find_checkpoint(cfg.work_dir)
-    cfg.resume = path is not None
-    if path is None:
+    outcome: List[Any] = [None]
+    if is_main_process():
+        try:
+            outcome = [_find(cfg, trust)]
+        except UsageError as error:
+            outcome = [error]
+    broadcast_object_list(outcome)
+    (found,) = outcome
+    if isinstance(found, UsageError):
+        raise found
+    notes = list(found.notes)
+    cfg.resume = found.path is not None
+    if found.path is None:
         return [f'nothing to resume in {cfg.work_dir}: the run starts anew']
-    cfg.load_from = path
-    if '://' in path:
-        return notes
-    if Path(path).is_dir():  # sharded: every process has its own file
-        path = str(Path(path, 'rank0.pth'))
-    checkpoint = load_checkpoint(path, trust=trust)
-    # an old PyTorch wrote no archives
-    damage = find_damage(path) if zipfile.is_zipfile(path) else None
-    if damage:
-        raise CheckpointError(f'the checkpoint {path} is damaged: {damage}.')
-    seed = checkpoint.get('meta', {}).get('seed')
+    cfg.load_from = found.path
     randomness = dict(cfg.get('randomness') or {})
-    if randomness.get('seed') is None and seed is not None:
-        cfg.randomness = {**randomness, 'seed': int(seed)}
-    elif seed is not None and seed != randomness['seed']:
+    if randomness.get('seed') is None and found.seed is not None:
+        cfg.randomness = {**randomness, 'seed': int(found.seed)}
+    elif found.seed is not None and found.seed != randomness['seed']:
         notes.append(
-            f'randomness.seed is {randomness["seed"]}, and was {seed} when '
-            f'{path} was written: the order of the data differs from there'
+            f'randomness.seed is {randomness["seed"]}, and was {found.seed} '
+            f'when {found.path} was written: the order of the data differs '
+            'from there'
         )
     if 'backbone' in cfg.model:
         cfg.model.backbone.init_cfg = None
     return notes
 
 
-def find_checkpoint(work_dir: str) -> Tuple[Optional[str], List[str]]:
+def _find(cfg: Config, trust: bool) -> _Found:
+    """The checkpoint to go on from, read and checked once."""
+    path: Optional[str] = cfg.get('load_from')
+    notes: List[str] = []
+    if path is None or cfg.resume == 'auto':
+        path, notes = find_checkpoint(cfg.work_dir, _out_dir(cfg))
+        if path is None:
+            return _Found()
+    elif '://' in path:
+        return _Found(path)
+    elif zipfile.is_zipfile(path) or Path(path).is_dir():
+        # an old PyTorch wrote no archives
+        damage = find_damage(path)
+        if damage:
+            raise CheckpointError(
+                f'the checkpoint {path} is damaged: {damage}.'
+            )
+    # sharded: every process has its own file
+    file = Path(path, 'rank0.pth') if Path(path).is_dir() else path
+    checkpoint = load_checkpoint(str(file), trust=trust, mmap=True)
+    return _Found(path, checkpoint.get('meta', {}).get('seed'), notes)
+
+
+def _out_dir(cfg: Config) -> str:
+    """Where the run's CheckpointHook writes."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    return checkpoint_folder(hook.get('out_dir'), cfg.work_dir)
+
+
+def checkpoint_folder(out_dir: Optional[str], work_dir: str) -> str:
+    """Where a CheckpointHook with that ``out_dir`` writes, as MMEngine's."""
+    if out_dir is None or out_dir == work_dir:
+        return work_dir
+    return osp.join(out_dir, osp.basename(work_dir.rstrip(osp.sep)))
+
+
+def keep_to_own_folder(info: Dict[str, Any], folder: str) -> None:
+    """Have the paths that a checkpoint brings name files of this run.
+
+    A checkpoint holds the paths of the last and the best one, and of those
+    the hook removes what it replaces. A copied work dir, or a stranger's
+    file, may name any place.
+
+    Args:
+        info (dict): ``runtime_info`` of a message hub, changed in place.
+        folder (str): Where the run keeps its checkpoints.
+    """
+    for key, value in list(info.items()):
+        if key == 'last_ckpt' or key.startswith('best_ckpt'):
+            name = _name(value) if isinstance(value, str) else ''
+            if name:
+                info[key] = osp.join(folder, name)
+            else:
+                del info[key]
+    if 'keep_ckpt_ids' in info:
+        info['keep_ckpt_ids'] = [
+            i for i in info['keep_ckpt_ids'] if type(i) is int
+        ]
+
+
+def _name(path: str) -> str:
+    """The file name of a path of any system, '' if it has none."""
+    name = re.split(r'[/\\]', path.strip())[-1]
+    return '' if name in ('.', '..') else name
+
+
+def find_checkpoint(
+    work_dir: str, out_dir: Optional[str] = None
+) -> Tuple[Optional[str], List[str]]:
     """The newest whole checkpoint of a run.
 
     Args:
         work_dir (str): Folder of the run.
+        out_dir (str, optional): Folder of its checkpoints. Defaults to None,
+            the work dir.
 
     Returns:
-        tuple[str | None, list[str]]: Its path, None if the folder has no
+        tuple[str | None, list[str]]: Its path, None if the folders have no
         checkpoint at all, and what is wrong with newer ones.
 
     Raises:
         CheckpointError: If there are checkpoints and all are damaged.
     """
     notes = []
-    candidates = _candidates(work_dir)
+    candidates = _candidates(work_dir, out_dir)
     for path in candidates:
         damage = find_damage(str(path))
         if damage is None:
@@ -113,24 +192,29 @@ def find_checkpoint(work_dir: str) -> Tuple[Optional[str], List[str]]:
     return None, []
 
 
-def _candidates(work_dir: str) -> List[Path]:
-    """Checkpoints by preference: what ``last_checkpoint`` names, then age."""
-    folder = Path(work_dir)
-    found = [p for p in folder.glob('*.pth') if _NAME.match(p.name)]
+def _candidates(work_dir: str, out_dir: Optional[str]) -> List[Path]:
+    """Checkpoints by preference: what ``last_checkpoint`` names, then age.
+
+    Of the path in that file only the name counts: the folder may have been
+    moved or copied since, and nothing outside of it is this run's.
+    """
+    folders = dict.fromkeys([Path(work_dir), Path(out_dir or work_dir)])
+    found = [
+        path
+        for folder in folders
+        for path in folder.glob('*.pth')
+        if _NAME.match(path.name)
+    ]
     found.sort(key=lambda p: (p.stat().st_mtime, _number(p)), reverse=True)
     try:
-        named = Path((folder / 'last_checkpoint').read_text().strip())
-    except (OSError, UnicodeDecodeError):
+        with Path(work_dir, 'last_checkpoint').open() as file:
+            name = _name(file.read(4096))
+        if not name:
+            return found
+        named = [f / name for f in folders if (f / name).exists()]
+    except (OSError, ValueError):  # also of text that is no name
         return found
-    if not named.name:
-        return found
-    # the folder may have been moved or copied since
-    if not named.exists() or not named.is_absolute():
-        named = folder / named.name
-    if not named.exists():
-        return found
-    # by name, because another path may lead to the same folder
-    return [named, *(p for p in found if p.name != named.name)]
+    return [*named[:1], *(p for p in found if p not in named[:1])]
 
 
 def _number(path: Path) -> int:

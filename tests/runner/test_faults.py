@@ -47,7 +47,9 @@ def whole(request, shapes_root, tmp_path_factory):
     return work_dir
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    'number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+)
 def test_signal(train, tmp_path, whole, number):
     """A checkpoint is written, and the run goes on from it."""
     run = train()
@@ -64,6 +66,18 @@ def test_signal(train, tmp_path, whole, number):
         state_of(whole / 'iter_6.pth'), state_of(tmp_path / 'work/iter_6.pth')
     )
     assert not list((tmp_path / 'work').glob('interrupted*'))
+
+
+def ignore_sighup():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+
+
+def test_closed_terminal_under_nohup(train, tmp_path):
+    run = train(prepare=ignore_sighup)
+    run.wait_for('Iter(train) [3/6]')
+    run.send(signal.SIGHUP)
+    assert run.wait() == 0, run.log[-3000:]
+    assert (tmp_path / 'work/iter_6.pth').is_file()
 
 
 def test_signal_to_one_of_two(train_two, tmp_path):
