@@ -33,6 +33,9 @@ def environment(monkeypatch):
     monkeypatch.setattr(
         dist, 'init_process_group', lambda backend, timeout: None
     )
+    monkeypatch.setattr(
+        'mmrep.runner.distributed.init_dist', lambda launcher: None
+    )
     return os.environ
 
 

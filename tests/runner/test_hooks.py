@@ -75,6 +75,7 @@ def test_resume_needs_more_than_weights(runner):
     with pytest.raises(CheckpointError, match='message_hub.*load_from=PATH'):
         hook.after_load_checkpoint(runner, checkpoint)
     checkpoint.update(message_hub={}, optimizer={})
+    runner.hooks, runner.work_dir = [], 'work'
     hook.after_load_checkpoint(runner, checkpoint)
 
 

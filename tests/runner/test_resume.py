@@ -3,15 +3,23 @@
 import json
 import os
 import random
+import shutil
 import signal
+import sys
 import time
 
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.runner import ValLoop
 
 from mmrep.checkpoint import CheckpointError, load_checkpoint
-from mmrep.runner.resume import find_checkpoint, find_damage
+from mmrep.runner import resume
+from mmrep.runner.resume import (
+    find_checkpoint,
+    find_damage,
+    keep_to_own_folder,
+)
 
 EMA = "custom_hooks = [dict(type='EMAHook', momentum=0.1)]"
 
@@ -104,6 +112,14 @@ def test_killed_in_validation(train, tmp_path, end, validations):
     assert ' mIoU: ' not in again.log
 
 
+def say_checks():
+    def check(path):
+        sys.stdout.write('checking\n')
+        return find_damage(path)
+
+    resume.find_damage = check
+
+
 @pytest.mark.slow
 def test_kill_one_of_two(train_two, tmp_path):
     """Both end; resumed, the weights are those of a run left alone."""
@@ -117,8 +133,12 @@ def test_kill_one_of_two(train_two, tmp_path):
     # no torchrun here to end it: it has to notice
     assert other.wait() == 1
     assert 'lost another process' in other.error
-    for run in train_two('--resume', work_dir='broken', extra=EMA, env=env):
+    resumed = train_two(
+        '--resume', work_dir='broken', extra=EMA, env=env, prepare=say_checks
+    )
+    for run in resumed:
         assert run.wait() == 0, run.log[-3000:]
+    assert [run.log.count('checking') for run in resumed] == [1, 0]
     assert_same(
         state_of(tmp_path / 'whole/iter_6.pth'),
         state_of(tmp_path / 'broken/iter_6.pth'),
@@ -181,6 +201,112 @@ def test_last_checkpoint_is_no_use(checkpoints, text):
 def test_last_checkpoint_counts(checkpoints):
     (checkpoints / 'last_checkpoint').write_text('/elsewhere/iter_4.pth')
     assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_4.pth')
+
+
+def test_copied_work_dir_goes_on_from_its_own_files(checkpoints, tmp_path):
+    """The original's path stands in last_checkpoint, and still exists."""
+    copy = tmp_path / 'copy'
+    copy.mkdir()
+    for name in ('iter_4.pth', 'last_checkpoint'):
+        (copy / name).write_bytes((checkpoints / name).read_bytes())
+    assert find_checkpoint(copy)[0] == str(copy / 'iter_4.pth')
+
+
+@pytest.mark.parametrize('text', ['..', '.', '/', 'x' * 5000, '\0', '\xff'])
+def test_last_checkpoint_is_no_name(checkpoints, text):
+    (checkpoints / 'last_checkpoint').write_bytes(text.encode('latin-1'))
+    assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_6.pth')
+
+
+def test_checkpoints_in_another_folder(checkpoints, tmp_path):
+    """As CheckpointHook's out_dir puts them."""
+    work_dir = tmp_path / 'elsewhere/run'
+    work_dir.mkdir(parents=True)
+    (work_dir / 'last_checkpoint').write_text('/gone/iter_4.pth')
+    path, _ = find_checkpoint(work_dir, checkpoints)
+    assert path == str(checkpoints / 'iter_4.pth')
+
+
+SAVE_BEST = {
+    'train_cfg.val_interval': 2,
+    'default_hooks.checkpoint.save_best': 'mIoU',
+    'default_hooks.checkpoint.max_keep_ckpts': 1,
+}
+
+
+def better_each_time():
+    """Each validation gives a higher score than the one before."""
+    Evaluator.evaluate = lambda self, size: dict(mIoU=time.time())
+
+
+def rewrite(path, **info):
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['message_hub']['runtime_info'].update(info)
+    torch.save(checkpoint, path)
+
+
+@pytest.mark.parametrize('kind', ['file', 'folder'])
+def test_nothing_outside_the_work_dir_is_removed(train, tmp_path, kind):
+    """A checkpoint names another place as that of the best one so far."""
+    run = train(
+        options={**SAVE_BEST, 'train_cfg.max_iters': 4},
+    )
+    assert run.wait() == 0, run.log[-3000:]
+    victim = tmp_path / 'precious'
+    if kind == 'folder':
+        (victim / 'inner').mkdir(parents=True)
+    else:
+        victim.write_text('precious')
+    rewrite(
+        tmp_path / 'work/iter_4.pth',
+        best_ckpt=str(victim),
+        last_ckpt=str(victim),
+        best_score=-1.0,
+        keep_ckpt_ids=['/../../precious', 4],
+    )
+    resumed = train('--resume', options=SAVE_BEST)
+    assert resumed.wait() == 0, resumed.log[-3000:]
+    assert victim.exists()
+    kept = sorted(p.name for p in (tmp_path / 'work').glob('iter_*.pth'))
+    assert kept == ['iter_6.pth']
+
+
+def test_copy_of_a_run_leaves_the_original_alone(train, tmp_path):
+    options = {**SAVE_BEST, 'train_cfg.max_iters': 4}
+    run = train(options=options, prepare=better_each_time)
+    assert run.wait() == 0, run.log[-3000:]
+    shutil.copytree(tmp_path / 'work', tmp_path / 'copy')
+    before = {p.name for p in (tmp_path / 'work').glob('*.pth')}
+    assert 'best_mIoU_iter_4.pth' in before
+    resumed = train(
+        '--resume',
+        work_dir='copy',
+        options=SAVE_BEST,
+        prepare=better_each_time,
+    )
+    assert resumed.wait() == 0, resumed.log[-3000:]
+    assert f'{tmp_path}/copy/iter_4.pth' in resumed.log
+    assert {p.name for p in (tmp_path / 'work').glob('*.pth')} == before
+    best = [p.name for p in (tmp_path / 'copy').glob('best_*')]
+    assert best == ['best_mIoU_iter_6.pth']
+
+
+def test_paths_of_a_message_hub():
+    info = dict(
+        last_ckpt='/other/run/iter_2.pth',
+        best_ckpt=r'C:\run\best.pth',
+        best_ckpt_mAcc='..',
+        best_ckpt_aAcc=None,
+        best_score=1.0,
+        keep_ckpt_ids=[2, '/../x', True, 4],
+    )
+    keep_to_own_folder(info, '/run')
+    assert info == dict(
+        last_ckpt='/run/iter_2.pth',
+        best_ckpt='/run/best.pth',
+        best_score=1.0,
+        keep_ckpt_ids=[2, 4],
+    )
 
 
 def test_nothing_to_resume(tmp_path):
