@@ -229,7 +229,9 @@ def read(filename: str) -> Dict[str, Any]:
     """Read a checkpoint as :func:`register_loaders` has set it up.
 
     Local files are read safely also where it was not called, such as by
-    MMSegmentation's own tools; URLs are MMEngine's business there.
+    MMSegmentation's own tools; URLs are MMEngine's business there. Tensors
+    stay in a local file until they are used: who looks at names and shapes
+    alone reads no more.
 
     Args:
         filename (str): Path or URL of the file.
@@ -239,7 +241,7 @@ def read(filename: str) -> Dict[str, Any]:
     """
     if '://' in filename:
         return CheckpointLoader.load_checkpoint(filename, 'cpu')
-    return load_checkpoint(filename, trust=_trusts.get())
+    return load_checkpoint(filename, trust=_trusts.get(), mmap=True)
 
 
 def register_loaders(trust: bool = False) -> None:

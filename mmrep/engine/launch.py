@@ -123,7 +123,7 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
     if init_cfg.get('_scope_') == 'mmrep':
         fit_pretrained(backbone, filename, init_cfg.get('prefix'))
         return
-    found = get_state_dict(load_checkpoint(filename, trust=trust))
+    found = get_state_dict(load_checkpoint(filename, trust=trust, mmap=True))
     prefix = (init_cfg.get('prefix') or '').rstrip('.')
     prefix = f'{prefix}.' if prefix else ''
     if not any(

@@ -1,6 +1,7 @@
 """Released layouts against our models: every key accounted for."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -236,6 +237,24 @@ def test_unexplained_keys(authors_state, tmp_path, change, kind, text):
     with pytest.raises(CheckpointError, match=re.escape(text)):
         fit_pretrained(RepLKNet(ARCH), str(tmp_path / 'a.pth'))
     assert [p.name for p in tmp_path.iterdir()] == ['a.pth']
+
+
+def test_check_of_a_file_leaves_its_tensors_there(tmp_path):
+    """The file is read once, when the weights are loaded."""
+    arch = dict(ARCH, channels=(32, 64, 128, 512))
+    backbone = RepLKNet(arch)
+    path = tmp_path / 'a.pth'
+    torch.save(backbone.state_dict(), path)
+
+    def read_so_far():
+        io = Path('/proc/self/io').read_text()
+        return int(re.search(r'rchar: (\d+)', io).group(1))
+
+    before = read_so_far()
+    result = fit_pretrained(backbone, str(path))
+    assert read_so_far() - before < path.stat().st_size / 4
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(result.state[key], value)
 
 
 def test_forms_are_not_mixed(authors_state):
