@@ -15,7 +15,7 @@ from mmrep.checkpoint import (
     fit_pretrained,
     get_state_dict,
     load_checkpoint,
-    register_loaders,
+    safe_loaders,
 )
 from mmrep.deploy import build_model
 from mmrep.errors import UsageError
@@ -47,11 +47,12 @@ def load_backbone(
     Raises:
         UsageError: If it cannot be built, or the checkpoint does not fit.
     """
-    model = build_model(cfg)
-    backbone = getattr(model, 'backbone', model)
-    if checkpoint is not None:
-        state = _backbone_state(backbone, checkpoint, trust)
-        backbone.load_state_dict(state, strict=False)
+    with safe_loaders(trust):
+        model = build_model(cfg)
+        backbone = getattr(model, 'backbone', model)
+        if checkpoint is not None:
+            state = _backbone_state(backbone, checkpoint, trust)
+            backbone.load_state_dict(state, strict=False)
     return backbone.requires_grad_(False)
 
 
@@ -68,7 +69,6 @@ def _backbone_state(
     inner = inner or found
     if isinstance(backbone, StagedBackbone):
         if not backbone.state_dict().keys() <= inner.keys():
-            register_loaders(trust)  # also for what is read again
             return fit_pretrained(backbone, checkpoint).state
     check_fit(backbone, inner)
     return inner

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrep import ops  # noqa: F401, registers the operator
+from mmrep.checkpoint import safe_loaders
 from mmrep.deploy.inputs import input_channels
 from mmrep.errors import UsageError
 
@@ -71,7 +72,7 @@ def build_on_meta(cfg: Config) -> nn.Module:
         raise UsageError('the config must define model.')
     scope = cfg.get('default_scope') or 'mmengine'
     try:
-        with DefaultScope.overwrite_default_scope(scope):
+        with DefaultScope.overwrite_default_scope(scope), safe_loaders():
             try:
                 with torch.device('meta'):
                     # MMDetection's DETRs write into what they are built from

@@ -14,6 +14,7 @@ from mmrep.checkpoint.loading import (
     get_state_dict,
     load_checkpoint,
     register_loaders,
+    safe_loaders,
 )
 from mmrep.checkpoint.pretrained import ReleasedInit, fit_pretrained
 
@@ -33,5 +34,6 @@ __all__ = [
     'match',
     'recognise',
     'register_loaders',
+    'safe_loaders',
     'weights_of',
 ]

@@ -7,10 +7,11 @@ of what MMEngine writes beside the tensors; anything else is refused.
 
 import os
 import zipfile
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -23,6 +24,13 @@ from mmrep.errors import UsageError
 
 # Whether register_loaders was told to trust, for pretrained backbones.
 _trusts: ContextVar[bool] = ContextVar('_trusts', default=False)
+
+
+# What torch is told of unpickling for the whole process: never, always.
+_TORCH_VARIABLES = (
+    'TORCH_FORCE_WEIGHTS_ONLY_LOAD',
+    'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD',
+)
 
 
 class CheckpointError(UsageError):
@@ -244,6 +252,32 @@ def read(filename: str) -> Dict[str, Any]:
     return load_checkpoint(filename, trust=_trusts.get(), mmap=True)
 
 
+@contextmanager
+def safe_loaders(trust: Optional[bool] = None) -> Iterator[None]:
+    """Have :func:`register_loaders` hold for a while, then what held before.
+
+    Some models read a checkpoint of their own while they are built, such as
+    the teacher of a distillation.
+
+    Args:
+        trust (bool, optional): Unpickle everything. Defaults to None, what
+            :func:`register_loaders` was told, else False.
+    """
+    schemes = CheckpointLoader._schemes.copy()
+    variables = {name: os.environ.get(name) for name in _TORCH_VARIABLES}
+    token = _trusts.set(_trusts.get())
+    try:
+        register_loaders(_trusts.get() if trust is None else trust)
+        yield
+    finally:
+        _trusts.reset(token)
+        CheckpointLoader._schemes = schemes
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
 def register_loaders(trust: bool = False) -> None:
     """Have MMEngine read checkpoints by :func:`load_checkpoint`.
 
@@ -273,7 +307,8 @@ def register_loaders(trust: bool = False) -> None:
     _trusts.set(trust)
     CheckpointLoader.register_scheme('', load_local, force=True)
     if not trust:
-        os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
-        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+        refuse, allow = _TORCH_VARIABLES
+        os.environ.pop(allow, None)
+        os.environ[refuse] = '1'
         for scheme in ('http://', 'https://'):
             CheckpointLoader.register_scheme(scheme, load_url, force=True)

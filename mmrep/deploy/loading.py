@@ -11,7 +11,12 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
-from mmrep.checkpoint import check_fit, get_state_dict, load_checkpoint
+from mmrep.checkpoint import (
+    check_fit,
+    get_state_dict,
+    load_checkpoint,
+    safe_loaders,
+)
 from mmrep.deploy.form import to_deploy_form
 from mmrep.deploy.inputs import inner_dataset
 from mmrep.errors import UsageError
@@ -19,6 +24,9 @@ from mmrep.errors import UsageError
 
 def build_model(cfg: Config) -> nn.Module:
     """Build a config's model with random weights, in evaluation mode.
+
+    Checkpoints that a model reads while it is built, such as the teacher of a
+    distillation, are read safely.
 
     Raises:
         UsageError: If the config has no model, or it cannot be built.
@@ -30,8 +38,9 @@ def build_model(cfg: Config) -> nn.Module:
     scope = cfg.get('default_scope') or (own if named else 'mmengine')
     init_default_scope(scope)
     try:
-        # MMDetection's DETRs write into what they are built from
-        model = MODELS.build(copy.deepcopy(cfg.model))
+        with safe_loaders():
+            # MMDetection's DETRs write into what they are built from
+            model = MODELS.build(copy.deepcopy(cfg.model))
     except UsageError:
         raise
     except Exception as error:
@@ -87,7 +96,8 @@ def load_model(
         UsageError: If something that was given is missing or wrong.
     """
     loaded = load_checkpoint(checkpoint, trust=trust)
-    model = build_model(cfg)
+    with safe_loaders(trust):
+        model = build_model(cfg)
     state = get_state_dict(loaded)
     warning = check_fit(model, state)
     if warning is not None:

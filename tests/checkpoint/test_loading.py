@@ -9,16 +9,25 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
+from mmengine.runner import load_checkpoint as read_model
+from torch import nn
 
+from mmrep.analysis import build_on_meta, load_backbone
 from mmrep.checkpoint import (
     CheckpointError,
     check_file,
     get_state_dict,
     load_checkpoint,
     register_loaders,
+    safe_loaders,
 )
+from mmrep.deploy import build_model, load_model
+from mmrep.errors import UsageError
 
 
 class Payload:
@@ -50,6 +59,52 @@ def loaders(monkeypatch):
         CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes)
     )
     return register_loaders
+
+
+@MODELS.register_module()
+class ReadsWhileBuilt(BaseModel):
+    """As MMDetection's distillation models do, by MMEngine and by torch."""
+
+    def __init__(self, teacher_ckpt, **kwargs):
+        super().__init__()
+        self.backbone = nn.Identity()
+        read_model(self, teacher_ckpt)
+        torch.load(teacher_ckpt, weights_only=False)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    'build',
+    [
+        build_model,
+        build_on_meta,
+        load_backbone,
+        lambda cfg: load_model(cfg, cfg.model.teacher_ckpt + '.safe'),
+    ],
+)
+def test_second_checkpoint_of_a_model(crafted, build):
+    path, trap = crafted
+    torch.save(dict(state_dict={}), f'{path}.safe')
+    before = dict(CheckpointLoader._schemes), dict(os.environ)
+    cfg = Config(dict(model=dict(type='ReadsWhileBuilt')))
+    cfg.model.teacher_ckpt = str(path)
+    with pytest.raises(UsageError, match='was refused.*mkdir'):
+        build(cfg)
+    assert not trap.exists()
+    # what the rest of the process does is its own affair
+    assert (dict(CheckpointLoader._schemes), dict(os.environ)) == before
+
+
+def test_second_checkpoint_of_a_trusted_model(crafted):
+    path, trap = crafted
+    cfg = Config(dict(model=dict(type='ReadsWhileBuilt')))
+    cfg.model.teacher_ckpt = str(path)
+    # the code of the file makes a folder, and cannot do so a second time
+    with safe_loaders(True), pytest.raises(UsageError, match='File exists'):
+        build_model(cfg)
+    assert trap.exists()
 
 
 def test_what_mmengine_writes(tmp_path):
