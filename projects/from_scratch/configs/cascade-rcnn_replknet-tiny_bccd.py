@@ -1,10 +1,10 @@
 # Cascade R-CNN, a small RepLKNet from scratch, BCCD at 320x240.
 # 1 process x 4 images x 30 epochs = 6,150 samples.
 _base_ = [
-    '_base_/models/cascade-mask-rcnn_replknet31b.py',
-    '_base_/datasets/bccd.py',
-    '_base_/schedules/schedule_3x.py',
-    '_base_/detection_runtime.py',
+    '../../../configs/_base_/models/cascade-mask-rcnn_replknet31b.py',
+    '../../../configs/_base_/datasets/bccd.py',
+    '../../../configs/_base_/schedules/schedule_3x.py',
+    '../../../configs/_base_/detection_runtime.py',
 ]
 channels = [32, 64, 128, 256]
 model = dict(

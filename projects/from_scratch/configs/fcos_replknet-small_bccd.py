@@ -1,10 +1,10 @@
 # FCOS, a RepLKNet of the size of ResNet-50, from scratch, BCCD at 640x480.
 # 1 GPU x 8 images x 200 epochs = 41,000 samples.
 _base_ = [
-    '_base_/models/fcos_replknet31b.py',
-    '_base_/datasets/bccd_640x480.py',
-    '_base_/schedules/schedule_2x.py',
-    '_base_/detection_runtime.py',
+    '../../../configs/_base_/models/fcos_replknet31b.py',
+    '_base_/bccd_640x480.py',
+    '../../../configs/_base_/schedules/schedule_2x.py',
+    '../../../configs/_base_/detection_runtime.py',
 ]
 channels = [80, 160, 320, 640]
 model = dict(

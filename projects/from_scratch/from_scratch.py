@@ -1,6 +1,6 @@
 """Train configs under one recipe, choose on validation, test once.
 
-    python tools/analysis/from_scratch.py CONFIG... --data-root DIR --amp bf16
+    python projects/from_scratch/from_scratch.py CONFIG... --data-root DIR
 
 Each config is trained by tools/train.py; the checkpoint that was best on the
 validation images is tested by tools/test.py, at one scale and with --aug-test.
@@ -11,26 +11,28 @@ logged as CONFIG_seedN.jsonl.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Dict, List
 
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmrep.analysis.guidelines import table_rows
-from mmrep.analysis.runs import (
-    Training,
-    best_checkpoint,
-    evaluate,
-    facts,
-    logged,
-    train,
-    validations,
-    write_json,
-)
+from mmrep.analysis.runs import facts, write_json
 from mmrep.engine import load_config
 from mmrep.engine.cli import parse_arguments, run
 from mmrep.errors import UsageError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from projects.runs import (
+    Training,
+    best_checkpoint,
+    evaluate,
+    logged,
+    table_rows,
+    train,
+    validations,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = 'mIoU', 'coco/bbox_mAP', 'coco/bbox_mAP_50'

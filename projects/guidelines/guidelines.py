@@ -16,13 +16,20 @@ are the stacks of 1.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import List, Optional, Sequence
 
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmrep.analysis.guidelines import (
+from mmrep.analysis.runs import facts, write_json
+from mmrep.engine.cli import parse_arguments, run
+from mmrep.errors import UsageError
+from mmrep.ops.benchmark import Clock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from projects.guidelines.experiments import (
     KERNELS,
     PUBLISHED_MS,
     TABLES,
@@ -31,16 +38,7 @@ from mmrep.analysis.guidelines import (
     markdown,
     stack_latency,
 )
-from mmrep.analysis.runs import (
-    Training,
-    facts,
-    recorded,
-    train,
-    write_json,
-)
-from mmrep.engine.cli import parse_arguments, run
-from mmrep.errors import UsageError
-from mmrep.ops.benchmark import Clock
+from projects.runs import Training, recorded, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,7 +132,7 @@ def compare(args: argparse.Namespace) -> dict:
     if seeds < 1:
         raise UsageError(f'--seeds must be at least 1, got {seeds}.')
     name = table.config + ('' if args.full else '-128x128')
-    config = ROOT / f'configs/{name}.py'
+    config = Path(__file__).parent / f'configs/{name}.py'
     rows = select(table.rows, args.rows)
     owned = {'randomness.seed', *(key for row in rows for key in row.options)}
     if owned & set(args.cfg_options):

@@ -1,11 +1,11 @@
-# The guidelines' experiments in MobileNetV2 (tools/analysis/guidelines.py
+# The guidelines' experiments in MobileNetV2 (projects/guidelines/guidelines.py
 # --full), from scratch, CamVid at 480x360.
 # 1 GPU x 16 images x 4,000 iterations = 64,000 samples, 174 epochs.
 _base_ = [
-    '_base_/models/fcn_mobilenetv2.py',
-    '_base_/datasets/camvid.py',
-    '_base_/schedules/schedule_160k.py',
-    '_base_/segmentation_runtime.py',
+    '_base_/fcn_mobilenetv2.py',
+    '../../../configs/_base_/datasets/camvid.py',
+    '../../../configs/_base_/schedules/schedule_160k.py',
+    '../../../configs/_base_/segmentation_runtime.py',
 ]
 model = dict(
     data_preprocessor=dict(size=(352, 352)), decode_head=dict(num_classes=11)

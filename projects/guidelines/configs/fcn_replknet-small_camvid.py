@@ -1,5 +1,5 @@
 # The guidelines' kernel sizes in a small RepLKNet, 3-3-3-3 to 31-29-27-13
-# (tools/analysis/guidelines.py --full), from scratch, CamVid at 480x360.
+# (projects/guidelines/guidelines.py --full), from scratch, CamVid at 480x360.
 # 1 GPU x 16 images x 4,000 iterations = 64,000 samples, 174 epochs.
 _base_ = './fcn_mobilenetv2_camvid.py'
 

@@ -7,13 +7,14 @@ images, trained from scratch.
 """
 
 import statistics
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, NamedTuple, Optional, Sequence
 
 import torch
 from torch import nn
 
 from mmrep.ops import DepthwiseConv2d
 from mmrep.ops.benchmark import Clock
+from projects.runs import table_rows
 
 
 class Row(NamedTuple):
@@ -229,17 +230,11 @@ def spread(values: Sequence[float]) -> str:
     return f'{text} ({len(values)})'
 
 
-def table_rows(header: Sequence[str], rows: List[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ['---'] * len(header), *rows]
-    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
-
-
 def markdown(result: dict) -> str:
     """The Markdown table of a result.
 
     Args:
-        result (dict): As tools/analysis/guidelines.py writes it.
+        result (dict): As projects/guidelines/guidelines.py writes it.
     """
     if result['guideline'] == 1:
         return latency_markdown(result)
@@ -295,7 +290,7 @@ def draw(result: dict, path: str) -> None:
     """Draw a result beside the paper's figures.
 
     Args:
-        result (dict): As tools/analysis/guidelines.py writes it.
+        result (dict): As projects/guidelines/guidelines.py writes it.
         path (str): The PNG file.
     """
     from matplotlib.figure import Figure

@@ -1,5 +1,5 @@
-# bccd.py at the images' own size.
-_base_ = './bccd.py'
+# The data set bccd.py at the images' own size.
+_base_ = '../../../../configs/_base_/datasets/bccd.py'
 
 scale = (640, 480)
 train_pipeline = [

@@ -3,10 +3,10 @@
 # classes weighted, averaged weights.
 # 1 GPU x 16 images x 12,000 iterations = 192,000 samples, 523 epochs.
 _base_ = [
-    '_base_/models/upernet_replknet31b.py',
-    '_base_/datasets/camvid.py',
-    '_base_/schedules/schedule_160k.py',
-    '_base_/segmentation_runtime.py',
+    '../../../configs/_base_/models/upernet_replknet31b.py',
+    '../../../configs/_base_/datasets/camvid.py',
+    '../../../configs/_base_/schedules/schedule_160k.py',
+    '../../../configs/_base_/segmentation_runtime.py',
 ]
 channels = [80, 160, 320, 640]
 # Square roots of the median frequency over each class's, in the training

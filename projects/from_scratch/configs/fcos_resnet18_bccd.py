@@ -1,7 +1,7 @@
 # FCOS, ResNet-18 of half the width from scratch, BCCD at 320x240; the recipe
-# of fcos_replknet-tiny_bccd.py.
+# of configs/fcos_replknet-tiny_bccd.py.
 # 1 process x 4 images x 100 epochs = 20,500 samples.
-_base_ = './fcos_replknet-tiny_bccd.py'
+_base_ = '../../../configs/fcos_replknet-tiny_bccd.py'
 
 model = dict(
     backbone=dict(
