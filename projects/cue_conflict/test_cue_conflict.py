@@ -1,23 +1,19 @@
 """The generated cue-conflict set, trained on and measured."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from PIL import Image
 
 from mmrep.analysis.shape_bias import list_stimuli
-from mmrep.analysis.sixteen_classes import SIXTEEN_CLASSES
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / 'tools/dataset_converters/make_cue_conflict.py'
+HERE = Path(__file__).parent
+TOOLS = HERE.parents[1] / 'tools'
+SCRIPT = HERE / 'make_cue_conflict.py'
 CLASSES = ('cross', 'disc', 'ring', 'square', 'star', 'triangle')
 
 
@@ -29,19 +25,6 @@ def cue_root(run_tool, tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return out
-
-
-@pytest.fixture
-def run_shape_bias(monkeypatch):
-    """Run tools/analysis/shape_bias.py in this process."""
-
-    def run(*args):
-        argv = ['shape_bias.py', *map(str, args)]
-        monkeypatch.setattr(sys, 'argv', argv)
-        script = ROOT / 'tools/analysis/shape_bias.py'
-        runpy.run_path(str(script), run_name='__main__')
-
-    return run
 
 
 def test_layout(cue_root):
@@ -102,20 +85,20 @@ def test_seed_decides_and_folders_are_kept(run_tool, cue_root, tmp_path):
     ).read_bytes()
     done = run_tool(SCRIPT, cue_root)
     assert done.returncode == 1 and 'must not exist' in done.stderr
+    done = run_tool(SCRIPT, tmp_path / 'out', '--seed', -1)
+    assert done.returncode == 2 and 'must be 0 or more' in done.stderr
 
 
 @pytest.mark.slow
-def test_training_and_shape_bias(
-    run_tool, run_shape_bias, cue_root, tmp_path, capfd
-):
-    config = ROOT / 'configs/classifier_replknet-tiny_cue-conflict.py'
+def test_training_and_shape_bias(run_tool, cue_root, tmp_path):
+    config = HERE / 'configs/classifier_replknet-tiny_cue-conflict.py'
     options = [
         'model.backbone.arch.channels="[8,8,8]"', 'model.in_channels=8',
         'model.backbone.arch.kernel_sizes="[7,5,3]"',
         'model.backbone.arch.small_kernel=None',
     ]  # fmt: skip
     done = run_tool(
-        ROOT / 'tools/train.py', config, '--work-dir', tmp_path,
+        TOOLS / 'train.py', config, '--work-dir', tmp_path,
         '--data-root', cue_root, '--cfg-options', *options,
         'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
         'default_hooks.checkpoint.interval=1',
@@ -126,11 +109,12 @@ def test_training_and_shape_bias(
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-3000:]
     assert 'accuracy/top1' in log and 'loss: ' in log
-    run_shape_bias(
-        config, tmp_path / 'epoch_1.pth',
+    done = run_tool(
+        TOOLS / 'analysis/shape_bias.py', config, tmp_path / 'epoch_1.pth',
         '--images', cue_root / 'cue_conflict',
         '--out', tmp_path / 'bias.json', '--cfg-options', *options,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / 'bias.json').read_text())
     assert found['images'] == 30 and len(found['decisions']) == 36
     hits = {}
@@ -145,13 +129,13 @@ def test_training_and_shape_bias(
     if sum(hits.values()):
         bias = hits['shape'] / sum(hits.values())
         assert found['shape_bias'] == pytest.approx(bias)
-        assert f'shape bias: {bias:.1%}' in capfd.readouterr().out
+        assert f'shape bias: {bias:.1%}' in done.stdout
 
 
 def test_the_pair_differs_in_kernels_alone():
     large, small = (
         Config.fromfile(
-            ROOT / f'configs/classifier_replknet-tiny{kind}_cue-conflict.py'
+            HERE / f'configs/classifier_replknet-tiny{kind}_cue-conflict.py'
         ).to_dict()
         for kind in ('', '-k3')
     )
@@ -168,75 +152,3 @@ def test_the_pair_differs_in_kernels_alone():
         del cfg['model']['backbone']['arch']['kernel_sizes']
         del cfg['model']['backbone']['arch']['small_kernel']
     assert large == small
-
-
-@pytest.fixture
-def imagenet(tmp_path):
-    """A classifier of 1,000 classes and images in the published layout."""
-    arch = dict(
-        channels=(8, 8), depths=(1, 1), kernel_sizes=(5, 3), small_kernel=None
-    )
-    config = tmp_path / 'imagenet.py'
-    config.write_text(
-        f"_base_ = '{ROOT}/configs/classifier_replknet31b_imagenet.py'\n"
-        'model = dict(in_channels=8, backbone=dict(out_indices=(1,),\n'
-        f'    arch=dict(_delete_=True, **{arch})))\n'
-    )
-    torch.manual_seed(0)
-    model = MODELS.build(Config.fromfile(config).model).eval()
-    # so that not one category is the most likely for all images
-    torch.nn.init.normal_(model.head.fc.weight, std=20)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
-    rng = np.random.default_rng(0)
-    names = sorted(SIXTEEN_CLASSES)
-    for i, name in enumerate(names):
-        folder = tmp_path / 'stimuli' / name
-        folder.mkdir(parents=True)
-        for j in range(3):
-            pixels = rng.integers(0, 256, (7, 7, 3), np.uint8)
-            image = Image.fromarray(pixels).resize((224, 224))
-            image.save(folder / f'{name}{j + 1}-{names[i - j]}1.png')
-    return model, config
-
-
-@pytest.mark.slow
-def test_imagenet_classifier(run_shape_bias, imagenet, tmp_path, capfd):
-    """Against the authors' steps: the whole image, softmax, means."""
-    model, config = imagenet
-    run_shape_bias(
-        config, tmp_path / 'model.pth', '--images', tmp_path / 'stimuli',
-        '--out', tmp_path / 'bias.json', '--batch-size', 5,
-    )  # fmt: skip
-    found = json.loads((tmp_path / 'bias.json').read_text())
-    assert found['images'] == 32 and len(found['decisions']) == 48
-    seen = set()
-    for name, decision in found['decisions'].items():
-        pixels = np.array(Image.open(tmp_path / 'stimuli' / name), np.float32)
-        mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-        x = torch.from_numpy((pixels - mean) / std).float().permute(2, 0, 1)
-        with torch.no_grad():
-            p = model(x[None])[0].double().softmax(0).numpy()
-        means = {n: p[list(i)].mean() for n, i in SIXTEEN_CLASSES.items()}
-        assert decision == max(means, key=means.get)
-        seen.add(decision)
-    assert len(seen) > 2
-    assert '32 images with a conflict (16 without' in capfd.readouterr().out
-
-
-def test_wrong_input_ends_in_one_line(
-    run_shape_bias, small_segmentor, imagenet, tmp_path, capfd
-):
-    _, config = imagenet
-    images = ['--images', tmp_path / 'stimuli']
-    (tmp_path / 'stimuli/cat/cat1-lion1.png').touch()
-    for arguments, message in [
-        ([config, tmp_path / 'model.pth', *images], 'got cat/cat1-lion1.png'),
-        ([*small_segmentor, *images], 'got EncoderDecoder'),
-        ([config, tmp_path / 'model.pth', *images, '--size', 0], 'from 1'),
-        ([config, tmp_path / 'absent.pth', *images], 'absent.pth'),
-    ]:
-        with pytest.raises(SystemExit) as stopped:
-            run_shape_bias(*arguments)
-        line = capfd.readouterr().err.splitlines()[-1]
-        assert line.startswith('error: ') and message in line
-        assert stopped.value.code == 1

@@ -1,4 +1,4 @@
-# The data set that tools/dataset_converters/make_cue_conflict.py generates: 6
+# The data set that projects/cue_conflict/make_cue_conflict.py generates: 6
 # classes of 400 training and 50 validation images, 64x64, in which shape and
 # texture agree.
 load = [

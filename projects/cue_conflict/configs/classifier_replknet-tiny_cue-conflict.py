@@ -2,9 +2,9 @@
 # shape and texture agree; docs/analysis.md measures its shape bias.
 # 1 process x 32 images x 10 epochs of 2,400 = 750 iterations.
 _base_ = [
-    '_base_/models/classifier_replknet31b.py',
-    '_base_/datasets/cue_conflict.py',
-    '_base_/classification_runtime.py',
+    '../../../configs/_base_/models/classifier_replknet31b.py',
+    '_base_/cue_conflict.py',
+    '../../../configs/_base_/classification_runtime.py',
 ]
 model = dict(
     backbone=dict(

@@ -12,13 +12,19 @@ tools/analysis/shape_bias.py leaves out.
 import argparse
 import os
 import os.path as osp
+import sys
+from pathlib import Path
 from typing import List, Tuple
 
 import cv2
 import numpy as np
+from mmengine.utils import track_iter_progress
+
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[2] / 'tools/dataset_converters')
+)
 from make_shapes import CLASSES as SHAPES
 from make_shapes import draw_shape, new_folder, seed
-from mmengine.utils import track_iter_progress
 
 CLASSES = SHAPES[1:]  # without the ground
 TEXTURES = dict(
