@@ -1,4 +1,4 @@
-# The data set that tools/dataset_converters/make_audio.py generates: 400
+# The data set that projects/other_signals/audio/make_audio.py generates: 400
 # training and 80 validation spectrograms of 128 bins x 256 frames, grey, 6
 # classes.
 crop_size = (128, 256)

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / 'tools/dataset_converters/make_audio.py'
-CONFIG = ROOT / 'configs/upernet_unireplknet-tiny_audio.py'
+HERE = Path(__file__).parent
+TOOLS = HERE.parents[2] / 'tools'
+SCRIPT = HERE / 'make_audio.py'
+CONFIG = HERE / 'configs/upernet_unireplknet-tiny_audio.py'
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +65,12 @@ def test_clips_are_what_the_images_show(audio_root):
 
 def test_existing_folder_is_kept(run_tool, audio_root):
     done = run_tool(SCRIPT, audio_root)
-    assert done.returncode != 0 and 'must not exist yet' in done.stderr
+    assert done.returncode == 1 and 'must not exist yet' in done.stderr
+
+
+def test_wrong_seed(run_tool, tmp_path):
+    done = run_tool(SCRIPT, tmp_path / 'out', '--seed', -1)
+    assert done.returncode == 2 and 'must be 0 or more' in done.stderr
 
 
 def test_train_and_test(run_tool, audio_root, tmp_path):
@@ -75,13 +81,13 @@ def test_train_and_test(run_tool, audio_root, tmp_path):
         'train_dataloader.batch_size=2',
     ]
     done = run_tool(
-        ROOT / 'tools/train.py', CONFIG, '--data-root', audio_root,
+        TOOLS / 'train.py', CONFIG, '--data-root', audio_root,
         '--work-dir', tmp_path, '--cfg-options', *options,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     pictures = tmp_path / 'pictures'
     done = run_tool(
-        ROOT / 'tools/test.py', CONFIG, tmp_path / 'iter_2.pth',
+        TOOLS / 'test.py', CONFIG, tmp_path / 'iter_2.pth',
         '--data-root', audio_root, '--work-dir', tmp_path,
         '--show-dir', pictures,
     )  # fmt: skip

@@ -2,10 +2,10 @@
 # class for each bin and frame of a spectrogram. See docs/modalities.md.
 # 1 process x 8 clips x 400 iterations.
 _base_ = [
-    '_base_/models/upernet_unireplknet-t.py',
-    '_base_/datasets/audio.py',
-    '_base_/schedules/schedule_160k.py',
-    '_base_/segmentation_runtime.py',
+    '../../../../configs/_base_/models/upernet_unireplknet-t.py',
+    '_base_/audio.py',
+    '../../../../configs/_base_/schedules/schedule_160k.py',
+    '../../../../configs/_base_/segmentation_runtime.py',
 ]
 channels = [24, 48, 72, 96]
 # tones, sweeps and sirens are 5 % of the bins together, quiet is 72 %

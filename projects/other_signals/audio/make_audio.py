@@ -10,13 +10,19 @@ as WAV files too.
 import argparse
 import os
 import os.path as osp
+import sys
 import wave
+from pathlib import Path
 from typing import Tuple
 
 import cv2
 import numpy as np
-from make_shapes import new_folder, seed
 from mmengine.utils import track_iter_progress
+
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
+)
+from make_shapes import new_folder, seed
 
 CLASSES = ('quiet', 'tone', 'sweep', 'siren', 'noise', 'clicks')
 RATE = 8000  # samples per second
