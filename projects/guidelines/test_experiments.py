@@ -20,8 +20,8 @@ from projects.guidelines.experiments import (
     stack_latency,
 )
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = Path(__file__).parent / 'configs'
+HERE = Path(__file__).parent
+CONFIGS = HERE / 'configs'
 ROWS = [
     pytest.param(n, row, id=f'{n}-{row.key}')
     for n, table in TABLES.items()
@@ -141,14 +141,14 @@ def test_stack_latency():
     assert all(ms > 0 for ms in times.values())
 
 
-RESULTS = sorted((ROOT / 'docs/benchmarks').glob('guideline_*.json'))
+RESULTS = sorted((HERE / 'results').glob('*.json'))
 
 
-def test_page_is_current():
-    page = (ROOT / 'docs/guidelines.md').read_text()
+def test_readme_is_current():
+    page = (HERE / 'README.md').read_text()
     assert RESULTS
     for path in RESULTS:
         result = json.loads(path.read_text())
         assert markdown(result) in page, path.name
         n = result['guideline']
-        assert (ROOT / f'docs/guidelines/guideline_{n}.png').is_file()
+        assert (HERE / f'results/guideline_{n}.png').is_file()

@@ -1,5 +1,5 @@
 # Classifier, a very small RepLKNet from scratch, the generated images in which
-# shape and texture agree; docs/analysis.md measures its shape bias.
+# shape and texture agree; README.md has its shape bias.
 # 1 process x 32 images x 10 epochs of 2,400 = 750 iterations.
 _base_ = [
     '../../../configs/_base_/models/classifier_replknet31b.py',

@@ -1,5 +1,5 @@
 # UperNet, a very small UniRepLKNet from scratch, generated sound events: a
-# class for each bin and frame of a spectrogram. See docs/modalities.md.
+# class for each bin and frame of a spectrogram. See README.md.
 # 1 process x 8 clips x 400 iterations.
 _base_ = [
     '../../../../configs/_base_/models/upernet_unireplknet-t.py',
