@@ -25,6 +25,7 @@ import processes  # noqa: E402
 import mmrep  # noqa: E402, F401  the operators, before a test imports mmdet
 
 ROOT = Path(__file__).parents[1]
+pytest.register_assert_rewrite('shipped_configs')
 
 
 def pytest_collection_modifyitems(items):
