@@ -1,5 +1,6 @@
 # make quickstart   set up, train and test a small model on generated data
 # make test         set up, run the test suite
+# make projects     the same for the tests of projects/
 # make test-upstream  the same with OpenMMLab's own packages, in .venv-upstream
 # make test-slurm   only the tests that start a Slurm (docs/reliability.md)
 # make lint         formatting, lint, import contract
@@ -16,7 +17,7 @@ WORK_DIR := work_dirs/quickstart
 JOBS ?= 2
 PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-upstream test-slurm lint docs clean
+.PHONY: quickstart test projects test-upstream test-slurm lint docs clean
 
 quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
@@ -27,6 +28,9 @@ quickstart: $(VENV)/.installed data/shapes
 
 test: $(VENV)/.tests-installed
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
+
+projects: $(VENV)/.tests-installed
+	$(BIN)/python $(PYTEST) projects $(PYTEST_ARGS)
 
 test-upstream: $(UPSTREAM)/.installed
 	$(UPSTREAM)/bin/python $(PYTEST) $(PYTEST_ARGS)

@@ -1,8 +1,9 @@
 """What MkDocs does with our pages beyond its own.
 
-The README is the home page, and pages link to files of the repository as on
-GitHub (``../configs/x.py``). The site gets copies of these files, as text, so
-that such links work there too and a broken one fails the build.
+The README is the home page, those of projects/ are pages too, and pages link
+to files of the repository as on GitHub (``../configs/x.py``). The site gets
+copies of these files, as text, so that such links work there too and a broken
+one fails the build.
 """
 
 import ast
@@ -16,7 +17,16 @@ from mkdocs.structure.pages import Page
 
 LOG = logging.getLogger('mkdocs.hooks')
 ROOT = Path(__file__).parents[1]
-SOURCES = ('configs', 'tools', 'tests', 'requirements', 'LICENSE')
+SOURCES = (
+    'configs',
+    'projects',
+    'tools',
+    'tests',
+    'requirements',
+    'LICENSE',
+)
+# Pages, and what browsers show as it is.
+SHOWN = ('.json', '.jsonl', '.md', '.png', '.txt')
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -29,21 +39,26 @@ def on_files(files: Files, config: Any) -> Files:
     for source in SOURCES:
         for path in (ROOT / source, *sorted((ROOT / source).rglob('*'))):
             if path.is_file() and path.suffix != '.pyc':
-                files.append(_text(path, config))
+                files.append(_copy(path, config))
     return files
 
 
-def _text(path: Path, config: Any) -> File:
-    """A file of the repository that browsers show instead of saving it."""
+def _copy(path: Path, config: Any) -> File:
+    """A page, or a file that browsers show instead of saving it."""
     name = path.relative_to(ROOT).as_posix()
     file = File.generated(config, name, abs_src_path=str(path))
-    if path.suffix != '.txt':
+    if path.suffix not in SHOWN:
         file.dest_uri += '.txt'
     return file
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead links out of docs/ to the copies."""
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Lead links out of docs/ to the copies, and those of projects/ to docs/.
+
+    What is in docs/ lies beside the copies on the site.
+    """
+    if page.file.src_uri.startswith('projects/'):
+        return re.sub(r'\]\(((\.\./)+)docs/', r'](\1', markdown)
     markdown = markdown.replace('](../README.md', '](index.md')
     sources = '|'.join(SOURCES)
     return re.sub(rf'\]\(\.\./(?=({sources})\b)', '](', markdown)

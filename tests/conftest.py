@@ -25,6 +25,7 @@ import processes  # noqa: E402
 import mmrep  # noqa: E402, F401  the operators, before a test imports mmdet
 
 ROOT = Path(__file__).parents[1]
+pytest.register_assert_rewrite('shipped_configs')
 
 
 def pytest_collection_modifyitems(items):
@@ -151,3 +152,34 @@ def small_segmentor(tmp_path_factory, shapes_root):
     nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     return config, checkpoint
+
+
+@pytest.fixture(scope='session')
+def grey_config(tmp_path_factory, small_segmentor) -> Path:
+    """Config of a segmentor for pictures of one channel."""
+    config = tmp_path_factory.mktemp('grey') / 'grey.py'
+    config.write_text(
+        f"_base_ = '{small_segmentor[0]}'\n"
+        'model = dict(\n'
+        '    data_preprocessor=dict(mean=[46.4], std=[42.5],\n'
+        '        bgr_to_rgb=False),\n'
+        '    backbone=dict(in_channels=1),\n'
+        ')\n'
+        "load = dict(type='LoadImageFromFile', color_type='grayscale')\n"
+        'pipeline = [load, *_base_.test_pipeline[1:]]\n'
+        'test_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
+    )
+    return config
+
+
+@pytest.fixture(scope='session')
+def small_classifier(tmp_path_factory) -> Path:
+    """Config of a classifier of ImageNet's 1,000 classes."""
+    config = tmp_path_factory.mktemp('classifier') / 'imagenet.py'
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/classifier_replknet31b_imagenet.py'\n"
+        'model = dict(in_channels=8, backbone=dict(out_indices=(1,),\n'
+        '    arch=dict(_delete_=True, channels=(8, 8), depths=(1, 1),\n'
+        '        kernel_sizes=(5, 3), small_kernel=None)))\n'
+    )
+    return config

@@ -1,6 +1,5 @@
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,8 +20,6 @@ from mmrep.deploy import build_model
 from mmrep.deploy.inputs import first_test_image
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -70,9 +67,9 @@ def test_one_channel_of_logits(small_segmentor, images, tmp_path):
     assert set(np.unique(labels_of(sample))) <= {0, 1}
 
 
-def test_model_of_one_channel(tmp_path):
+def test_model_of_one_channel(grey_config, tmp_path):
     """From a file, an array of either shape, and by windows."""
-    cfg = load_config(str(ROOT / 'configs/upernet_unireplknet-tiny_audio.py'))
+    cfg = load_config(str(grey_config))
     checkpoint, path = f'{tmp_path}/in.pth', f'{tmp_path}/a.png'
     torch.save(dict(state_dict=build_model(cfg).state_dict()), checkpoint)
     grey = np.random.randint(0, 256, (128, 256), np.uint8)

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from mmrep.deploy.exportable import (
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
-ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)
 
 
@@ -176,8 +174,8 @@ def test_sizes_of_the_check():
     assert check_sizes((64, 96), False) == [(1, 64, 96)] * 3
 
 
-def test_input_of_one_channel(tmp_path):
-    cfg = load_config(str(ROOT / 'configs/upernet_unireplknet-tiny_audio.py'))
+def test_input_of_one_channel(grey_config, tmp_path):
+    cfg = load_config(str(grey_config))
     module = exportable(build_model(cfg), 'backbone')
     done = export_program(module, f'{tmp_path}/m.pt2', SIZE, dynamic=False)
     assert set(done.differences) == {f'1x1x64x96 #{i}' for i in (1, 2, 3)}

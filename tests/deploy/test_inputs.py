@@ -14,9 +14,8 @@ from mmrep.deploy.loading import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
-CLASSIFIER = CONFIGS / 'classifier_replknet-tiny_cue-conflict.py'
-DETECTOR = CONFIGS / 'fcos_replknet-tiny_shapes.py'
+ROOT = Path(__file__).parents[2]
+DETECTOR = ROOT / 'configs/fcos_replknet-tiny_shapes.py'
 
 
 @pytest.fixture
@@ -41,15 +40,17 @@ def test_kind_of_a_model(segmentor):
         model_kind(detector.backbone)
 
 
-def test_classifiers_are_refused(run_tool, tmp_path, picture):
-    cfg = load_config(str(CLASSIFIER))
+def test_classifiers_are_refused(
+    run_tool, small_classifier, tmp_path, picture
+):
+    cfg = load_config(str(small_classifier))
     checkpoint = tmp_path / 'in.pth'
     torch.save(dict(state_dict=build_model(cfg).state_dict()), checkpoint)
     text = 'must be a segmentor or a detector, got ImageClassifier'
     with pytest.raises(UsageError, match=text):
         Inferencer(cfg, str(checkpoint), device='cpu')
     done = run_tool(
-        CONFIGS.parent / 'tools/reparameterize.py', CLASSIFIER, checkpoint,
+        ROOT / 'tools/reparameterize.py', small_classifier, checkpoint,
         tmp_path / 'm.pth', '--image', picture,
     )  # fmt: skip
     assert done.returncode == 1 and text in done.stderr

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ tell the reader to run."""
+"""What the README and the pages of docs/ and projects/ tell to run."""
 
 import re
 import shlex
@@ -9,12 +9,13 @@ import torch
 from mmengine.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
-# model_zoo.in.md is part of model_zoo.md
-PAGES = [ROOT / 'README.md'] + sorted(
-    page
-    for page in (ROOT / 'docs').rglob('*.md')
-    if page.name != 'model_zoo.in.md'
-)
+PAGES = [
+    ROOT / 'README.md',
+    *sorted((ROOT / 'docs').rglob('*.md')),
+    *sorted((ROOT / 'projects').rglob('*.md')),
+]
+# part of model_zoo.md
+PAGES.remove(ROOT / 'docs/model_zoo.in.md')
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.M | re.S)
 INLINE = re.compile(r'`([^`\n]+)`')
 

@@ -28,19 +28,21 @@ from .pages import (
     inline_code,
 )
 
-# The tests that run each script, and fixtures that write its config.
+# The tests that run each script, and fixtures that write its config: of tests/
+# unless they begin with projects/.
 TESTS = {
     'tools/train.py': [
         'tools/test_train_test.py::test_train',
         'tools/test_train_test.py::test_resume',
         'tools/test_detection.py::test_train',
-        'tools/test_make_audio.py::test_train_and_test',
-        'tools/test_cue_conflict.py::test_training_and_shape_bias',
+        'projects/other_signals/audio/test_audio.py::test_train_and_test',
+        'projects/cue_conflict/test_cue_conflict.py'
+        '::test_training_and_shape_bias',
     ],
     'tools/test.py': [
         'tools/test_train_test.py::test_test',
         'tools/test_detection.py::test_test',
-        'tools/test_make_audio.py::test_train_and_test',
+        'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
     ],
     'tools/dist_train.sh': ['runner/test_two_processes.py::test_torchrun'],
@@ -73,14 +75,15 @@ TESTS = {
         'conftest.py::shapes_root',
         'tools/test_make_shapes.py::test_layout_and_labels',
     ],
-    'tools/dataset_converters/make_audio.py': [
-        'tools/test_make_audio.py::test_layout_and_labels'
-    ],
-    'tools/dataset_converters/make_cue_conflict.py': [
-        'tools/test_cue_conflict.py::test_layout'
-    ],
     'tools/analysis/shape_bias.py': [
-        'tools/test_cue_conflict.py::test_training_and_shape_bias'
+        'projects/cue_conflict/test_cue_conflict.py'
+        '::test_training_and_shape_bias'
+    ],
+    'projects/cue_conflict/make_cue_conflict.py': [
+        'projects/cue_conflict/test_cue_conflict.py::test_layout'
+    ],
+    'projects/other_signals/audio/make_audio.py': [
+        'projects/other_signals/audio/test_audio.py::test_layout_and_labels'
     ],
 }
 # What a launcher starts, and which of its arguments are its own.
@@ -100,7 +103,7 @@ class Caught(Exception):
 
 @lru_cache(None)
 def parser_of(script: str) -> argparse.ArgumentParser:
-    """The parser of a script of tools/."""
+    """The parser of a script of tools/ or projects/."""
     name = 'documented_' + Path(script).stem
     spec = importlib.util.spec_from_file_location(name, ROOT / script)
     module = importlib.util.module_from_spec(spec)
@@ -129,7 +132,12 @@ def options_of(parser: argparse.ArgumentParser) -> set:
 
 
 def every_script() -> list:
-    paths = (ROOT / 'tools').rglob('*.py')
+    paths = [
+        path
+        for folder in ('tools', 'projects')
+        for path in (ROOT / folder).rglob('*.py')
+        if "__name__ == '__main__'" in path.read_text()
+    ]
     return sorted(p.relative_to(ROOT).as_posix() for p in paths)
 
 
@@ -160,7 +168,8 @@ def check_tested(command, script: str, configs: list) -> None:
     sources = []
     for test in TESTS.get(script, []):
         path, name = test.split('::')
-        source = (ROOT / 'tests' / path).read_text()
+        folder = ROOT if path.startswith('projects/') else ROOT / 'tests'
+        source = (folder / path).read_text()
         assert re.search(rf'^def {name}\(', source, re.M), test
         sources.append(source)
     assert sources, f'no test runs {script}; mark what the command needs'
@@ -176,7 +185,7 @@ def check_tested(command, script: str, configs: list) -> None:
 
 
 def check_tool(command) -> None:
-    """A command that runs a script of tools/."""
+    """A command that runs a script of tools/ or projects/."""
     script, *arguments = [w for w in command.words if w != 'python']
     parsed_by = script
     assert (ROOT / script).is_file()
@@ -190,7 +199,7 @@ def check_tool(command) -> None:
     else:
         assert set(command.variables) <= {'OMP_NUM_THREADS=1'}
     options = getattr(parse(parsed_by, arguments), 'cfg_options', None)
-    configs = [word for word in arguments if word.startswith('configs/')]
+    configs = [w for w in arguments if re.match(r'(projects/.+/)?configs/', w)]
     for config in configs:
         cfg = load_config(str(ROOT / config), options)
         if options:
@@ -229,7 +238,7 @@ def test_command(command, capsys):
     if words[:2] == ['python', '-c']:
         exec(words[2], {})
         assert capsys.readouterr().out
-    elif any(word.startswith('tools/') for word in words[:2]):
+    elif any(word.startswith(('tools/', 'projects/')) for word in words[:2]):
         check_tool(command)
     else:
         check_setup(command)
@@ -276,7 +285,9 @@ def test_running_text(page):
         known |= options_of(parser_of(script))
     for code in inline_code(page):
         assert not code.startswith('python '), f'put {code} into a block'
-        for word in re.findall(r'(?<![\w/.])(?:tools|configs)/[\w./-]+', code):
+        for word in re.findall(
+            r'(?<![\w/.])(?:tools|configs|projects)/[\w./-]+', code
+        ):
             word = word.rstrip('.')
             assert '…' in code or (ROOT / word).exists(), word
         for option in re.findall(r'(?<![\w-])--[a-z][a-z-]*', code):

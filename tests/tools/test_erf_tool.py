@@ -149,10 +149,11 @@ def test_wrong_arguments_end_in_one_line(
     assert line.startswith('error: ') and message in line
 
 
-def test_grey_networks_take_no_images(run_here, shapes_root, capfd):
-    config = ROOT / 'configs/upernet_unireplknet-tiny_audio.py'
+def test_grey_networks_take_no_images(
+    run_here, grey_config, shapes_root, capfd
+):
     with pytest.raises(SystemExit):
-        run_here(config, '--images', shapes_root)
+        run_here(grey_config, '--images', shapes_root)
     assert 'images of 1 channels' in capfd.readouterr().err
-    run_here(config, '--random', '--num-images', 1, '--size', 64)
-    assert Path(f'work_dirs/erf/{config.stem}.png').exists()
+    run_here(grey_config, '--random', '--num-images', 1, '--size', 64)
+    assert Path(f'work_dirs/erf/{grey_config.stem}.png').exists()

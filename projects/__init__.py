@@ -1,0 +1,1 @@
+"""What is built on mmrep; README.md says how it is imported."""

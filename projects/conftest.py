@@ -1,0 +1,13 @@
+"""The fixtures of tests/, for the projects' tests too."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'tests'))
+from conftest import (
+    _seed,
+    pytest_collection_modifyitems,
+    run_tool,
+)
+
+__all__ = ['_seed', 'pytest_collection_modifyitems', 'run_tool']

@@ -1,0 +1,141 @@
+"""Train configs under one recipe, choose on validation, test once.
+
+    python projects/from_scratch/from_scratch.py CONFIG... --data-root DIR
+
+Each config is trained by tools/train.py; the checkpoint that was best on the
+validation images is tested by tools/test.py, at one scale and with --aug-test.
+Runs that were interrupted go on, and no test is repeated. Written into
+--out-dir: from_scratch.json and .md, after each config, and what its training
+logged as CONFIG_seedN.jsonl.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+from mmengine.config import DictAction
+from tqdm import tqdm
+
+from mmrep.analysis.runs import facts, write_json
+from mmrep.engine import load_config
+from mmrep.engine.cli import parse_arguments, run
+from mmrep.errors import UsageError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from projects.runs import (
+    Training,
+    best_checkpoint,
+    evaluate,
+    logged,
+    table_rows,
+    train,
+    validations,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+METRICS = 'mIoU', 'coco/bbox_mAP', 'coco/bbox_mAP_50'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('configs', type=Path, nargs='+', metavar='CONFIG')
+    parser.add_argument('--data-root', type=Path, required=True)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--amp',
+        choices=['fp16', 'bf16'],
+        default=False,
+        help='train in mixed precision',
+    )
+    parser.add_argument(
+        '--out-dir', type=Path, default=Path('work_dirs/from_scratch')
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of every config',
+    )
+    return parse_arguments(parser)
+
+
+def main() -> None:
+    args = parse_args()
+    check(args)
+    path = args.out_dir / 'from_scratch.json'
+    rows = []
+    for config in tqdm(args.configs, unit='config'):
+        options = {k: str(v) for k, v in args.cfg_options.items()}
+        options['randomness.seed'] = str(args.seed)
+        training = Training(
+            config,
+            args.out_dir / config.stem / f'seed{args.seed}',
+            options,
+            args.data_root,
+            args.amp,
+        )
+        rows.append(train_and_test(training))
+        write_json(path, {**facts(ROOT), 'rows': rows})
+        path.with_suffix('.md').write_text(markdown(rows))
+        log = ''.join(
+            json.dumps(entry) + '\n' for entry in logged(training.work_dir)
+        )
+        name = f'{config.stem}_seed{args.seed}.jsonl'
+        path.with_name(name).write_text(log)
+    print(f'{markdown(rows)}\nwrote {path}, .md and the logs')
+
+
+def check(args: argparse.Namespace) -> None:
+    """Say what is wrong before the first training."""
+    if 'randomness.seed' in args.cfg_options:
+        raise UsageError('--cfg-options must leave randomness.seed to --seed.')
+    for config in args.configs:
+        cfg = load_config(str(config), args.cfg_options)
+        hooks = cfg.get('default_hooks') or {}
+        if not (hooks.get('checkpoint') or {}).get('save_best'):
+            raise UsageError(
+                f'{config} must keep the checkpoint that is best in '
+                'validation: set default_hooks.checkpoint.save_best.'
+            )
+
+
+def train_and_test(training: Training) -> Dict[str, object]:
+    """A row of the result."""
+    train(training, ROOT / 'tools/train.py')
+    script = ROOT / 'tools/test.py'
+    # best_mIoU_iter_8000.pth
+    chosen = best_checkpoint(training.work_dir).stem
+    step = int(chosen.rpartition('_')[2])
+    validated = validations(training.work_dir)
+    return {
+        **training.settings(),
+        'chosen': chosen,
+        'val': next(v for v in validated if v['step'] == step),
+        'test': evaluate(training, script),
+        'test --aug-test': evaluate(training, script, '--aug-test'),
+    }
+
+
+def markdown(rows: List[Dict[str, object]]) -> str:
+    """The metrics in percent, a line for each config."""
+    metrics = [m for m in METRICS if m in rows[0]['test']]
+    splits = 'val', 'test', 'test --aug-test'
+    header = ['config', *(f'{s}: {m}' for s in splits for m in metrics)]
+    lines = []
+    for row in rows:
+        values = [row[s][m] for s in splits for m in metrics]
+        # AP is a fraction, mIoU is in percent
+        scale = 1 if 'mIoU' in metrics else 100
+        lines.append([row['config'], *(f'{scale * v:.1f}' for v in values)])
+    return table_rows(header, lines)
+
+
+if __name__ == '__main__':
+    run(main)

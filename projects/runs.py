@@ -1,0 +1,231 @@
+"""Trainings that a script starts: each in its own process, and done once.
+
+And the table of their results.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+
+from mmrep.analysis.runs import write_json
+from mmrep.engine import load_config
+from mmrep.errors import UsageError
+
+RECORD = 'run.json'
+
+
+class Training(NamedTuple):
+    """A training by tools/train.py.
+
+    Attributes:
+        config: Path of the config.
+        work_dir: Where it writes; a training that began there goes on.
+        options: What ``--cfg-options`` sets.
+        data_root: Folder of the data set.
+        amp: 'fp16' or 'bf16' for mixed precision, else False.
+    """
+
+    config: Path
+    work_dir: Path
+    options: Dict[str, str]
+    data_root: Path
+    amp: Union[str, bool] = False
+
+    def settings(self) -> Dict[str, object]:
+        """What a reader of the result has to know."""
+        return {
+            'config': self.config.name,
+            'options': self.options,
+            'amp': self.amp,
+        }
+
+    def identity(self) -> Dict[str, object]:
+        """What a finished run must have in common with one asked for."""
+        content = repr(load_config(str(self.config)).to_dict())
+        return {
+            'config': self.config.name,
+            "config's content": hashlib.sha256(content.encode()).hexdigest(),
+            'data root': str(self.data_root.resolve()),
+            'amp': self.amp,
+            **self.options,
+        }
+
+    def command(self, script: Path) -> List[str]:
+        """The command line."""
+        words = [sys.executable, script, self.config, '--resume']
+        if self.amp:
+            words += ['--amp', self.amp]
+        return [str(word) for word in [*words, *self.arguments()]]
+
+    def arguments(self) -> List[object]:
+        """What a test of the trained model has in common with it."""
+        words = ['--data-root', self.data_root, '--work-dir', self.work_dir]
+        if self.options:
+            words += ['--cfg-options']
+            words += [f'{k}={v}' for k, v in self.options.items()]
+        return words
+
+
+def recorded(training: Training) -> Optional[Dict[str, float]]:
+    """The metrics of a training that is finished, None for another.
+
+    Args:
+        training (Training): What is asked for.
+
+    Returns:
+        dict[str, float], optional: Metrics of its last validation.
+
+    Raises:
+        UsageError: If the work dir holds another training.
+    """
+    path = training.work_dir / RECORD
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    there, asked = record['run'], training.identity()
+    trained = record['metrics'] or any(training.work_dir.glob('*.pth'))
+    if trained and there != asked:
+        differing = ', '.join(
+            f'{key} {there.get(key)}, not {asked.get(key)}'
+            for key in {**there, **asked}
+            if there.get(key) != asked.get(key)
+        )
+        raise UsageError(
+            f'{training.work_dir} holds another run ({differing}); give '
+            'another --out-dir.'
+        )
+    return record['metrics']
+
+
+def train(training: Training, script: Path) -> Dict[str, float]:
+    """Train to the end, from where an earlier attempt stopped.
+
+    Args:
+        training (Training): What is asked for.
+        script (Path): Path of tools/train.py.
+
+    Returns:
+        dict[str, float]: Metrics of the last validation; read from the
+        record if the training is finished already.
+
+    Raises:
+        UsageError: If it fails, with its last line and where the others are.
+    """
+    metrics = recorded(training)
+    if metrics is not None:
+        return metrics
+    record = {'run': training.identity(), 'metrics': None}
+    path = training.work_dir / RECORD
+    write_json(path, record)
+    run(training.command(script), training.work_dir / 'output.txt')
+    record['metrics'] = last_metrics(training.work_dir)
+    write_json(path, record)
+    return record['metrics']
+
+
+def evaluate(
+    training: Training, script: Path, *options: str
+) -> Dict[str, float]:
+    """Test the checkpoint that was best in validation, once.
+
+    Args:
+        training (Training): A training that is finished.
+        script (Path): Path of tools/test.py.
+        *options (str): Options of it, such as '--aug-test'.
+
+    Returns:
+        dict[str, float]: The metrics; of the first time if there was one.
+
+    Raises:
+        UsageError: If the test fails, or there is no such checkpoint.
+    """
+    work_dir = training.work_dir / '_'.join(['test', *options])
+    record = work_dir / RECORD
+    if record.is_file():
+        return json.loads(record.read_text())
+    work_dir.mkdir(exist_ok=True)
+    command = [sys.executable, script, training.config]
+    command += [best_checkpoint(training.work_dir), *options]
+    command += training._replace(work_dir=work_dir).arguments()
+    run([str(word) for word in command], work_dir / 'output.txt')
+    newest = max(work_dir.glob('*/*.json'))
+    metrics = json.loads(newest.read_text())
+    metrics = {k: v for k, v in metrics.items() if not k.endswith('time')}
+    write_json(record, metrics)
+    return metrics
+
+
+def best_checkpoint(work_dir: Path) -> Path:
+    """The checkpoint that CheckpointHook's ``save_best`` keeps."""
+    found = sorted(work_dir.glob('best_*.pth'))
+    if len(found) != 1:
+        raise UsageError(
+            f'{work_dir} must hold one best_*.pth, and holds {len(found)}.'
+        )
+    return found[0]
+
+
+def run(command: List[str], output: Path) -> None:
+    """Run a command with its output in a file.
+
+    Args:
+        command (list[str]): The command line.
+        output (Path): The file; what it holds already stays.
+
+    Raises:
+        UsageError: If the exit status is not 0.
+    """
+    with output.open('a') as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+    if done.returncode:
+        lines = output.read_text().strip().splitlines()
+        raise UsageError(
+            f'{" ".join(command)} ended with status {done.returncode}: '
+            f'{lines[-1] if lines else "no output"} (all of it: {output}).'
+        )
+
+
+def last_metrics(work_dir: Path) -> Dict[str, float]:
+    """Metrics of the last validation that a run has logged.
+
+    Args:
+        work_dir (Path): Its work dir.
+
+    Returns:
+        dict[str, float]: Metrics by name, with 'step'.
+
+    Raises:
+        UsageError: If there was no validation.
+    """
+    found = validations(work_dir)
+    if not found:
+        raise UsageError(f'{work_dir} must hold the log of a validation.')
+    return found[-1]
+
+
+def validations(work_dir: Path) -> List[Dict[str, float]]:
+    """Metrics of each validation that a run has logged, in order."""
+    return [
+        {k: v for k, v in entry.items() if not k.endswith('time')}
+        for entry in logged(work_dir)
+        if 'loss' not in entry  # training logs its loss
+    ]
+
+
+def logged(work_dir: Path) -> List[Dict[str, float]]:
+    """What a run has logged, in order, over all its attempts."""
+    paths = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    return [
+        json.loads(line)
+        for path in paths
+        for line in path.read_text().splitlines()
+    ]
+
+
+def table_rows(header: Sequence[str], rows: List[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ['---'] * len(header), *rows]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
