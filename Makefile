@@ -1,5 +1,6 @@
 # make quickstart   set up, train and test a small model on generated data
 # make test         set up, run the test suite
+# make test-fast    the same without the slow tests
 # make projects     the same for the tests of projects/
 # make test-upstream  the same with OpenMMLab's own packages, in .venv-upstream
 # make test-slurm   only the tests that start a Slurm (docs/reliability.md)
@@ -7,7 +8,8 @@
 # make docs         the site of docs/, into site/; its own small environment
 
 PYTHON ?= python3
-VENV ?= .venv
+# .venv, or for another Python one with its name, such as .venv-python3.12
+VENV ?= .venv$(patsubst %,-%,$(filter-out python3,$(notdir $(PYTHON))))
 UPSTREAM := .venv-upstream
 DOCS := .venv-docs
 BIN := $(VENV)/bin
@@ -17,7 +19,7 @@ WORK_DIR := work_dirs/quickstart
 JOBS ?= 2
 PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test projects test-upstream test-slurm lint docs clean
+.PHONY: quickstart test test-fast projects test-upstream test-slurm lint docs clean
 
 quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
@@ -28,6 +30,9 @@ quickstart: $(VENV)/.installed data/shapes
 
 test: $(VENV)/.tests-installed
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.tests-installed
+	$(BIN)/python $(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
 projects: $(VENV)/.tests-installed
 	$(BIN)/python $(PYTEST) projects $(PYTEST_ARGS)
@@ -41,6 +46,7 @@ test-slurm: $(VENV)/.tests-installed
 lint: $(VENV)/.tests-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 docs: $(DOCS)/.installed

@@ -1,3 +1,5 @@
+"""Measurements of a model: FLOPs, receptive fields, shape bias, speed."""
+
 from mmrep.analysis.backbones import load_backbone
 from mmrep.analysis.complexity import (
     Complexity,

@@ -1,3 +1,5 @@
+"""Predicting on images, and drawing what was predicted."""
+
 from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.inferencer import Inferencer, list_images
 from mmrep.apis.slide import slide_labels

@@ -1,3 +1,5 @@
+"""Reading checkpoints safely, and converting released ones."""
+
 from mmrep.checkpoint.convert import (
     Conversion,
     Match,

@@ -1,3 +1,5 @@
+"""From a trained model to one that infers: merge, fold, export."""
+
 from mmrep.deploy.form import to_deploy_form
 from mmrep.deploy.fuse import fuse_conv_bn
 from mmrep.deploy.loading import build_model, load_model

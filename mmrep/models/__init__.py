@@ -1,3 +1,5 @@
+"""Backbones, a classifier around one, and test-time augmentation."""
+
 from mmrep.models.backbones import (
     LargeKernelMobileNetV2,
     RepLKNet,

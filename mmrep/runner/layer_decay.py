@@ -51,6 +51,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         Args:
             params (list[dict]): The groups, extended in place.
             module (nn.Module): The model, or its backbone alone.
+            **kwargs: What MMEngine's constructor passes on; not needed here.
         """
         prefix = 'backbone.' if hasattr(module, 'backbone') else ''
         backbone = getattr(module, 'backbone', module)

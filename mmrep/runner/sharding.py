@@ -79,8 +79,8 @@ class FSDPStrategy(_FSDPStrategy):
         self.min_num_params = min_num_params
 
     def build_model(self, model: Any) -> nn.Module:
-        # the same in every process, and as without sharding, whatever was
-        # drawn since the run began
+        """Build the model, with the same random weights in every process."""
+        # and as without sharding, whatever was drawn since the run began
         set_random_seed(self.seed)
         return super().build_model(model)
 

@@ -1,3 +1,5 @@
+"""Layers that the backbones share."""
+
 from mmrep.models.layers.checkpointing import checkpoint_forward
 from mmrep.models.layers.conv_bn import (
     NormFirstBlock,
