@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmrep import ops  # noqa: F401, registers the operator
 from mmrep.deploy.inputs import input_channels
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 
 class ValuesNeeded(UsageError):
@@ -89,7 +89,7 @@ def build_on_meta(cfg: Config) -> nn.Module:
     ) as error:
         raise UsageError(
             f'the model of the config cannot be built: '
-            f'{type(error).__name__}: {" ".join(str(error).split())}'
+            f'{one_line(error, kind=True)}'
         ) from error
     # the device above is not that of torch.Tensor(...)
     model.to('meta').eval()
@@ -165,14 +165,13 @@ def count(
             TypeError,
             ValueError,
         ) as error:
-            text = ' '.join(str(error).split())
+            text = one_line(error, kind=True)
             kind = UsageError
             if device.type == 'meta' and 'meta' in text.lower():
                 kind = ValuesNeeded
             raise kind(
                 f'{type(model).__name__} cannot take an image of {shape[0]} x '
-                f'{shape[1]} (height x width) alone: '
-                f'{type(error).__name__}: {text}'
+                f'{shape[1]} (height x width) alone: {text}'
             ) from error
     total = counter.get_total_flops() // 2
     idle = {n: _params([m]) for n, m in parts.items() if n not in flops}

@@ -27,7 +27,7 @@ from mmrep.deploy import load_model
 from mmrep.deploy.inputs import input_channels, picture_dataset
 from mmrep.deploy.loading import model_kind
 from mmrep.engine import load_config
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 Image = Union[str, Path, np.ndarray]
 
@@ -73,9 +73,8 @@ def _named(image: Image) -> Iterator[None]:
     try:
         yield
     except (OSError, cv2.error) as error:
-        text = ' '.join(str(error).split())
         raise UsageError(
-            f'{_name(image)} cannot be processed: {text}'
+            f'{_name(image)} cannot be processed: {one_line(error)}'
         ) from error
 
 

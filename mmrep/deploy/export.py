@@ -19,7 +19,7 @@ from mmrep.deploy.exportable import (
 )
 from mmrep.deploy.inputs import random_input
 from mmrep.deploy.merge import check_tolerance
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 # The least that torch's exporter writes.
 OPSET = 18
@@ -105,8 +105,7 @@ def _program(
         advice = '; try --static' if dynamic else ''
         raise UsageError(
             'the model cannot be exported: '
-            f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'
-            f'{advice}.'
+            f'{one_line(error, kind=True, first=True)}{advice}.'
         ) from error
 
 
@@ -132,7 +131,7 @@ def _check(
         except Exception as error:
             raise UsageError(
                 f'the exported file does not run on the {name} input: '
-                f'{" ".join(str(error).split())[:300]}; nothing was written.'
+                f'{one_line(error)[:300]}; nothing was written.'
             ) from error
         differences[name] = compare(expected, found)
         check_tolerance(name, differences[name], tolerance)
@@ -207,7 +206,7 @@ def export_onnx(
             # of versions that torch's exporter cannot convert to
             raise UsageError(
                 f'the graph is not valid in opset {opset} '
-                f'({str(error).strip().splitlines()[0]}); nothing was '
+                f'({one_line(error, first=True)}); nothing was '
                 f'written, try --opset {OPSET}.'
             ) from error
         options = onnxruntime.SessionOptions()

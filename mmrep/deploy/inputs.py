@@ -10,7 +10,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.registry import type_name
 
 
@@ -102,9 +102,8 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
                 else f'the test pipeline of the config failed in {name} '
                 f'with {path}'
             )
-            text = ' '.join(str(error).split())
             raise UsageError(
-                f'{what}: {type(error).__name__}: {text}'
+                f'{what}: {one_line(error, kind=True)}'
             ) from error
     data = model.data_preprocessor(pseudo_collate([data]), False)
     return data['inputs']

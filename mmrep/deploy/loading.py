@@ -14,7 +14,7 @@ from torch import nn
 from mmrep.checkpoint import check_fit, get_state_dict, load_checkpoint
 from mmrep.deploy.form import to_deploy_form
 from mmrep.deploy.inputs import inner_dataset
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -37,7 +37,7 @@ def build_model(cfg: Config) -> nn.Module:
     except Exception as error:
         raise UsageError(
             'the model of the config cannot be built: '
-            f'{type(error).__name__}: {" ".join(str(error).split())}'
+            f'{one_line(error, kind=True)}'
         ) from error
     model.cfg = cfg
     model.eval()  # which of MMDetection's backbones returns None
@@ -102,7 +102,7 @@ def load_model(
     except (AssertionError, RuntimeError) as error:
         raise UsageError(
             f'the device {device!r} cannot be used: '
-            f'{str(error).strip().splitlines()[0]}'
+            f'{one_line(error, first=True)}'
         ) from error
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmrep.data.coco import check_coco
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.registry import name_types, type_name
 
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -63,7 +63,8 @@ def load_config(
         name_types(cfg._cfg_dict, cfg.get('default_scope') or 'mmengine')
     except Exception as error:
         raise UsageError(
-            f'the config {filename} cannot be read: {_one_line(error)}'
+            f'the config {filename} cannot be read: '
+            f'{one_line(error, kind=True)}'
         ) from error
     if cfg_options:
         _check_options(cfg, cfg_options)
@@ -71,13 +72,10 @@ def load_config(
             cfg.merge_from_dict(cfg_options)
         except Exception as error:
             raise UsageError(
-                f'--cfg-options does not fit the config: {_one_line(error)}'
+                '--cfg-options does not fit the config: '
+                f'{one_line(error, kind=True)}'
             ) from error
     return cfg
-
-
-def _one_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def _check_options(cfg: Config, options: Dict[str, Any]) -> None:

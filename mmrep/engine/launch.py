@@ -20,7 +20,7 @@ from mmrep.checkpoint import (
 )
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.ops import backend_report
 from mmrep.runner.distributed import init_distributed
@@ -156,16 +156,15 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         print_log(
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )
-        text = ' '.join(str(error).split())
-        if text == 'need at least one array to concatenate':
+        text = one_line(error, kind=True)
+        if text.endswith('need at least one array to concatenate'):
             # how MMEngine's datasets fail when they are empty
             text = (
                 'the data set found no images; check data_prefix, '
                 'img_suffix and ann_file'
             )
         raise UsageError(
-            f'the config cannot be built ({part}): '
-            f'{type(error).__name__}: {text} '
+            f'the config cannot be built ({part}): {text} '
             '(log_level=DEBUG shows the traceback).'
         ) from error
 

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from mmengine.dist import get_dist_info
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 try:
     import fcntl
@@ -205,10 +205,9 @@ def explained_faults() -> Iterator[None]:
         if not (several and (known or _NETWORK.search(str(error)))):
             raise
         rank = os.environ.get('RANK', '?')
-        text = ' '.join(str(error).split())
         raise RunStopped(
             f'rank {rank} on {socket.gethostname()} lost another process, or '
-            f'got no answer in time ({text[:300]}). The first error of any '
-            'rank says more; once all nodes are reachable, go on with '
-            '--resume. env_cfg.dist_cfg.timeout sets the seconds to wait.'
+            f'got no answer in time ({one_line(error)[:300]}). The first '
+            'error of any rank says more; once all nodes are reachable, go on '
+            'with --resume. env_cfg.dist_cfg.timeout sets the seconds to wait.'
         ) from error

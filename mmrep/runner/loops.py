@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmrep.data.labels import LabelCheck
+from mmrep.errors import one_line
 from mmrep.registry import LOOPS
 from mmrep.runner.faults import Agreement, Interrupts, RunStopped
 from mmrep.runner.optim_wrapper import NonFiniteError, OptimWrapper
@@ -266,7 +267,7 @@ class _HardenedLoop:
 
     def _count_restart(self, error: Exception) -> None:
         self._stop_if_interrupted_alone()
-        text = ' '.join(str(error).split())
+        text = one_line(error)
         if isinstance(error, ConnectionError):
             text = f'a DataLoader worker is gone ({text})'
         self._restarts += 1

@@ -42,7 +42,7 @@ from mmrep.analysis.erf_report import (
 )
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 RANDOM = 'random'
 
@@ -169,9 +169,9 @@ def measure(
     try:
         network.to(device)
     except (AssertionError, RuntimeError) as error:
-        text = str(error).strip().splitlines()[0]
         raise UsageError(
-            f'the device {device!r} cannot be used: {text}'
+            f'the device {device!r} cannot be used: '
+            f'{one_line(error, first=True)}'
         ) from error
     images: Iterable[torch.Tensor]
     total = args.num_images
