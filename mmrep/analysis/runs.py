@@ -11,9 +11,9 @@ from typing import Dict, List, NamedTuple, Optional, Union
 
 import torch
 
-from mmrep.checkpoint.saving import replaced
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
+from mmrep.files import write_json
 
 RECORD = 'run.json'
 
@@ -224,12 +224,6 @@ def logged(work_dir: Path) -> List[Dict[str, float]]:
         for path in paths
         for line in path.read_text().splitlines()
     ]
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a file that is whole or not there."""
-    with replaced(path) as draft:
-        draft.write_text(json.dumps(value, indent=1) + '\n')
 
 
 def facts(root: Path) -> Dict[str, object]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mmrep.checkpoint.layouts import LAYOUTS, Released, State
 from mmrep.checkpoint.loading import CheckpointError, load_checkpoint
-from mmrep.checkpoint.saving import replaced, save
 from mmrep.errors import UsageError
+from mmrep.files import replaced, torch_save
 
 _EMA_NAMES = ('model_ema', 'state_dict_ema', 'ema_state_dict')
 _STAGE = re.compile(r'(?:stages|downsample_layers)\.(\d+)\.|transitions\.(\d)')
@@ -404,4 +404,4 @@ class Conversion:
             for key, value in self.match.state.items()
         }
         with replaced(Path(filename)) as path:
-            save(dict(state_dict=state, meta=meta), path)
+            torch_save(dict(state_dict=state, meta=meta), path)

@@ -1,5 +1,6 @@
 """Writing a model as ONNX or as a torch.export program, checked."""
 
+import io
 import json
 import re
 import warnings
@@ -10,7 +11,6 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmrep.checkpoint.saving import replaced
 from mmrep.deploy.compare import Difference, compare
 from mmrep.deploy.exportable import (
     Exportable,
@@ -20,6 +20,7 @@ from mmrep.deploy.exportable import (
 from mmrep.deploy.inputs import random_input
 from mmrep.deploy.merge import check_tolerance
 from mmrep.errors import UsageError, one_line
+from mmrep.files import replaced
 
 # The least that torch's exporter writes.
 OPSET = 18
@@ -312,7 +313,9 @@ def export_program(
             operators[name] = operators.get(name, 0) + 1
     with replaced(Path(out)) as path:
         extra = {'mmrep.json': json.dumps(metadata)}
-        torch.export.save(program, str(path), extra_files=extra)
+        buffer = io.BytesIO()  # given a full disk, a path aborts in C++
+        torch.export.save(program, buffer, extra_files=extra)
+        path.write_bytes(buffer.getbuffer())
         loaded = torch.export.load(str(path)).module()
         inputs = _inputs(module.channels, size, dynamic)
         differences = _check(module, loaded, names, inputs, tolerance)

@@ -7,11 +7,11 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmrep.checkpoint import get_state_dict, load_checkpoint
-from mmrep.checkpoint.saving import replaced, save
 from mmrep.deploy.compare import Difference, compare, outputs
 from mmrep.deploy.form import deploy_config, is_deploy_config, to_deploy_form
 from mmrep.deploy.loading import build_model, load_model
 from mmrep.errors import UsageError
+from mmrep.files import replaced, torch_save
 
 
 class Reparameterized(NamedTuple):
@@ -75,7 +75,7 @@ def reparameterize(
     # the last one gets its name first: a config is never without weights
     with replaced(config_path) as new_config, replaced(path) as new_path:
         meta = dict(dataset_meta=_plain(model.dataset_meta), deploy_form=True)
-        save(dict(meta=meta, state_dict=model.state_dict()), new_path)
+        torch_save(dict(meta=meta, state_dict=model.state_dict()), new_path)
         del model
         text = (
             f'# The deploy form of {Path(cfg.filename).name}, for the weights '

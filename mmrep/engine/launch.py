@@ -21,15 +21,15 @@ from mmrep.checkpoint import (
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
 from mmrep.errors import UsageError, one_line
+from mmrep.files import remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.ops import backend_report
 from mmrep.runner.distributed import init_distributed
-from mmrep.runner.faults import WorkDirLock
 from mmrep.runner.hardened import use_hardened_parts
 from mmrep.runner.resume import settle_resume
 from mmrep.runner.runner import FlexibleRunner
-from mmrep.runner.saving import remove_partial
 from mmrep.runner.sharding import settle_sharding
+from mmrep.runner.work_dir import WorkDirLock
 
 
 def build_runner(
@@ -77,7 +77,7 @@ def build_runner(
     lock = None
     if mode == 'train' and os.environ.get('RANK', '0') == '0':
         lock = WorkDirLock(cfg.work_dir)
-        remove_partial(cfg.work_dir)
+        remove_remains(cfg.work_dir, shared=True)
         if lock.warning:
             notes.append(lock.warning)
     runner = _build('model, hooks', lambda: runner_class.from_cfg(cfg))

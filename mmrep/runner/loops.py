@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from mmrep.data.labels import LabelCheck
 from mmrep.errors import one_line
+from mmrep.files import remove
 from mmrep.registry import LOOPS
 from mmrep.runner.faults import Agreement, Interrupts, RunStopped
 from mmrep.runner.optim_wrapper import NonFiniteError, OptimWrapper
@@ -34,11 +35,10 @@ from mmrep.runner.sampler import (
     seed_all,
     seed_samples,
 )
-from mmrep.runner.saving import (
+from mmrep.runner.work_dir import (
     INTERRUPTED,
     POST_MORTEM,
     last_validation,
-    remove,
     set_last_checkpoint,
     set_last_validation,
 )

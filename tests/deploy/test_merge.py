@@ -10,7 +10,6 @@ from mmseg.models import EncoderDecoder
 from torch import nn
 
 from mmrep.analysis import build_on_meta
-from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import (
     build_model,
     load_model,
@@ -199,18 +198,6 @@ def test_compare_sees_what_is_not_finite():
     assert broken.relative == float('inf')
     with pytest.raises(ValueError, match='must be'):
         compare(dict(a=x), dict(b=x))
-
-
-def test_replaced_leaves_nothing_half_written(tmp_path):
-    path = tmp_path / 'a.txt'
-    path.write_text('old')
-    with pytest.raises(RuntimeError), replaced(path) as new:
-        new.write_text('half')
-        raise RuntimeError
-    assert [p.read_text() for p in tmp_path.iterdir()] == ['old']
-    with replaced(path) as new:
-        new.write_text('new')
-    assert [p.read_text() for p in tmp_path.iterdir()] == ['new']
 
 
 @pytest.fixture
