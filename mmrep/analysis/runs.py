@@ -2,14 +2,10 @@
 
 import hashlib
 import json
-import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Union
-
-import torch
 
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
@@ -224,29 +220,3 @@ def logged(work_dir: Path) -> List[Dict[str, float]]:
         for path in paths
         for line in path.read_text().splitlines()
     ]
-
-
-def facts(root: Path) -> Dict[str, object]:
-    """What results were obtained with.
-
-    Args:
-        root (Path): Folder of the repository.
-
-    Returns:
-        dict[str, object]: Device, versions, date and commit.
-    """
-    cuda = torch.cuda.is_available()
-    commit = subprocess.run(
-        ['git', '-C', str(root), 'rev-parse', 'HEAD'],
-        capture_output=True,
-        text=True,
-    )
-    return {
-        'device': torch.cuda.get_device_name() if cuda else 'cpu',
-        'threads': torch.get_num_threads(),
-        'instructions': torch.backends.cpu.get_cpu_capability(),
-        'torch': torch.__version__,
-        'python': platform.python_version(),
-        'date': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
-        'commit': commit.stdout.strip() or 'unknown',
-    }

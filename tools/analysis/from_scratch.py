@@ -22,15 +22,15 @@ from mmrep.analysis.runs import (
     Training,
     best_checkpoint,
     evaluate,
-    facts,
     logged,
     train,
     validations,
-    write_json,
 )
 from mmrep.engine import load_config
 from mmrep.engine.cli import parse_arguments, run
 from mmrep.errors import UsageError
+from mmrep.files import write_json, write_text
+from mmrep.machine import facts
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = 'mIoU', 'coco/bbox_mAP', 'coco/bbox_mAP_50'
@@ -80,13 +80,13 @@ def main() -> None:
             args.amp,
         )
         rows.append(train_and_test(training))
-        write_json(path, {**facts(ROOT), 'rows': rows})
-        path.with_suffix('.md').write_text(markdown(rows))
+        write_json(path, {**facts(), 'rows': rows})
+        write_text(path.with_suffix('.md'), markdown(rows))
         log = ''.join(
             json.dumps(entry) + '\n' for entry in logged(training.work_dir)
         )
         name = f'{config.stem}_seed{args.seed}.jsonl'
-        path.with_name(name).write_text(log)
+        write_text(path.with_name(name), log)
     print(f'{markdown(rows)}\nwrote {path}, .md and the logs')
 
 

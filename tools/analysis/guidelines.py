@@ -33,13 +33,13 @@ from mmrep.analysis.guidelines import (
 )
 from mmrep.analysis.runs import (
     Training,
-    facts,
     recorded,
     train,
-    write_json,
 )
 from mmrep.engine.cli import parse_arguments, run
 from mmrep.errors import UsageError
+from mmrep.files import write_json, write_text
+from mmrep.machine import facts
 from mmrep.ops.benchmark import Clock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def main() -> None:
     path = args.out_dir / f'guideline_{args.guideline}.json'
     write_json(path, result)
     text = markdown(result)
-    path.with_suffix('.md').write_text(text)
+    write_text(path.with_suffix('.md'), text)
     draw(result, path.with_suffix('.png'))
     print(f'{text}\nwrote {path}, .md and .png')
 
@@ -109,11 +109,10 @@ def measure(args: argparse.Namespace) -> dict:
             raise UsageError(
                 f'guideline 1 trains nothing: leave {option} out.'
             )
-    result = {'guideline': 1, 'full': args.full, **facts(ROOT)}
-    device = 'cpu' if result['device'] == 'cpu' else 'cuda'
+    result = {'guideline': 1, 'full': args.full, **facts()}
     batch, channels = (64, 384) if args.full else (1, 64)
     kernels = KERNELS if args.full else (3, 7, 13, 21, 31)
-    clock = Clock(device, seconds=0.5, most=50)
+    clock = Clock(result['device'], seconds=0.5, most=50)
     rows = []
     problems = [(size, k) for size in PUBLISHED_MS for k in kernels]
     for size, kernel in tqdm(problems, unit='stack'):
@@ -174,7 +173,7 @@ def compare(args: argparse.Namespace) -> dict:
         'full': args.full,
         'config': f'{name}.py',
         'cfg_options': args.cfg_options,
-        **facts(ROOT),
+        **facts(),
         'rows': [
             {
                 'name': row.name,

@@ -17,6 +17,7 @@ from mmrep.analysis import build_on_meta, count
 from mmrep.deploy import fuse_conv_bn
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
+from mmrep.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs/model_zoo.md'
@@ -171,7 +172,7 @@ def main() -> None:
     metafile = load_metafile()
     text = render(metafile, measure_all(metafile))
     if not args.check:
-        PAGE.write_text(text)
+        write_text(PAGE, text)
     elif not PAGE.is_file() or PAGE.read_text() != text:
         raise UsageError(
             'docs/model_zoo.md is not current; run '
