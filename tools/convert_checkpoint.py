@@ -8,13 +8,13 @@ tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmrep.analysis import build_on_meta
 from mmrep.checkpoint import convert
 from mmrep.engine import load_config
-from mmrep.engine.cli import run
+from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,24 +33,8 @@ def parse_args() -> argparse.Namespace:
         help='take the averaged weights (model_ema) where SRC holds both; '
         'files of MMCV and MMEngine need it not',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.backbone.arch=31L',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a checkpoint that may run code; only if you trust its '
-        'source',
-    )
-    try:
-        return parser.parse_args()
-    except ValueError as error:  # from DictAction
-        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
+    add_checkpoint_arguments(parser)
+    return parse_arguments(parser)
 
 
 def dataset_meta_of_config(cfg: Config) -> dict:

@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 from typing import Dict, List
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmrep.analysis.guidelines import table_rows
@@ -27,7 +26,7 @@ from mmrep.analysis.runs import (
     validations,
 )
 from mmrep.engine import load_config
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.errors import UsageError
 from mmrep.files import write_json, write_text
 from mmrep.machine import facts
@@ -53,14 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/from_scratch')
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of every config',
-    )
+    add_config_options(parser)
     return parse_arguments(parser)
 
 

@@ -19,7 +19,6 @@ import argparse
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmrep.analysis.guidelines import (
@@ -36,7 +35,7 @@ from mmrep.analysis.runs import (
     recorded,
     train,
 )
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.errors import UsageError
 from mmrep.files import write_json, write_text
 from mmrep.machine import facts
@@ -79,14 +78,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/guidelines')
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config in every run',
-    )
+    add_config_options(parser)
     return parse_arguments(parser)
 
 

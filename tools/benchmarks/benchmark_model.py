@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Iterator, List, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmrep.analysis.forms import FORMS
 from mmrep.analysis.throughput import (
@@ -36,7 +36,7 @@ from mmrep.analysis.throughput import (
     with_baseline,
 )
 from mmrep.engine import load_config
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.errors import UsageError
 from mmrep.files import write_json
 from mmrep.machine import facts
@@ -123,14 +123,7 @@ def parse_args() -> argparse.Namespace:
         'that does other work too; best with --threads 1',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the configs',
-    )
+    add_config_options(parser)
     return parse_arguments(parser)
 
 
