@@ -85,7 +85,7 @@ def test_one_line_of_each_generator(run_tool, tmp_path, name):
     below = file / 'deep/er'
     for args, status, text in (
         ([tmp_path / 'out', '--seed', -1], 2, 'must be 0 or more, got -1'),
-        ([below], 1, f"error: '{below}' cannot be written: "),
+        ([below], 1, f'error: {below} cannot be written: '),
     ):
         done = run_tool(script, *args)
         assert done.returncode == status
