@@ -50,19 +50,24 @@ def tiny_arch() -> dict:
 
 
 @pytest.fixture
-def randomise_norms():
-    """Give each BN statistics and parameters that merging must honour."""
+def randomise():
+    """Give a model norms, layer scales and biases that no form may lose."""
 
-    def randomise(model: nn.Module) -> nn.Module:
+    def fill(model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 nn.init.uniform_(module.running_mean, -0.5, 0.5)
                 nn.init.uniform_(module.running_var, 0.5, 2)
                 nn.init.uniform_(module.weight, 0.5, 1.5)
-                nn.init.uniform_(module.bias, -0.5, 0.5)
+        for name, parameter in model.named_parameters():
+            leaf = name.rpartition('.')[2]
+            if leaf in ('gamma', 'beta'):
+                nn.init.uniform_(parameter, -1, 1)
+            elif leaf == 'bias':
+                nn.init.uniform_(parameter, -0.5, 0.5)
         return model
 
-    return randomise
+    return fill
 
 
 @pytest.fixture(scope='session')
