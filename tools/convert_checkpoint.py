@@ -8,11 +8,9 @@ tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
 
 import argparse
 
-from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
-
 from mmrep.analysis import build_on_meta
 from mmrep.checkpoint import convert
+from mmrep.data.datasets import dataset_meta
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 
@@ -37,31 +35,13 @@ def parse_args() -> argparse.Namespace:
     return parse_arguments(parser)
 
 
-def dataset_meta_of_config(cfg: Config) -> dict:
-    """Classes and palette of the config's test set, {} if it names none."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    meta = dict(dataset.get('metainfo') or {})
-    if not meta and 'type' in dataset:
-        scope = cfg.get('default_scope') or 'mmengine'
-        with DefaultScope.overwrite_default_scope(scope):
-            with DATASETS.switch_scope_and_registry(None) as registry:
-                kind = registry.get(dataset['type'])
-        meta = getattr(kind, 'METAINFO', {})
-    plain = {}
-    if 'classes' in meta:
-        plain['classes'] = tuple(meta['classes'])
-    if 'palette' in meta:
-        plain['palette'] = [[int(c) for c in p] for p in meta['palette']]
-    return plain
-
-
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
     model = build_on_meta(cfg)
     conversion = convert(args.src, model, args.ema, args.trust_checkpoint)
-    if conversion.dataset_meta is None and conversion.match.has_heads:
-        conversion.dataset_meta = dataset_meta_of_config(cfg)
+    if not conversion.dataset_meta and conversion.match.has_heads:
+        conversion.dataset_meta = dataset_meta(cfg, {})
     print(conversion.match.report())
     conversion.write(args.out)
     print(f'sha256 of {args.src}: {conversion.sha256}')

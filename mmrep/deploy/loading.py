@@ -2,18 +2,16 @@
 
 import copy
 import logging
-from typing import Any, Dict, Optional
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmrep.checkpoint import check_fit, get_state_dict, load_checkpoint
+from mmrep.data.datasets import dataset_meta
 from mmrep.deploy.form import to_deploy_form
-from mmrep.deploy.inputs import inner_dataset
 from mmrep.errors import UsageError, one_line
 
 
@@ -94,7 +92,7 @@ def load_model(
         print_log(warning, 'current', logging.WARNING)
     with torch.no_grad():
         model.load_state_dict(state, strict=False)
-    model.dataset_meta = dataset_meta(cfg, loaded.get('meta') or {})
+    model.dataset_meta = dataset_meta(cfg, loaded)
     if deploy:
         to_deploy_form(model)
     try:
@@ -104,51 +102,3 @@ def load_model(
             f'the device {device!r} cannot be used: '
             f'{one_line(error, first=True)}'
         ) from error
-
-
-def dataset_meta(cfg: Config, meta: Dict[str, Any]) -> Dict[str, Any]:
-    """Names and colours of the classes.
-
-    Args:
-        cfg (Config): Config with a data set, as far as it has one.
-        meta (dict): The checkpoint's 'meta', which goes before.
-
-    Returns:
-        dict: ``classes`` and ``palette``; an empty dict if nothing is known.
-    """
-    found = dict(meta.get('dataset_meta') or {})
-    if 'CLASSES' in meta and not found:  # MMSegmentation 0.x, MMDetection 2.x
-        found = dict(classes=meta['CLASSES'], palette=meta.get('PALETTE'))
-    found = {
-        # MMSegmentation 0.x makes up a palette as an array
-        key.lower(): value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in found.items()
-    }
-    if not found.get('classes') or not found.get('palette'):
-        found = {**found, **_config_meta(cfg, found)}
-    if isinstance(found.get('palette'), (list, tuple)):
-        # a merged file has lists, and MMDetection draws with tuples
-        found['palette'] = [tuple(colour) for colour in found['palette']]
-    return found
-
-
-def _config_meta(cfg: Config, known: Dict[str, Any]) -> Dict[str, Any]:
-    """What the config's data sets say and is not known yet."""
-    dataset: Optional[dict] = None
-    for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
-        dataset = inner_dataset(cfg, name)
-        if dataset is not None:
-            break
-    if dataset is None:
-        return {}
-    declared = DATASETS.get(dataset.get('type'))
-    meta = {
-        **getattr(declared, 'METAINFO', {}),
-        **(dataset.get('metainfo') or {}),
-    }
-    meta = {key.lower(): value for key, value in meta.items()}
-    return {
-        key: meta[key]
-        for key in ('classes', 'palette')
-        if meta.get(key) and not known.get(key)
-    }

@@ -1,7 +1,6 @@
 import os
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 from mmdet.models import ResNet as MMDetResNet
@@ -19,7 +18,6 @@ from mmrep.deploy import (
 from mmrep.deploy.compare import compare, outputs
 from mmrep.deploy.form import deploy_config, is_deploy_config
 from mmrep.deploy.inputs import random_input
-from mmrep.deploy.loading import dataset_meta
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
@@ -179,17 +177,6 @@ def test_mode_stays(cfg):
     assert to_deploy_form(backbone) is backbone
 
 
-def test_classes_come_from_the_checkpoint_first(cfg):
-    assert dataset_meta(cfg, {})['classes'][0] == 'ground'
-    new = dict(dataset_meta=dict(classes=['a'], palette=[[1, 2, 3]]))
-    assert dataset_meta(cfg, new)['classes'] == ['a']
-    old = dict(CLASSES=('a', 'b'), PALETTE=None)
-    assert dataset_meta(cfg, old)['classes'] == ('a', 'b')
-    old['PALETTE'] = np.array([[1, 2, 3], [4, 5, 6]])
-    assert dataset_meta(cfg, old)['palette'] == [(1, 2, 3), (4, 5, 6)]
-    assert dataset_meta(Config(dict(model={})), {}) == {}
-
-
 def test_compare_sees_what_is_not_finite():
     x = torch.ones(2)
     (same,) = compare(dict(a=x), dict(a=x))
@@ -232,7 +219,7 @@ def test_a_model_that_writes_into_its_config(
     build_on_meta(cfg)
 
 
-def test_cascade_of_heads(cfg, randomise_norms, tmp_path):
+def test_cascade_of_heads(cfg, randomise, tmp_path):
     """Each head after the first takes what the one before it made."""
     head = dict(
         in_channels=[8, 12, 16, 20],
@@ -248,7 +235,7 @@ def test_cascade_of_heads(cfg, randomise_norms, tmp_path):
         dict(head, type='FCNHead', num_convs=1, concat_input=False),
         dict(head, type='OCRHead', ocr_channels=8),
     ]
-    model = randomise_norms(build_model(cfg))
+    model = randomise(build_model(cfg))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'in.pth')
     done = reparameterize(
         cfg, f'{tmp_path}/in.pth', f'{tmp_path}/m.pth', INPUTS
