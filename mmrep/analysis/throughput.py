@@ -18,7 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmrep.analysis.forms import build_form, import_custom
+from mmrep.analysis.inference import build_form, import_custom
 from mmrep.analysis.training import build_training_step
 from mmrep.errors import UsageError, one_line
 
@@ -62,7 +62,7 @@ class Case:
     Args:
         model (str): What the model is called in tables.
         mode (str): 'training', a step of it, or 'inference'.
-        form (str): In inference, one of ``mmrep.analysis.forms.FORMS``.
+        form (str): In inference, one of ``mmrep.analysis.inference.FORMS``.
         switches (tuple[str, ...]): Some of :data:`SWITCHES`.
         batch_size (int): Images of a batch.
         shape (tuple[int, int]): Their height and width.

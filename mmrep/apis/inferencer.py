@@ -24,7 +24,7 @@ from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.slide import slide_labels
 from mmrep.deploy import load_model
 from mmrep.deploy.inputs import input_channels, picture_dataset
-from mmrep.deploy.loading import model_kind
+from mmrep.deploy.models import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmrep.checkpoint import get_state_dict, load_checkpoint
 from mmrep.deploy.compare import Difference, compare, outputs
 from mmrep.deploy.form import deploy_config, is_deploy_config, to_deploy_form
-from mmrep.deploy.loading import build_model, load_model
+from mmrep.deploy.models import build_model, load_model
 from mmrep.errors import UsageError
 from mmrep.files import replaced, torch_save
 

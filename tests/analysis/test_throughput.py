@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmrep.analysis import throughput, training
-from mmrep.analysis.forms import build_form
+from mmrep.analysis.inference import build_form
 from mmrep.analysis.throughput import (
     Case,
     measure,

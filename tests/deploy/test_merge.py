@@ -261,7 +261,7 @@ def test_what_the_model_does_not_know_is_named(cfg, small_segmentor, tmp_path):
     saved['state_dict']['backbone.stages.0.norm.weight'] = torch.ones(8)
     torch.save(saved, tmp_path / 'more.pth')
     warned = []
-    with patch('mmrep.deploy.loading.print_log', lambda *a: warned.append(a)):
+    with patch('mmrep.deploy.models.print_log', lambda *a: warned.append(a)):
         load_model(cfg, str(small_segmentor[1]))
         assert not warned
         load_model(cfg, f'{tmp_path}/more.pth')

@@ -24,7 +24,7 @@ from typing import Iterator, List, Tuple
 import torch
 from mmengine.config import Config
 
-from mmrep.analysis.forms import FORMS
+from mmrep.analysis.inference import FORMS
 from mmrep.analysis.throughput import (
     BASELINES,
     SWITCHES,
