@@ -8,9 +8,9 @@ tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
 
 import argparse
 
-from mmrep.analysis import build_on_meta
 from mmrep.checkpoint import convert
 from mmrep.data.datasets import dataset_meta
+from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    model = build_on_meta(cfg)
+    model = build_model(cfg, meta=True)
     conversion = convert(args.src, model, args.ema, args.trust_checkpoint)
     if not conversion.dataset_meta and conversion.match.has_heads:
         conversion.dataset_meta = dataset_meta(cfg, {})

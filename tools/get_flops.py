@@ -17,7 +17,7 @@ from typing import Iterator
 from mmengine.config import Config
 from torch import nn
 
-from mmrep.analysis import Complexity, ValuesNeeded, build_on_meta, count
+from mmrep.analysis import Complexity, ValuesNeeded, count
 from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_config_options, parse_arguments, run
@@ -78,7 +78,7 @@ def measure(args: argparse.Namespace) -> Complexity:
         )
     cfg: Config = load_config(args.config, args.cfg_options)
     try:
-        return measure_model(build_on_meta(cfg), args)
+        return measure_model(build_model(cfg, meta=True), args)
     except ValuesNeeded:  # such as by deformable attention
         return measure_model(build_model(cfg), args)
 

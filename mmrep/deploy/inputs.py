@@ -16,10 +16,13 @@ from mmrep.registry import type_name
 
 
 def input_channels(model: nn.Module) -> int:
-    """Channels of the input, which the first convolution takes."""
-    return next(
-        (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3
-    )
+    """Channels of the image, which the first convolution takes."""
+    for module in model.modules():
+        if type(module).__name__ == 'Focus':  # YOLOX's: 2 x 2 pixels as one
+            return input_channels(module.conv) // 4
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return 3
 
 
 def random_input(

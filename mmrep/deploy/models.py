@@ -15,8 +15,18 @@ from mmrep.deploy.form import to_deploy_form
 from mmrep.errors import UsageError, one_line
 
 
-def build_model(cfg: Config) -> nn.Module:
+def build_model(cfg: Config, meta: bool = False) -> nn.Module:
     """Build a config's model with random weights, in evaluation mode.
+
+    Args:
+        cfg (Config): Config of a segmentor, a detector, a classifier or a
+            backbone under ``model``.
+        meta (bool): Build it on PyTorch's meta device, where parameters have
+            shapes and no values, so that the largest model takes seconds and
+            no memory. Defaults to False.
+
+    Returns:
+        nn.Module: The model, with ``cfg``.
 
     Raises:
         UsageError: If the config has no model, or it cannot be built.
@@ -28,8 +38,7 @@ def build_model(cfg: Config) -> nn.Module:
     scope = cfg.get('default_scope') or (own if named else 'mmengine')
     init_default_scope(scope)
     try:
-        # MMDetection's DETRs write into what they are built from
-        model = MODELS.build(copy.deepcopy(cfg.model))
+        model = _build_on_meta(cfg.model) if meta else _build(cfg.model)
     except UsageError:
         raise
     except Exception as error:
@@ -40,6 +49,22 @@ def build_model(cfg: Config) -> nn.Module:
     model.cfg = cfg
     model.eval()  # which of MMDetection's backbones returns None
     return model
+
+
+def _build(model: dict) -> nn.Module:
+    # MMDetection's DETRs write into what they are built from
+    return MODELS.build(copy.deepcopy(model))
+
+
+def _build_on_meta(model: dict) -> nn.Module:
+    try:
+        with torch.device('meta'):
+            built = _build(model)
+    except (NotImplementedError, RuntimeError):
+        # some constructors look at the values of a tensor
+        built = _build(model)
+    # the device above is not that of torch.Tensor(...)
+    return built.to('meta')
 
 
 def model_kind(model: nn.Module) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from mmengine.config import DictAction
 
-from mmrep.analysis import build_on_meta
 from mmrep.analysis.guidelines import (
     KERNELS,
     METHODS,
@@ -23,6 +22,7 @@ from mmrep.analysis.runs import (
     evaluate,
     train,
 )
+from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 from mmrep.ops import DepthwiseConv2d
@@ -44,7 +44,7 @@ def backbone(guideline, row, full=False):
         for key, value in row.options.items()
     }
     cfg = load_config(f'{ROOT}/configs/{name}.py', options)
-    return build_on_meta(cfg).backbone
+    return build_model(cfg, meta=True).backbone
 
 
 @pytest.mark.parametrize('guideline, row', ROWS)

@@ -8,7 +8,6 @@ from mmengine.config import Config
 from mmseg.models import EncoderDecoder
 from torch import nn
 
-from mmrep.analysis import build_on_meta
 from mmrep.deploy import (
     build_model,
     load_model,
@@ -215,8 +214,8 @@ def test_a_model_that_writes_into_its_config(
         cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS
     )
     assert 'seen' not in done.config.read_text()
-    build_on_meta(cfg)
-    build_on_meta(cfg)
+    build_model(cfg, meta=True)
+    build_model(cfg, meta=True)
 
 
 def test_cascade_of_heads(cfg, randomise, tmp_path):
