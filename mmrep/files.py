@@ -140,14 +140,16 @@ def remove(path: Path) -> None:
 
 def _flush(path: Path) -> None:
     """Have the disk hold a file, or the entries of a folder."""
-    handle = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
     try:
-        os.fsync(handle)
-    except OSError:  # some file systems cannot for folders
-        if not path.is_dir():
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError:  # Windows and some file systems cannot for folders
+        if not folder:
             raise
-    finally:
-        os.close(handle)
 
 
 def write_text(path: Union[str, Path], text: str, flush: bool = False) -> None:

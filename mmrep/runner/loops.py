@@ -8,7 +8,6 @@ traced to its images.
 """
 
 import copy
-import resource
 import signal
 import threading
 from pathlib import Path
@@ -42,6 +41,11 @@ from mmrep.runner.work_dir import (
     set_last_checkpoint,
     set_last_validation,
 )
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _SAMPLERS = dict(
     InfiniteSampler='mmrep.ResumableInfiniteSampler',
@@ -124,7 +128,8 @@ class _HardenedLoop:
     def run_iter(self, *args) -> None:
         """One iteration, with random numbers of its own."""
         seed_all(self.seed, self.agreement.rank, self._iter)
-        if not torch.cuda.is_available():  # else MMEngine logs it
+        if resource is not None and not torch.cuda.is_available():
+            # on a GPU MMEngine logs it
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             self.runner.message_hub.update_scalar('train/memory', peak // 1024)
         try:
@@ -303,7 +308,8 @@ def _leave_workers_to_iterator() -> None:
     PyTorch raises it from a signal handler, in the middle of whatever runs,
     for example the optimizer's step.
     """
-    if threading.current_thread() is threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    if main and hasattr(signal, 'SIGCHLD'):  # not on Windows
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
