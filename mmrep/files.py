@@ -66,7 +66,8 @@ def replaced(
             remove(partial)
         yield partial
         if flush:
-            for part in partial.iterdir() if partial.is_dir() else [partial]:
+            parts = partial.iterdir() if partial.is_dir() else [partial]
+            for part in parts:
                 _flush(part)
         if partial.is_dir() and path.is_dir():
             shutil.rmtree(path)

@@ -44,10 +44,11 @@ def facts(device: Optional[str] = None) -> Dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    info = Path('/proc/cpuinfo')  # of Linux
-    for line in info.read_text().splitlines() if info.is_file() else ():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():  # Linux
+        for line in info.read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
     return platform.processor() or platform.machine()
 
 

@@ -97,7 +97,7 @@ def write_report(
     count = models[0]['images']
     lines = [
         f'High-contribution area ratios at {size}×{size}, '
-        f'{count} image{"s" * (count != 1)} ({source}).',
+        f'{count} {"image" if count == 1 else "images"} ({source}).',
         '',
         erf_table(models),
     ]

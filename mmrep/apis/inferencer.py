@@ -231,10 +231,8 @@ class Inferencer:
                 img_shape=labels.shape,
             )
         )
-        data = torch.from_numpy(labels)[None]
-        return sample.set_data(dict(pred_sem_seg=PixelData(data=data))) or (
-            sample
-        )
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
+        return sample
 
     def draw(
         self,

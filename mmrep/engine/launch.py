@@ -28,7 +28,7 @@ from mmrep.runner.distributed import init_distributed
 from mmrep.runner.hardened import use_hardened_parts
 from mmrep.runner.resume import settle_resume
 from mmrep.runner.runner import FlexibleRunner
-from mmrep.runner.sharding import settle_sharding
+from mmrep.runner.sharding import prepare_sharding
 from mmrep.runner.work_dir import WorkDirLock
 
 
@@ -72,7 +72,7 @@ def build_runner(
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
     init_distributed(cfg, launcher)
-    settle_sharding(cfg, mode)
+    prepare_sharding(cfg, mode)
     runner_class = use_hardened_parts(cfg)
     lock = None
     if mode == 'train' and os.environ.get('RANK', '0') == '0':

@@ -1,4 +1,4 @@
-"""Training loops that can be stopped, resumed and trusted.
+"""Training loops that can be stopped and resumed, and that say what failed.
 
 They do what MMEngine's do, and further: the data follows from the seed and
 the iteration (see :mod:`mmrep.runner.sampler`), the model's random numbers
