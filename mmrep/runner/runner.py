@@ -49,7 +49,7 @@ class _AtomicSaving:
 def _no_room(path: Path, error: Union[OSError, WriteError]) -> str:
     free = shutil.disk_usage(path.parent).free / 2**20
     others = sorted(
-        (p for p in path.parent.glob('*.pth') if p.is_file()),
+        (p for p in path.parent.glob('[!.]*.pth') if p.is_file()),
         key=lambda p: p.stat().st_mtime,
     )
     intact = f'{others[-1].name} is untouched' if others else 'none is there'
