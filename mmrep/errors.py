@@ -1,3 +1,6 @@
+"""Errors of the user, and errors told in a line."""
+
+
 class UsageError(ValueError):
     """What the user gave cannot be used.
 

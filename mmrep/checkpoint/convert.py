@@ -287,7 +287,7 @@ def dataset_meta_of(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     known = meta.get('dataset_meta')
     source = known if isinstance(known, dict) else meta
     lowered = {str(k).lower(): v for k, v in dict.items(source)}
-    plain = {}
+    plain: Dict[str, Any] = {}
     classes = lowered.get('classes')
     if isinstance(classes, (list, tuple)) and all(
         isinstance(name, str) for name in classes
