@@ -6,7 +6,7 @@
 # training data with their base's of 512x512; this mends it.
 _base_ = [
     '_base_/models/upernet_unireplknet-t.py',
-    '_base_/datasets/ade20k_640x640_multiple32.py',
+    '_base_/datasets/ade20k_640x640.py',
     '_base_/schedules/schedule_160k_layer-decay.py',
     '_base_/segmentation_runtime.py',
 ]

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
-from mmrep.analysis.runs import write_json
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
+from mmrep.files import write_json
 
 RECORD = 'run.json'
 

@@ -50,20 +50,25 @@ def tiny_arch() -> dict:
     )
 
 
-@pytest.fixture
-def randomise_norms():
-    """Give each BN statistics and parameters that merging must honour."""
+@pytest.fixture(scope='session')
+def randomise():
+    """Give a model norms, layer scales and biases that no form may lose."""
 
-    def randomise(model: nn.Module) -> nn.Module:
+    def fill(model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 nn.init.uniform_(module.running_mean, -0.5, 0.5)
                 nn.init.uniform_(module.running_var, 0.5, 2)
                 nn.init.uniform_(module.weight, 0.5, 1.5)
-                nn.init.uniform_(module.bias, -0.5, 0.5)
+        for name, parameter in model.named_parameters():
+            leaf = name.rpartition('.')[2]
+            if leaf in ('gamma', 'beta'):
+                nn.init.uniform_(parameter, -1, 1)
+            elif leaf == 'bias':
+                nn.init.uniform_(parameter, -0.5, 0.5)
         return model
 
-    return randomise
+    return fill
 
 
 @pytest.fixture(scope='session')
@@ -123,7 +128,7 @@ def shapes_root(tmp_path_factory, run_tool) -> Path:
 
 
 @pytest.fixture(scope='session')
-def small_segmentor(tmp_path_factory, shapes_root):
+def small_segmentor(tmp_path_factory, shapes_root, randomise):
     """Config and checkpoint of a segmentor whose norms do something."""
     from mmrep.deploy import build_model
     from mmrep.engine import load_config
@@ -141,13 +146,7 @@ def small_segmentor(tmp_path_factory, shapes_root):
         ')\n'
     )
     torch.manual_seed(0)
-    model = build_model(load_config(str(config)))
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
+    model = randomise(build_model(load_config(str(config))))
     # a new head sees no difference between the classes
     nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
     torch.save(dict(state_dict=model.state_dict()), checkpoint)

@@ -8,13 +8,11 @@ tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
 
 import argparse
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import DATASETS, DefaultScope
-
-from mmrep.analysis import build_on_meta
 from mmrep.checkpoint import convert
+from mmrep.data.datasets import dataset_meta
+from mmrep.deploy import build_model
 from mmrep.engine import load_config
-from mmrep.engine.cli import run
+from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,51 +31,17 @@ def parse_args() -> argparse.Namespace:
         help='take the averaged weights (model_ema) where SRC holds both; '
         'files of MMCV and MMEngine need it not',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.backbone.arch=31L',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a checkpoint that may run code; only if you trust its '
-        'source',
-    )
-    try:
-        return parser.parse_args()
-    except ValueError as error:  # from DictAction
-        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
-
-
-def dataset_meta_of_config(cfg: Config) -> dict:
-    """Classes and palette of the config's test set, {} if it names none."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    meta = dict(dataset.get('metainfo') or {})
-    if not meta and 'type' in dataset:
-        scope = cfg.get('default_scope') or 'mmengine'
-        with DefaultScope.overwrite_default_scope(scope):
-            with DATASETS.switch_scope_and_registry(None) as registry:
-                kind = registry.get(dataset['type'])
-        meta = getattr(kind, 'METAINFO', {})
-    plain = {}
-    if 'classes' in meta:
-        plain['classes'] = tuple(meta['classes'])
-    if 'palette' in meta:
-        plain['palette'] = [[int(c) for c in p] for p in meta['palette']]
-    return plain
+    add_checkpoint_arguments(parser)
+    return parse_arguments(parser)
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    model = build_on_meta(cfg)
+    model = build_model(cfg, meta=True)
     conversion = convert(args.src, model, args.ema, args.trust_checkpoint)
-    if conversion.dataset_meta is None and conversion.match.has_heads:
-        conversion.dataset_meta = dataset_meta_of_config(cfg)
+    if not conversion.dataset_meta and conversion.match.has_heads:
+        conversion.dataset_meta = dataset_meta(cfg, {})
     print(conversion.match.report())
     conversion.write(args.out)
     print(f'sha256 of {args.src}: {conversion.sha256}')

@@ -14,13 +14,13 @@ import sys
 from contextlib import contextmanager
 from typing import Iterator
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import nn
 
-from mmrep.analysis import Complexity, ValuesNeeded, build_on_meta, count
+from mmrep.analysis import Complexity, ValuesNeeded, count
 from mmrep.deploy import build_model
 from mmrep.engine import load_config
-from mmrep.engine.cli import run
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.errors import UsageError
 
 
@@ -52,18 +52,8 @@ def parse_args() -> argparse.Namespace:
         help='print {"params": ..., "flops": ..., "parts": {...}} in plain '
         'units, FLOPs as multiply-adds',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.backbone.arch=31L',
-    )
-    try:
-        return parser.parse_args()
-    except ValueError as error:  # from DictAction
-        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
+    add_config_options(parser)
+    return parse_arguments(parser)
 
 
 @contextmanager
@@ -88,7 +78,7 @@ def measure(args: argparse.Namespace) -> Complexity:
         )
     cfg: Config = load_config(args.config, args.cfg_options)
     try:
-        return measure_model(build_on_meta(cfg), args)
+        return measure_model(build_model(cfg, meta=True), args)
     except ValuesNeeded:  # such as by deformable attention
         return measure_model(build_model(cfg), args)
 

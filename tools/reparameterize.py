@@ -15,8 +15,8 @@ from mmrep.deploy.inputs import (
     picture_input,
     random_input,
 )
-from mmrep.deploy.loading import build_model, model_kind
 from mmrep.deploy.merge import reparameterize
+from mmrep.deploy.models import build_model, model_kind
 from mmrep.engine import load_config, set_data_root
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 from mmrep.errors import UsageError

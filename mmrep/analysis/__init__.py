@@ -4,7 +4,6 @@ from mmrep.analysis.backbones import load_backbone
 from mmrep.analysis.complexity import (
     Complexity,
     ValuesNeeded,
-    build_on_meta,
     count,
 )
 from mmrep.analysis.erf import (
@@ -30,7 +29,6 @@ __all__ = [
     'ShapeBias',
     'Stimulus',
     'ValuesNeeded',
-    'build_on_meta',
     'categories_of',
     'contribution_scores',
     'count',

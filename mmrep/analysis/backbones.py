@@ -74,12 +74,6 @@ def _backbone_state(
     return inner
 
 
-def input_channels(cfg: Config) -> int:
-    """Channels of the image: the backbone's ``in_channels``, else 3."""
-    backbone = cfg.model.get('backbone') or cfg.model
-    return backbone.get('in_channels', 3)
-
-
 def find_images(folder: str, count: Optional[int] = None) -> List[Path]:
     """The images of a folder and its subfolders, in order of their names.
 

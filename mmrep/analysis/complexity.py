@@ -8,24 +8,20 @@ On PyTorch's meta device tensors have shapes and no values, so the largest
 model takes seconds and no memory.
 """
 
-import copy
 import warnings
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
-from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrep import ops  # noqa: F401, registers the operator
-from mmrep.checkpoint import safe_loaders
 from mmrep.deploy.inputs import input_channels
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 
 class ValuesNeeded(UsageError):
@@ -55,48 +51,6 @@ class Complexity:
         return dict(params=self.params, flops=self.flops, parts=self.parts)
 
 
-def build_on_meta(cfg: Config) -> nn.Module:
-    """Build a config's model in evaluation form on the meta device.
-
-    Args:
-        cfg (Config): Config of a segmentor, a detector, a classifier or a
-            backbone under ``model``.
-
-    Returns:
-        nn.Module: The model; its parameters have no values.
-
-    Raises:
-        UsageError: If it cannot be built.
-    """
-    if not isinstance(cfg.get('model'), dict):
-        raise UsageError('the config must define model.')
-    scope = cfg.get('default_scope') or 'mmengine'
-    try:
-        with DefaultScope.overwrite_default_scope(scope), safe_loaders():
-            try:
-                with torch.device('meta'):
-                    # MMDetection's DETRs write into what they are built from
-                    model = MODELS.build(copy.deepcopy(cfg.model))
-            except (NotImplementedError, RuntimeError):
-                # some constructors look at the values of a tensor
-                model = MODELS.build(copy.deepcopy(cfg.model))
-    except (
-        AssertionError,
-        AttributeError,
-        ImportError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise UsageError(
-            f'the model of the config cannot be built: '
-            f'{type(error).__name__}: {" ".join(str(error).split())}'
-        ) from error
-    # the device above is not that of torch.Tensor(...)
-    model.to('meta').eval()
-    return model
-
-
 def count(
     model: nn.Module,
     shape: Tuple[int, int],
@@ -108,7 +62,7 @@ def count(
     Args:
         model (nn.Module): A segmentor, detector, classifier or backbone in
             evaluation form, on any device; it is best on the meta device
-            (:func:`build_on_meta`).
+            (:func:`mmrep.deploy.build_model`).
         shape (tuple[int, int]): Height and width of the image.
         num_proposals (int): Boxes that each box head of a two-stage detector
             sees. Defaults to 1000, as MMDetection 2.x counted.
@@ -120,7 +74,7 @@ def count(
 
     Raises:
         ValuesNeeded: If the model is on the meta device and has to be built
-            on another (:func:`mmrep.deploy.build_model`).
+            on another.
         UsageError: If the model cannot take such an image or needs more than
             one, or has a RoI head that this does not know.
     """
@@ -166,14 +120,13 @@ def count(
             TypeError,
             ValueError,
         ) as error:
-            text = ' '.join(str(error).split())
+            text = one_line(error, kind=True)
             kind = UsageError
             if device.type == 'meta' and 'meta' in text.lower():
                 kind = ValuesNeeded
             raise kind(
                 f'{type(model).__name__} cannot take an image of {shape[0]} x '
-                f'{shape[1]} (height x width) alone: '
-                f'{type(error).__name__}: {text}'
+                f'{shape[1]} (height x width) alone: {text}'
             ) from error
     total = counter.get_total_flops() // 2
     idle = {n: _params([m]) for n, m in parts.items() if n not in flops}

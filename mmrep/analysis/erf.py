@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 import numpy as np
 from torch import Tensor, nn
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 THRESHOLDS = (0.2, 0.3, 0.5, 0.99)
 
@@ -131,7 +131,7 @@ def _feature_map(
         size = ' x '.join(map(str, image.shape[2:]))
         raise UsageError(
             f'{type(network).__name__} cannot take an image of {size}: '
-            f'{" ".join(str(error).split())}'
+            f'{one_line(error)}'
         ) from error
     name = 'the network' if layer is None else f'the layer {layer!r}'
     if layer is not None:

@@ -1,6 +1,5 @@
 """Pictures and tables of effective receptive fields."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 
 from mmrep.analysis.erf import Area
-from mmrep.checkpoint.saving import replaced
+from mmrep.files import replaced, write_json, write_text
 
 # The published ratios are of images of 1024; below about half of it the field
 # of any network reaches the border.
@@ -98,7 +97,7 @@ def write_report(
     count = models[0]['images']
     lines = [
         f'High-contribution area ratios at {size}×{size}, '
-        f'{count} image{"s" * (count != 1)} ({source}).',
+        f'{count} {"image" if count == 1 else "images"} ({source}).',
         '',
         erf_table(models),
     ]
@@ -111,8 +110,7 @@ def write_report(
     for model in models:
         lines += [f'\n{model["name"]}: {note}.' for note in model['notes']]
     text = '\n'.join(lines)
-    with replaced(folder / 'erf.md') as partial:
-        partial.write_text(text + '\n', encoding='utf-8')
+    write_text(folder / 'erf.md', text + '\n')
     report = dict(
         size=size,
         source=source,
@@ -122,8 +120,7 @@ def write_report(
             for model in models
         ],
     )
-    with replaced(folder / 'erf.json') as partial:
-        partial.write_text(json.dumps(report, indent=1) + '\n')
+    write_json(folder / 'erf.json', report)
     return text
 
 

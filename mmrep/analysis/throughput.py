@@ -18,9 +18,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmrep.analysis.forms import build_form, import_custom
+from mmrep.analysis.inference import build_form, import_custom
 from mmrep.analysis.training import build_training_step
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 SWITCHES = (
     'bf16', 'fp16', 'channels_last', 'with_cp', 'compile', 'cuda_graph',
@@ -62,7 +62,7 @@ class Case:
     Args:
         model (str): What the model is called in tables.
         mode (str): 'training', a step of it, or 'inference'.
-        form (str): In inference, one of ``mmrep.analysis.forms.FORMS``.
+        form (str): In inference, one of ``mmrep.analysis.inference.FORMS``.
         switches (tuple[str, ...]): Some of :data:`SWITCHES`.
         batch_size (int): Images of a batch.
         shape (tuple[int, int]): Their height and width.
@@ -282,13 +282,9 @@ def _serve(
     except UsageError as error:
         pipe.send(('error', str(error)))
     except Exception as error:  # whatever it is, the others go on
-        pipe.send(('error', _one_line(error)))
-
-
-def _one_line(error: Exception) -> str:
-    """Kind and text of an error, without torch.compile's advice."""
-    text = ' '.join(str(error).split()).partition(' Set TORCHDYNAMO')[0]
-    return f'{type(error).__name__}: {text[:300]}'
+        text = one_line(error, kind=True)[:300]
+        # torch.compile gives advice behind
+        pipe.send(('error', text.partition(' Set TORCHDYNAMO')[0]))
 
 
 def _build(cfg: Config, case: Case) -> Callable[[], Any]:

@@ -22,12 +22,12 @@ from torch import nn
 
 from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.slide import slide_labels
-from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import load_model
 from mmrep.deploy.inputs import input_channels, picture_dataset
-from mmrep.deploy.loading import model_kind
+from mmrep.deploy.models import model_kind
 from mmrep.engine import load_config
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
+from mmrep.files import replaced
 
 Image = Union[str, Path, np.ndarray]
 
@@ -73,9 +73,8 @@ def _named(image: Image) -> Iterator[None]:
     try:
         yield
     except (OSError, cv2.error) as error:
-        text = ' '.join(str(error).split())
         raise UsageError(
-            f'{_name(image)} cannot be processed: {text}'
+            f'{_name(image)} cannot be processed: {one_line(error)}'
         ) from error
 
 
@@ -232,10 +231,8 @@ class Inferencer:
                 img_shape=labels.shape,
             )
         )
-        data = torch.from_numpy(labels)[None]
-        return sample.set_data(dict(pred_sem_seg=PixelData(data=data))) or (
-            sample
-        )
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
+        return sample
 
     def draw(
         self,

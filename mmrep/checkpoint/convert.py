@@ -5,15 +5,17 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmrep.checkpoint.fit import compare_states, problems, some
 from mmrep.checkpoint.layouts import LAYOUTS, Released, State
 from mmrep.checkpoint.loading import CheckpointError, load_checkpoint
-from mmrep.checkpoint.saving import replaced, save
 from mmrep.errors import UsageError
+from mmrep.files import replaced, torch_save
 
 _EMA_NAMES = ('model_ema', 'state_dict_ema', 'ema_state_dict')
 _STAGE = re.compile(r'(?:stages|downsample_layers)\.(\d+)\.|transitions\.(\d)')
@@ -51,20 +53,11 @@ class Match:
     @property
     def problems(self) -> str:
         """What keeps the file from being used, in one line; '' if nothing."""
-        return '; '.join(
-            f'{len(keys)} {kind} ({some(keys)})'
-            for kind, keys in (
-                ('missing', self.missing),
-                ('unexpected', self.unexpected),
-                ('of another shape', self.mismatched),
-            )
-            if keys
-        )
+        return problems(self.missing, self.mismatched, self.unexpected)
 
     def report(self) -> str:
         """All that was found, a line for each kind."""
-        form = 'deploy' if self.deploy else 'training'
-        lines = [f'layout: {self.layout}, {form} form']
+        lines = [f'layout: {self.layout}, {_form(self.deploy)} form']
         lines.append(f'matched: {len(self.state)}')
         for title, groups in (
             ('left out', self.left_out),
@@ -78,13 +71,6 @@ class Match:
                 f'{title}: {len(keys)}' + (f' ({some(keys)})' if keys else '')
             )
         return '\n'.join(lines)
-
-
-def some(keys: Iterable[str], limit: int = 3) -> str:
-    """The first few keys, and how many more there are."""
-    keys = list(keys)
-    more = f' and {len(keys) - limit} more' if len(keys) > limit else ''
-    return ', '.join(keys[:limit]) + more
 
 
 def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
@@ -183,11 +169,12 @@ def match(released: Released, model: nn.Module) -> Match:
         CheckpointError: If the file is in another form than the model.
     """
     backbone = getattr(model, 'backbone', model)
-    if getattr(backbone, 'deploy', False) != released.deploy:
-        form, other = ('deploy', 'training')[:: 1 if released.deploy else -1]
+    deploy = getattr(backbone, 'deploy', False)
+    if deploy != released.deploy:
         raise CheckpointError(
-            f'the checkpoint is in {form} form and the model of the config in '
-            f'{other} form; set model.backbone.deploy={released.deploy}.'
+            f'the checkpoint is in {_form(released.deploy)} form and the '
+            f'model of the config in {_form(deploy)} form; set '
+            f'model.backbone.deploy={released.deploy}.'
         )
     expected = model.state_dict()
     whole = any(key.startswith('backbone.') for key in expected)
@@ -213,20 +200,13 @@ def match(released: Released, model: nn.Module) -> Match:
     unbuilt = _unbuilt(found, expected, prefix)
     if unbuilt:
         result.left_out['stages that the backbone does not build'] = unbuilt
-    for key in sorted(found.keys() - set(unbuilt)):
-        if key not in expected:
-            result.unexpected.append(key)
-        elif found[key].shape != expected[key].shape:
-            result.mismatched.append(
-                f'{key}: {tuple(found[key].shape)} instead of '
-                f'{tuple(expected[key].shape)}'
-            )
-        else:
-            result.state[key] = found[key]
+    built = {key: found[key] for key in found if key not in unbuilt}
+    differing = compare_states(expected, built)
+    result.state = {key: built[key] for key in differing.fitting}
+    result.mismatched = differing.mismatched
+    result.unexpected = differing.unexpected
     from_imagenet = not released.heads
-    for key in sorted(expected.keys() - found.keys()):
-        if key.endswith('num_batches_tracked'):
-            continue
+    for key in differing.missing:
         if from_imagenet and not key.startswith(prefix):
             _add(result.to_train, 'neck and heads, trained from scratch', key)
         elif (
@@ -238,6 +218,10 @@ def match(released: Released, model: nn.Module) -> Match:
         else:
             result.missing.append(key)
     return result
+
+
+def _form(deploy: bool) -> str:
+    return 'deploy' if deploy else 'training'
 
 
 def _add(groups: Dict[str, List[str]], reason: str, key: str) -> None:
@@ -289,28 +273,35 @@ def sha256(filename: str) -> str:
     return digest.hexdigest()
 
 
-def dataset_meta_of(checkpoint: Dict[str, Any]) -> Optional[dict]:
+def dataset_meta_of(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     """Classes and palette of a checkpoint's data set, of either generation.
 
     MMSegmentation 0.x and MMDetection 2.x call them ``CLASSES`` and
     ``PALETTE``. What is not a list of names or of colours is left out.
+
+    Returns:
+        dict: ``classes``, a tuple of names, and ``palette``, a list of
+        tuples, as far as they are there.
     """
-    meta = checkpoint.get('meta', {})
+    meta = checkpoint.get('meta') or {}
     known = meta.get('dataset_meta')
     source = known if isinstance(known, dict) else meta
     lowered = {str(k).lower(): v for k, v in dict.items(source)}
-    plain = {}
+    plain: Dict[str, Any] = {}
     classes = lowered.get('classes')
     if isinstance(classes, (list, tuple)) and all(
         isinstance(name, str) for name in classes
     ):
         plain['classes'] = tuple(str(name) for name in classes)
     palette = lowered.get('palette')
+    if isinstance(palette, np.ndarray):  # made up by MMSegmentation 0.x
+        palette = palette.tolist()
     if isinstance(palette, (list, tuple)) and all(
         isinstance(colour, (list, tuple)) for colour in palette
     ):
-        plain['palette'] = [[int(c) for c in colour] for colour in palette]
-    return plain or None
+        # MMDetection draws with tuples
+        plain['palette'] = [tuple(map(int, colour)) for colour in palette]
+    return plain
 
 
 def convert(
@@ -358,13 +349,13 @@ class Conversion:
         match (Match): How they fit.
         sha256 (str): SHA-256 of the file.
         name (str): Its name.
-        dataset_meta (dict, optional): Classes and palette that it names.
+        dataset_meta (dict): Classes and palette that it names.
     """
 
     match: Match
     sha256: str
     name: str
-    dataset_meta: Optional[dict]
+    dataset_meta: Dict[str, Any]
 
     def write(self, filename: str) -> None:
         """Write tensors and plain metadata, at once or not at all.
@@ -391,7 +382,7 @@ class Conversion:
                 name=self.name,
                 sha256=self.sha256,
                 layout=self.match.layout,
-                form='deploy' if self.match.deploy else 'training',
+                form=_form(self.match.deploy),
             )
         )
         if self.dataset_meta:
@@ -404,4 +395,4 @@ class Conversion:
             for key, value in self.match.state.items()
         }
         with replaced(Path(filename)) as path:
-            save(dict(state_dict=state, meta=meta), path)
+            torch_save(dict(state_dict=state, meta=meta), path)

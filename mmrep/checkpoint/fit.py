@@ -1,6 +1,6 @@
 """Comparing what a checkpoint holds with what a model needs."""
 
-from typing import Dict, List, Optional
+from typing import Dict, Iterable, List, NamedTuple, Optional
 
 from torch import Tensor, nn
 
@@ -10,9 +10,64 @@ from mmrep.checkpoint.loading import CheckpointError
 MERGED = ('lkb_reparam', 'lk_origin.bias', 'dwconv.bias')
 
 
-def _some(keys: List[str]) -> str:
-    more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-    return ', '.join(keys[:3]) + more
+class Comparison(NamedTuple):
+    """How the tensors of a file and the parameters of a model differ.
+
+    Attributes:
+        fitting: Keys that both have, in one shape.
+        missing: Keys of the model that the file lacks, but for counters of
+            batches, which old files have not.
+        mismatched: Keys whose shapes differ, with both shapes.
+        unexpected: Keys of the file that the model does not have.
+    """
+
+    fitting: List[str]
+    missing: List[str]
+    mismatched: List[str]
+    unexpected: List[str]
+
+
+def compare_states(
+    expected: Dict[str, Tensor], found: Dict[str, Tensor]
+) -> Comparison:
+    """Compare a model's state dict with a file's, key by key."""
+    result = Comparison([], [], [], [])
+    for key in sorted(expected.keys() | found.keys()):
+        if key not in expected:
+            result.unexpected.append(key)
+        elif key not in found:
+            if not key.endswith('num_batches_tracked'):
+                result.missing.append(key)
+        elif found[key].shape != expected[key].shape:
+            result.mismatched.append(
+                f'{key}: {tuple(found[key].shape)} instead of '
+                f'{tuple(expected[key].shape)}'
+            )
+        else:
+            result.fitting.append(key)
+    return result
+
+
+def problems(
+    missing: List[str], mismatched: List[str], unexpected: List[str]
+) -> str:
+    """What differs, as a part of a line; '' if nothing does."""
+    return '; '.join(
+        f'{len(keys)} {kind} ({some(keys)})'
+        for kind, keys in (
+            ('parameters of the model are missing', missing),
+            ('have another shape', mismatched),
+            ('are unknown to the model', unexpected),
+        )
+        if keys
+    )
+
+
+def some(keys: Iterable[str], limit: int = 3) -> str:
+    """The first few keys, and how many more there are."""
+    keys = list(keys)
+    more = f' and {len(keys) - limit} more' if len(keys) > limit else ''
+    return ', '.join(keys[:limit]) + more
 
 
 def check_fit(
@@ -33,41 +88,15 @@ def check_fit(
     Raises:
         CheckpointError: If it does not fit.
     """
-    expected = model.state_dict()
-    missing = sorted(
-        key
-        for key in expected.keys() - found.keys()
-        if not key.endswith('num_batches_tracked')
-    )
-    common = expected.keys() & found.keys()
-    other_shape = sorted(
-        key for key in common if expected[key].shape != found[key].shape
-    )
-    unexpected = sorted(found.keys() - expected.keys())
-    problems = []
-    if missing:
-        problems.append(
-            f'{len(missing)} parameters of the model are '
-            f'missing ({_some(missing)})'
-        )
-    if other_shape:
-        key = other_shape[0]
-        problems.append(
-            f'{len(other_shape)} have another shape ({key}: '
-            f'{tuple(found[key].shape)} instead of '
-            f'{tuple(expected[key].shape)})'
-        )
-    if unexpected:
-        problems.append(
-            f'{len(unexpected)} are unknown to the model ({_some(unexpected)})'
-        )
-    if not problems:
+    fitting, *differing = compare_states(model.state_dict(), found)
+    missing, mismatched, unexpected = differing
+    if not any(differing):
         return None
-    text = 'the checkpoint does not fit the model of the config: ' + '; '.join(
-        problems
+    text = (
+        'the checkpoint does not fit the model of the config: '
+        f'{problems(*differing)}'
     )
-    fits = len(common) > len(other_shape)
-    if not fits or (strict and (missing or other_shape)):
+    if not fitting or (strict and (missing or mismatched)):
         merged = any(part in key for key in unexpected for part in MERGED)
         advice = (
             'it is in deploy form, so give the config that was written '

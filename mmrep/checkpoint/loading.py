@@ -20,7 +20,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_http
 from torch import Tensor
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 # Whether register_loaders was told to trust, for pretrained backbones.
 _trusts: ContextVar[bool] = ContextVar('_trusts', default=False)
@@ -145,7 +145,7 @@ def load_checkpoint(
         if trust:
             raise CheckpointError(
                 f'the checkpoint {filename} cannot be read: '
-                f'{_first_line(error)}'
+                f'{one_line(error, first=True)}'
             ) from error
         raise CheckpointError(
             f'the checkpoint {filename} was refused: it is damaged, or '
@@ -156,13 +156,13 @@ def load_checkpoint(
     except (ImportError, AttributeError) as error:
         raise CheckpointError(
             f'the checkpoint {filename} needs a class or function that is '
-            f'not here ({_first_line(error)}); install what has it, or save '
-            'the tensors alone where it is installed.'
+            f'not here ({one_line(error, first=True)}); install what has it, '
+            'or save the tensors alone where it is installed.'
         ) from error
     except Exception as error:  # bytes that are no pickle may do anything
         raise CheckpointError(
             f'the checkpoint {filename} is damaged or not a PyTorch file '
-            f'({type(error).__name__}: {_first_line(error)}); copy or '
+            f'({one_line(error, kind=True, first=True)}); copy or '
             'download it again.'
         ) from error
     return _normalise(checkpoint, filename)
@@ -201,18 +201,13 @@ def _normalise(checkpoint: Any, filename: str) -> Dict[str, Any]:
     return checkpoint
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
-
-
 def _refused_name(error: BaseException) -> str:
     """The part of torch's long message that says what was refused."""
     for line in str(error).splitlines():
         for mark in ('GLOBAL ', 'Unsupported', 'getattr('):
             if mark in line:
                 return line[line.index(mark) :].split(' was not ')[0].strip()
-    return _first_line(error)
+    return one_line(error, first=True)
 
 
 def get_state_dict(checkpoint: Dict[str, Any]) -> Dict[str, Tensor]:
@@ -299,7 +294,7 @@ def register_loaders(trust: bool = False) -> None:
         except (OSError, RuntimeError, UnpicklingError) as error:
             raise CheckpointError(
                 f'the checkpoint {filename} cannot be downloaded or read '
-                f'({_first_line(error)}); give a local file, or for '
+                f'({one_line(error, first=True)}); give a local file, or for '
                 'pretrained weights model.backbone.init_cfg=None.'
             ) from error
         return _normalise(checkpoint, filename)

@@ -10,12 +10,11 @@ import os
 import os.path as osp
 import re
 import warnings
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.config import Config
-from mmengine.fileio import list_from_file
-from mmengine.registry import DATASETS
 
+from mmrep.data.datasets import dataset_class, declared_meta
 from mmrep.errors import UsageError
 
 _LISTS = ('images', 'annotations', 'categories')
@@ -31,11 +30,7 @@ _HEAD = re.compile(r'(bbox|mask)_head(\.\d+)?$')
 
 def get_coco_class(cfg: Config, dataset: Dict[str, Any]) -> Optional[type]:
     """The class of a dataset config if it reads COCO's form, else None."""
-    kind = dataset.get('type')
-    if isinstance(kind, str):
-        scope = cfg.get('default_scope')
-        with DATASETS.switch_scope_and_registry(scope) as registry:
-            kind = registry.get(kind)
+    kind = dataset_class(cfg, dataset)
     return kind if hasattr(kind, 'COCOAPI') else None
 
 
@@ -64,7 +59,7 @@ def check_coco(
     if '://' in path:
         return
     content = _read(path, needs_boxes)
-    classes = _get_classes(kind, dataset)
+    classes = tuple(declared_meta(cfg, dataset).get('classes', ()))
     _check_categories(key, path, content, classes)
     _check_heads(cfg, key, classes)
     folder = osp.join(root, (dataset.get('data_prefix') or {}).get('img', ''))
@@ -117,15 +112,6 @@ def _read(path: str, needs_boxes: bool) -> Dict[str, List[dict]]:
                 f'width and height, got {box!r}.'
             )
     return content
-
-
-def _get_classes(kind: type, dataset: Dict[str, Any]) -> Tuple[str, ...]:
-    """The classes of a dataset config, in the order of their labels."""
-    metainfo = dataset.get('metainfo') or {}
-    classes = metainfo.get('classes', kind.METAINFO.get('classes', ()))
-    if isinstance(classes, str):
-        classes = list_from_file(classes)
-    return tuple(classes)
 
 
 def _check_categories(

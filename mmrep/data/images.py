@@ -8,7 +8,7 @@ import mmcv.transforms
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 # Where transforms look for the files that they read.
 _PATHS = ('img_path', 'seg_map_path')
@@ -52,8 +52,7 @@ class GuardedLoading:
                 elif loaded.get('gt_seg_map') is not before:
                     reason = find_other_shape(loaded)
         except Exception as error:
-            text = ' '.join(str(error).split())
-            reason = f'{type(error).__name__}: {text}'
+            reason = one_line(error, kind=True)
         if reason is None:
             return loaded
         paths = [results[key] for key in _PATHS if results.get(key)]

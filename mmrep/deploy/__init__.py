@@ -2,8 +2,8 @@
 
 from mmrep.deploy.form import to_deploy_form
 from mmrep.deploy.fuse import fuse_conv_bn
-from mmrep.deploy.loading import build_model, load_model
 from mmrep.deploy.merge import reparameterize
+from mmrep.deploy.models import build_model, load_model
 
 __all__ = [
     'build_model',

@@ -1,5 +1,6 @@
 """Writing a model as ONNX or as a torch.export program, checked."""
 
+import io
 import json
 import re
 import warnings
@@ -10,7 +11,6 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmrep.checkpoint.saving import replaced
 from mmrep.deploy.compare import Difference, compare
 from mmrep.deploy.exportable import (
     Exportable,
@@ -19,7 +19,8 @@ from mmrep.deploy.exportable import (
 )
 from mmrep.deploy.inputs import random_input
 from mmrep.deploy.merge import check_tolerance
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
+from mmrep.files import replaced
 
 # The least that torch's exporter writes.
 OPSET = 18
@@ -105,8 +106,7 @@ def _program(
         advice = '; try --static' if dynamic else ''
         raise UsageError(
             'the model cannot be exported: '
-            f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'
-            f'{advice}.'
+            f'{one_line(error, kind=True, first=True)}{advice}.'
         ) from error
 
 
@@ -132,7 +132,7 @@ def _check(
         except Exception as error:
             raise UsageError(
                 f'the exported file does not run on the {name} input: '
-                f'{" ".join(str(error).split())[:300]}; nothing was written.'
+                f'{one_line(error)[:300]}; nothing was written.'
             ) from error
         differences[name] = compare(expected, found)
         check_tolerance(name, differences[name], tolerance)
@@ -207,7 +207,7 @@ def export_onnx(
             # of versions that torch's exporter cannot convert to
             raise UsageError(
                 f'the graph is not valid in opset {opset} '
-                f'({str(error).strip().splitlines()[0]}); nothing was '
+                f'({one_line(error, first=True)}); nothing was '
                 f'written, try --opset {OPSET}.'
             ) from error
         options = onnxruntime.SessionOptions()
@@ -313,7 +313,9 @@ def export_program(
             operators[name] = operators.get(name, 0) + 1
     with replaced(Path(out)) as path:
         extra = {'mmrep.json': json.dumps(metadata)}
-        torch.export.save(program, str(path), extra_files=extra)
+        buffer = io.BytesIO()  # given a full disk, a path aborts in C++
+        torch.export.save(program, buffer, extra_files=extra)
+        path.write_bytes(buffer.getbuffer())
         loaded = torch.export.load(str(path)).module()
         inputs = _inputs(module.channels, size, dynamic)
         differences = _check(module, loaded, names, inputs, tolerance)

@@ -171,6 +171,7 @@ def keep_operator(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if type(module) is DepthwiseConv2d and is_eligible(module):
+            # the weight stays, also where several places share it
             module.__class__ = OperatorNode
             count += 1
     return count
@@ -199,7 +200,8 @@ def symbolic_resizing(model: nn.Module) -> Iterator[None]:
     """Let MMSegmentation's heads resize to sizes that are not yet known.
 
     Their ``resize`` turns sizes into integers to give a warning, which fixes
-    them in an exported graph.
+    them in an exported graph. Each module of theirs has imported it by name,
+    so it is patched in every one, as long as the graph is made.
     """
 
     def resize(

@@ -10,15 +10,19 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 
-from mmrep.errors import UsageError
+from mmrep.data.datasets import first_dataset
+from mmrep.errors import UsageError, one_line
 from mmrep.registry import type_name
 
 
 def input_channels(model: nn.Module) -> int:
-    """Channels of the input, which the first convolution takes."""
-    return next(
-        (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3
-    )
+    """Channels of the image, which the first convolution takes."""
+    for module in model.modules():
+        if type(module).__name__ == 'Focus':  # YOLOX's: 2 x 2 pixels as one
+            return input_channels(module.conv) // 4
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return 3
 
 
 def random_input(
@@ -29,26 +33,13 @@ def random_input(
     return torch.randn(batch, channels, *size, generator=generator)
 
 
-def inner_dataset(cfg: Config, loader: str) -> Optional[dict]:
-    """A loader's data set without wrappers; the first one of several."""
-    dataset = (cfg.get(loader) or {}).get('dataset')
-    while dataset is not None:
-        if 'dataset' in dataset:
-            dataset = dataset['dataset']
-        elif 'datasets' in dataset:
-            dataset = dataset['datasets'][0]
-        else:
-            break
-    return dataset
-
-
 def picture_dataset(cfg: Config) -> dict:
     """The config's test set, whose pipeline prepares pictures.
 
     Raises:
         UsageError: If the config has no test pipeline.
     """
-    dataset = inner_dataset(cfg, 'test_dataloader')
+    dataset = first_dataset(cfg, 'test_dataloader')
     if dataset is None or 'pipeline' not in dataset:
         raise UsageError(
             'the config must define test_dataloader.dataset.pipeline, which '
@@ -102,9 +93,8 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
                 else f'the test pipeline of the config failed in {name} '
                 f'with {path}'
             )
-            text = ' '.join(str(error).split())
             raise UsageError(
-                f'{what}: {type(error).__name__}: {text}'
+                f'{what}: {one_line(error, kind=True)}'
             ) from error
     data = model.data_preprocessor(pseudo_collate([data]), False)
     return data['inputs']
@@ -112,7 +102,7 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
 
 def first_test_image(cfg: Config) -> Optional[str]:
     """Path of the first image of the config's test set, if that is there."""
-    dataset = inner_dataset(cfg, 'test_dataloader')
+    dataset = first_dataset(cfg, 'test_dataloader')
     if dataset is None:
         return None
     init_default_scope(cfg.get('default_scope') or 'mmengine')

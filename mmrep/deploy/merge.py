@@ -1,17 +1,18 @@
 """From a trained checkpoint to a merged one with a config of its own."""
 
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple
 
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmrep.checkpoint import get_state_dict, load_checkpoint
-from mmrep.checkpoint.saving import replaced, save
+from mmrep.checkpoint.fit import some
 from mmrep.deploy.compare import Difference, compare, outputs
 from mmrep.deploy.form import deploy_config, is_deploy_config, to_deploy_form
-from mmrep.deploy.loading import build_model, load_model
+from mmrep.deploy.models import build_model, load_model
 from mmrep.errors import UsageError
+from mmrep.files import replaced, torch_save
 
 
 class Reparameterized(NamedTuple):
@@ -74,8 +75,8 @@ def reparameterize(
     merged = deploy_config(cfg)
     # the last one gets its name first: a config is never without weights
     with replaced(config_path) as new_config, replaced(path) as new_path:
-        meta = dict(dataset_meta=_plain(model.dataset_meta), deploy_form=True)
-        save(dict(meta=meta, state_dict=model.state_dict()), new_path)
+        meta = dict(dataset_meta=model.dataset_meta, deploy_form=True)
+        torch_save(dict(meta=meta, state_dict=model.state_dict()), new_path)
         del model
         text = (
             f'# The deploy form of {Path(cfg.filename).name}, for the weights '
@@ -161,19 +162,6 @@ def _check_unmerged(cfg: Config, checkpoint: str, trust: bool) -> None:
     if here:
         raise UsageError(
             f'the checkpoint {checkpoint} is already merged: it holds '
-            f'{here[0]}, which only a deploy form has'
-            f'{_more(len(here) - 1)}. Give the one that was trained.'
+            f'{some(here, 1)}, which only a deploy form has. Give the one '
+            'that was trained.'
         )
-
-
-def _more(count: int) -> str:
-    return f' (and {count} more)' if count else ''
-
-
-def _plain(value: Optional[dict]) -> dict:
-    """Names and colours as plain lists, which any loader reads."""
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value

@@ -94,6 +94,7 @@ def fuse_uper_heads(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if type(module) is UPerHead and _is_plain(module.fpn_bottleneck):
+            # a change of class can be undone, and keeps all that the head has
             module.__class__ = FusedUPerHead
             count += 1
     return count

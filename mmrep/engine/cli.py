@@ -36,6 +36,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of scripts that read a config and a checkpoint."""
+    add_config_options(parser)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that may run code; only for files whose source '
+        'you trust',
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``; parse with :func:`parse_arguments`."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -45,12 +56,6 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, e.g. '
         'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
         'as key="[a,b]"',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that may run code; only for files whose source '
-        'you trust',
     )
 
 

@@ -7,16 +7,16 @@ import difflib
 import inspect
 import os
 import os.path as osp
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmrep.data.coco import check_coco
-from mmrep.errors import UsageError
+from mmrep.data.datasets import LOADERS, inner_datasets
+from mmrep.errors import UsageError, one_line
 from mmrep.registry import name_types, type_name
 
-_DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Top-level keys that a run reads although Runner has no such argument.
 _EXTRA_KEYS = (
     'channels_last',
@@ -63,7 +63,8 @@ def load_config(
         name_types(cfg._cfg_dict, cfg.get('default_scope') or 'mmengine')
     except Exception as error:
         raise UsageError(
-            f'the config {filename} cannot be read: {_one_line(error)}'
+            f'the config {filename} cannot be read: '
+            f'{one_line(error, kind=True)}'
         ) from error
     if cfg_options:
         _check_options(cfg, cfg_options)
@@ -71,13 +72,10 @@ def load_config(
             cfg.merge_from_dict(cfg_options)
         except Exception as error:
             raise UsageError(
-                f'--cfg-options does not fit the config: {_one_line(error)}'
+                '--cfg-options does not fit the config: '
+                f'{one_line(error, kind=True)}'
             ) from error
     return cfg
-
-
-def _one_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
@@ -157,30 +155,6 @@ def set_work_dir(cfg: Config, filename: str, work_dir: Optional[str]) -> None:
         cfg.work_dir = osp.join('./work_dirs', name)
 
 
-def _datasets(
-    cfg: Config, loaders: Sequence[str]
-) -> Iterator[Tuple[str, dict]]:
-    """The innermost dataset configs of the named data loaders."""
-    for name in loaders:
-        loader = cfg.get(name)
-        if loader is None:
-            continue
-        pending = [(f'{name}.dataset', loader.get('dataset'))]
-        while pending:
-            key, dataset = pending.pop()
-            if isinstance(dataset, (list, tuple)):
-                pending.extend(
-                    (f'{key}.{i}', d) for i, d in enumerate(dataset)
-                )
-            elif isinstance(dataset, dict):
-                for inner in ('dataset', 'datasets'):
-                    if inner in dataset:
-                        pending.append((f'{key}.{inner}', dataset[inner]))
-                        break
-                else:
-                    yield key, dataset
-
-
 def _evaluators(cfg: Config, loader: str) -> List[dict]:
     """The configs of the metrics that go with a data loader."""
     metrics = cfg.get(loader.replace('_dataloader', '_evaluator')) or []
@@ -192,8 +166,8 @@ def set_data_root(cfg: Config, data_root: str) -> None:
 
     Annotation files of metrics that lie in a set's folder move with it.
     """
-    for loader in _DATALOADERS:
-        for _, dataset in _datasets(cfg, [loader]):
+    for loader in LOADERS:
+        for _, dataset in inner_datasets(cfg, loader):
             old = osp.normpath(dataset.get('data_root') or '.')
             dataset['data_root'] = data_root
             for metric in _evaluators(cfg, loader):
@@ -222,7 +196,7 @@ def check_data(cfg: Config, *loaders: str) -> None:
     for loader in loaders:
         metrics = _evaluators(cfg, loader)
         predicts = any(metric.get('format_only') for metric in metrics)
-        for key, dataset in _datasets(cfg, [loader]):
+        for key, dataset in inner_datasets(cfg, loader):
             if dataset.get('backend_args') is None:
                 _check_paths(key, dataset)
                 check_coco(cfg, key, dataset, needs_boxes=not predicts)
@@ -291,7 +265,7 @@ def enable_aug_test(cfg: Config) -> None:
                 f'--aug-test needs {key} in the config, and it has none; '
                 'configs/_base_/ shows how to define it.'
             )
-    for _, dataset in _datasets(cfg, ['test_dataloader']):
+    for _, dataset in inner_datasets(cfg, 'test_dataloader'):
         dataset['pipeline'] = cfg.tta_pipeline
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model

@@ -20,16 +20,16 @@ from mmrep.checkpoint import (
 )
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
+from mmrep.files import remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.ops import backend_report
 from mmrep.runner.distributed import init_distributed
-from mmrep.runner.faults import WorkDirLock
 from mmrep.runner.hardened import use_hardened_parts
 from mmrep.runner.resume import prepare_resume
 from mmrep.runner.runner import FlexibleRunner
-from mmrep.runner.saving import remove_partial
-from mmrep.runner.sharding import settle_sharding
+from mmrep.runner.sharding import prepare_sharding
+from mmrep.runner.work_dir import WorkDirLock
 
 
 def build_runner(
@@ -72,12 +72,12 @@ def build_runner(
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
-    settle_sharding(cfg, mode)
+    prepare_sharding(cfg, mode)
     runner_class = use_hardened_parts(cfg)
     lock = None
     if mode == 'train' and os.environ.get('RANK', '0') == '0':
         lock = WorkDirLock(cfg.work_dir)
-        remove_partial(cfg.work_dir)
+        remove_remains(cfg.work_dir, shared=True)
         if lock.warning:
             notes.append(lock.warning)
     runner = _build('model, hooks', lambda: runner_class.from_cfg(cfg))
@@ -156,16 +156,15 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         print_log(
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )
-        text = ' '.join(str(error).split())
-        if text == 'need at least one array to concatenate':
+        text = one_line(error, kind=True)
+        if text.endswith('need at least one array to concatenate'):
             # how MMEngine's datasets fail when they are empty
             text = (
                 'the data set found no images; check data_prefix, '
                 'img_suffix and ann_file'
             )
         raise UsageError(
-            f'the config cannot be built ({part}): '
-            f'{type(error).__name__}: {text} '
+            f'the config cannot be built ({part}): {text} '
             '(log_level=DEBUG shows the traceback).'
         ) from error
 

@@ -1,4 +1,4 @@
-"""Training that can stop, go on and be trusted: MMEngine's parts, hardened."""
+"""MMEngine's parts of a training, hardened: runs stop, go on, and say why."""
 
 from mmrep.runner.checkpoint_hook import CheckpointHook
 from mmrep.runner.distributed import CPUDistributedDataParallel

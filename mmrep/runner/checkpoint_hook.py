@@ -8,8 +8,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
+from mmrep.files import remove
 from mmrep.registry import HOOKS
-from mmrep.runner.saving import INTERRUPTED, remove, set_last_checkpoint
+from mmrep.runner.work_dir import INTERRUPTED, set_last_checkpoint
 
 
 class _Deferred:

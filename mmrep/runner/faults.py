@@ -1,14 +1,12 @@
-"""What ends a run from outside: signals, lost processes, a shared folder."""
+"""What ends a run from outside: signals and lost processes."""
 
 import os
 import re
 import signal
 import socket
 import threading
-import time
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from types import FrameType
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
@@ -16,14 +14,8 @@ import torch
 import torch.distributed as dist
 from mmengine.dist import get_dist_info
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-_LOCK_NAME = '.train.lock'
 _SIGNALS = ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP')
 # What gloo and the store say when a process does not answer; NCCL's watchdog
 # ends the process with a text of its own.
@@ -44,63 +36,6 @@ class RunStopped(UsageError):
     def __init__(self, text: str, exit_code: int = 1) -> None:
         super().__init__(text)
         self.exit_code = exit_code
-
-
-class WorkDirLock:
-    """Keep a second training out of a work dir.
-
-    The lock is the kernel's, so it goes when the process does, however that
-    ends. A file system without locks gives a warning instead.
-
-    Args:
-        work_dir (str): The folder; made if it is not there.
-
-    Raises:
-        UsageError: If another process has the lock, or the folder cannot be
-            written.
-    """
-
-    def __init__(self, work_dir: str) -> None:
-        self.warning: Optional[str] = None
-        path = Path(work_dir, _LOCK_NAME)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open('a+')
-        except OSError as error:
-            raise UsageError(
-                f'the work dir {work_dir} cannot be written '
-                f'({error.strerror}); pass another one by --work-dir.'
-            ) from error
-        if fcntl is None:
-            return
-        try:
-            # not inherited by the workers of a data loader, unlike flock
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            self._file.seek(0)
-            owner = self._file.read().strip() or 'an unknown process'
-            self._file.close()
-            raise UsageError(
-                f'the work dir {work_dir} is in use by another training '
-                f'({owner}); wait for it, or pass another --work-dir.'
-            ) from error
-        except OSError as error:
-            self.warning = (
-                f'the work dir {work_dir} cannot be locked '
-                f'({error.strerror}): make sure that no other training '
-                'uses it.'
-            )
-            return
-        self._file.truncate(0)
-        self._file.write(
-            f'process {os.getpid()} on {socket.gethostname()} since '
-            f'{time.strftime("%Y-%m-%d %H:%M:%S")}\n'
-        )
-        self._file.flush()
-
-    def release(self) -> None:
-        """Let others use the folder."""
-        self._file.close()
 
 
 class Interrupts:
@@ -210,10 +145,9 @@ def explained_faults() -> Iterator[None]:
         if not (several and (known or _NETWORK.search(str(error)))):
             raise
         rank = os.environ.get('RANK', '?')
-        text = ' '.join(str(error).split())
         raise RunStopped(
             f'rank {rank} on {socket.gethostname()} lost another process, or '
-            f'got no answer in time ({text[:300]}). The first error of any '
-            'rank says more; once all nodes are reachable, go on with '
-            '--resume. env_cfg.dist_cfg.timeout sets the seconds to wait.'
+            f'got no answer in time ({one_line(error)[:300]}). The first '
+            'error of any rank says more; once all nodes are reachable, go on '
+            'with --resume. env_cfg.dist_cfg.timeout sets the seconds to wait.'
         ) from error

@@ -18,8 +18,8 @@ _OWN = (
 )
 
 
-def _exchange(part: Optional[dict]) -> None:
-    """Set the type of a part to our class of the same name."""
+def _use_own_class(part: Optional[dict]) -> None:
+    """Set the type of a part to our class of the same name, if we have one."""
     name = type_name(part).removeprefix('mmengine.')
     if name in _OWN:
         part['type'] = f'mmrep.{name}'
@@ -41,11 +41,11 @@ def use_hardened_parts(cfg: Config) -> type:
     if train_cfg and 'by_epoch' in train_cfg:
         by_epoch = train_cfg.pop('by_epoch')
         train_cfg.type = f'{"Epoch" if by_epoch else "Iter"}BasedTrainLoop'
-    _exchange(train_cfg)
+    _use_own_class(train_cfg)
     optim_wrapper = cfg.get('optim_wrapper')
     if optim_wrapper and 'optimizer' in optim_wrapper:
         optim_wrapper.setdefault('type', 'OptimWrapper')
-    _exchange(optim_wrapper)
+    _use_own_class(optim_wrapper)
     if cfg.get('default_hooks') is None:
         cfg.default_hooks = {}
     cfg.default_hooks.setdefault(
@@ -53,7 +53,7 @@ def use_hardened_parts(cfg: Config) -> type:
     )
     cfg.default_hooks.setdefault('logger', dict(type='LoggerHook'))
     for name in ('checkpoint', 'logger'):
-        _exchange(cfg.default_hooks[name])
+        _use_own_class(cfg.default_hooks[name])
     kind = cfg.get('runner_type', 'Runner')
     own = dict(Runner=Runner, FlexibleRunner=FlexibleRunner)
     return own[kind] if kind in own else RUNNERS.get(kind)

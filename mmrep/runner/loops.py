@@ -1,4 +1,4 @@
-"""Training loops that can be stopped, resumed and trusted.
+"""Training loops that can be stopped and resumed, and that say what failed.
 
 They do what MMEngine's do, and further: the data follows from the seed and
 the iteration (see :mod:`mmrep.runner.sampler`), the model's random numbers
@@ -8,7 +8,6 @@ traced to its images.
 """
 
 import copy
-import resource
 import signal
 import threading
 from pathlib import Path
@@ -24,6 +23,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmrep.data.labels import LabelCheck
+from mmrep.errors import one_line
+from mmrep.files import remove
 from mmrep.registry import LOOPS
 from mmrep.runner.faults import Agreement, Interrupts, RunStopped
 from mmrep.runner.optim_wrapper import NonFiniteError, OptimWrapper
@@ -33,14 +34,18 @@ from mmrep.runner.sampler import (
     seed_all,
     seed_samples,
 )
-from mmrep.runner.saving import (
+from mmrep.runner.work_dir import (
     INTERRUPTED,
     POST_MORTEM,
     last_validation,
-    remove,
     set_last_checkpoint,
     set_last_validation,
 )
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _SAMPLERS = dict(
     InfiniteSampler='mmrep.ResumableInfiniteSampler',
@@ -123,7 +128,8 @@ class _HardenedLoop:
     def run_iter(self, *args) -> None:
         """One iteration, with random numbers of its own."""
         seed_all(self.seed, self.agreement.rank, self._iter)
-        if not torch.cuda.is_available():  # else MMEngine logs it
+        if resource is not None and not torch.cuda.is_available():
+            # on a GPU MMEngine logs it
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             self.runner.message_hub.update_scalar('train/memory', peak // 1024)
         try:
@@ -266,7 +272,7 @@ class _HardenedLoop:
 
     def _count_restart(self, error: Exception) -> None:
         self._stop_if_interrupted_alone()
-        text = ' '.join(str(error).split())
+        text = one_line(error)
         if isinstance(error, ConnectionError):
             text = f'a DataLoader worker is gone ({text})'
         self._restarts += 1
@@ -302,7 +308,8 @@ def _leave_workers_to_iterator() -> None:
     PyTorch raises it from a signal handler, in the middle of whatever runs,
     for example the optimizer's step.
     """
-    if threading.current_thread() is threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    if main and hasattr(signal, 'SIGCHLD'):  # not on Windows
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 
 from mmrep.checkpoint import CheckpointError, load_checkpoint
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 # of CheckpointHook, and of a run that was interrupted
 _NAME = re.compile(r'^(?:interrupted_)?(?:iter|epoch)_\d+\.pth$')
@@ -251,5 +251,5 @@ def find_damage(path: str) -> Optional[str]:
             f'the checkpoint must be an existing file, got {path!r}.'
         ) from None
     except (OSError, zipfile.BadZipFile, EOFError) as error:
-        return ' '.join(str(error).split())
+        return one_line(error)
     return f'the checksum of {broken} is wrong' if broken else None

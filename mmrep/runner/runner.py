@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -11,9 +11,9 @@ from mmengine.runner import Runner as _Runner
 from torch import nn
 
 from mmrep.errors import UsageError
+from mmrep.files import WriteError, partial_path, replaced
 from mmrep.registry import RUNNERS
 from mmrep.runner.faults import RunStopped
-from mmrep.runner.saving import partial_path, replace
 from mmrep.runner.speed import SWITCHES, use_speed_switches
 
 
@@ -30,29 +30,26 @@ class _AtomicSaving:
                 before still is.
         """
         save = super().save_checkpoint
-        where = Path(out_dir)
         remote = '://' in str(out_dir) or kwargs.get('backend_args')
         if remote or kwargs.get('file_client_args') or any(args):
             save(out_dir, filename, *args, **kwargs)
             return
-
-        def write(path: Path) -> None:
-            save(out_dir, path.name, **kwargs)
-
-        path = where / filename
+        path = Path(out_dir, filename)
         try:
             if is_main_process():
-                replace(path, write)
+                with replaced(path, flush=True, shared=True) as partial:
+                    save(out_dir, partial.name, **kwargs)
             else:
-                write(partial_path(path))
-        except OSError as error:
+                partial = partial_path(path, shared=True)
+                save(out_dir, partial.name, **kwargs)
+        except (OSError, WriteError) as error:
             raise RunStopped(_no_room(path, error)) from error
 
 
-def _no_room(path: Path, error: OSError) -> str:
+def _no_room(path: Path, error: Union[OSError, WriteError]) -> str:
     free = shutil.disk_usage(path.parent).free / 2**20
     others = sorted(
-        (p for p in path.parent.glob('*.pth') if p.is_file()),
+        (p for p in path.parent.glob('[!.]*.pth') if p.is_file()),
         key=lambda p: p.stat().st_mtime,
     )
     intact = f'{others[-1].name} is untouched' if others else 'none is there'

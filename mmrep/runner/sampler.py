@@ -92,8 +92,8 @@ def seed_samples(
 ) -> None:
     """Have a data set seed each sample by its :class:`SampleIndex`, in place.
 
-    It changes class for a subclass, so that hooks that look at its type or
-    set its pipeline find what they expect.
+    Its ``__class__`` becomes a subclass, where a wrapper would hide its type
+    and its pipeline from the hooks that look at them or set them.
 
     Args:
         dataset (Dataset): The outermost data set of a data loader.

@@ -21,7 +21,7 @@ from mmrep.registry import HOOKS, STRATEGIES
 _STRATEGY = 'mmrep.FSDPStrategy'
 
 
-def settle_sharding(cfg: Config, mode: str) -> None:
+def prepare_sharding(cfg: Config, mode: str) -> None:
     """Prepare a config that names our FSDPStrategy, if it does.
 
     Args:

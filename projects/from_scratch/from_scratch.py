@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 from typing import Dict, List
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmrep.analysis.runs import facts, write_json
 from mmrep.engine import load_config
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.errors import UsageError
+from mmrep.files import write_json, write_text
+from mmrep.machine import facts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from projects.runs import (
@@ -55,14 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/from_scratch')
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of every config',
-    )
+    add_config_options(parser)
     return parse_arguments(parser)
 
 
@@ -82,13 +75,13 @@ def main() -> None:
             args.amp,
         )
         rows.append(train_and_test(training))
-        write_json(path, {**facts(ROOT), 'rows': rows})
-        path.with_suffix('.md').write_text(markdown(rows))
+        write_json(path, {**facts(), 'rows': rows})
+        write_text(path.with_suffix('.md'), markdown(rows))
         log = ''.join(
             json.dumps(entry) + '\n' for entry in logged(training.work_dir)
         )
         name = f'{config.stem}_seed{args.seed}.jsonl'
-        path.with_name(name).write_text(log)
+        write_text(path.with_name(name), log)
     print(f'{markdown(rows)}\nwrote {path}, .md and the logs')
 
 

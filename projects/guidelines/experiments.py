@@ -12,6 +12,7 @@ from typing import Dict, NamedTuple, Optional, Sequence
 import torch
 from torch import nn
 
+from mmrep.files import replaced
 from mmrep.ops import DepthwiseConv2d
 from mmrep.ops.benchmark import Clock
 from projects.runs import table_rows
@@ -304,7 +305,8 @@ def draw(result: dict, path: str) -> None:
             figsize=(8, 1.2 + 0.32 * len(rows)), layout='constrained'
         )
         draw_scores(result, figure)
-    figure.savefig(path, dpi=80, format='png')
+    with replaced(path) as partial:
+        figure.savefig(partial, dpi=80, format='png')
 
 
 def draw_latency(result: dict, figure) -> None:

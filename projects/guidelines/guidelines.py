@@ -20,12 +20,12 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmrep.analysis.runs import facts, write_json
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.errors import UsageError
+from mmrep.files import write_json, write_text
+from mmrep.machine import facts
 from mmrep.ops.benchmark import Clock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -77,14 +77,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/guidelines')
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config in every run',
-    )
+    add_config_options(parser)
     return parse_arguments(parser)
 
 
@@ -94,7 +87,7 @@ def main() -> None:
     path = args.out_dir / f'guideline_{args.guideline}.json'
     write_json(path, result)
     text = markdown(result)
-    path.with_suffix('.md').write_text(text)
+    write_text(path.with_suffix('.md'), text)
     draw(result, path.with_suffix('.png'))
     print(f'{text}\nwrote {path}, .md and .png')
 
@@ -107,11 +100,10 @@ def measure(args: argparse.Namespace) -> dict:
             raise UsageError(
                 f'guideline 1 trains nothing: leave {option} out.'
             )
-    result = {'guideline': 1, 'full': args.full, **facts(ROOT)}
-    device = 'cpu' if result['device'] == 'cpu' else 'cuda'
+    result = {'guideline': 1, 'full': args.full, **facts()}
     batch, channels = (64, 384) if args.full else (1, 64)
     kernels = KERNELS if args.full else (3, 7, 13, 21, 31)
-    clock = Clock(device, seconds=0.5, most=50)
+    clock = Clock(result['device'], seconds=0.5, most=50)
     rows = []
     problems = [(size, k) for size in PUBLISHED_MS for k in kernels]
     for size, kernel in tqdm(problems, unit='stack'):
@@ -172,7 +164,7 @@ def compare(args: argparse.Namespace) -> dict:
         'full': args.full,
         'config': f'{name}.py',
         'cfg_options': args.cfg_options,
-        **facts(ROOT),
+        **facts(),
         'rows': [
             {
                 'name': row.name,

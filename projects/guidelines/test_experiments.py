@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import DictAction
 
-from mmrep.analysis import build_on_meta
+from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.ops import DepthwiseConv2d
 from mmrep.ops.benchmark import Clock
@@ -37,7 +37,7 @@ def backbone(guideline, row, full=False):
         for key, value in row.options.items()
     }
     cfg = load_config(f'{CONFIGS}/{name}.py', options)
-    return build_on_meta(cfg).backbone
+    return build_model(cfg, meta=True).backbone
 
 
 @pytest.mark.parametrize('guideline, row', ROWS)

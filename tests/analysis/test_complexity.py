@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmrep.analysis import ValuesNeeded, build_on_meta, count
+from mmrep.analysis import ValuesNeeded, count
 from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
@@ -75,7 +75,7 @@ def test_backbone_parameters_are_exact(arch, train, deploy):
 
 def test_parts():
     cfg = Config.fromfile(CONFIGS / 'upernet_replknet-tiny_shapes.py')
-    model = build_on_meta(cfg)
+    model = build_model(cfg, meta=True)
     found = count(model, (64, 96))
     assert list(found.parts) == ['backbone', 'decode_head']
     assert list(found.idle) == ['auxiliary_head']
@@ -102,14 +102,14 @@ def test_model_that_reads_values_when_built():
                        num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1)),
         )
     )  # fmt: skip
-    assert count(build_on_meta(cfg), (64, 64)).flops > 0
+    assert count(build_model(cfg, meta=True), (64, 64)).flops > 0
 
 
 def test_wrong_input():
     with pytest.raises(UsageError, match='must define model'):
-        build_on_meta(Config(dict(mode='test')))
+        build_model(Config(dict(mode='test')), meta=True)
     with pytest.raises(UsageError, match='cannot be built.*NoSuchNet'):
-        build_on_meta(Config(dict(model=dict(type='NoSuchNet'))))
+        build_model(Config(dict(model=dict(type='NoSuchNet'))), meta=True)
     with pytest.raises(UsageError, match='image of 2 x 2'):
         count(nn.Conv2d(3, 3, 5).eval(), (2, 2))
     with pytest.raises(ValueError, match='evaluation mode'):
@@ -131,7 +131,7 @@ def test_model_that_looks_at_values():
     name = 'dino/dino-4scale_r50_8xb2-12e_coco.py'
     cfg = load_config(f'{folder}/.mim/configs/{name}')
     with pytest.raises(ValuesNeeded):
-        count(build_on_meta(cfg), (64, 64))
+        count(build_model(cfg, meta=True), (64, 64))
     found = count(build_model(cfg), (800, 1280))
     assert found.params / 1e6 == pytest.approx(47, abs=1)
     assert found.flops / 1e9 == pytest.approx(279, rel=0.01)

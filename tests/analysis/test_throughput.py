@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from mmrep.analysis import throughput, training
-from mmrep.analysis.forms import build_form
+from mmrep.analysis.inference import build_form
 from mmrep.analysis.throughput import (
     Case,
-    _one_line,
     measure,
     missing_package,
     parse_switches,
@@ -163,11 +162,6 @@ def test_measure(cfg, monkeypatch):
     assert 'form must be one of' in rows[1]['error']
     assert rows[2]['ms'] > rows[0]['ms']
     assert rows[2]['peak_mb'] > rows[0]['peak_mb'] > 0
-
-
-def test_errors_take_a_line():
-    error = ValueError('no\ncompiler\n\nSet TORCHDYNAMO_VERBOSE=1 for')
-    assert _one_line(error) == 'ValueError: no compiler'
 
 
 def test_table():

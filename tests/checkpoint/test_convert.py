@@ -351,7 +351,7 @@ def test_what_is_written(authors_state, tmp_path):
             layout='authors',
             form='training',
         ),
-        dataset_meta=dict(classes=('a', 'b'), palette=[[1, 2, 3], [4, 5, 6]]),
+        dataset_meta=dict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)]),
     )
     assert len(list((tmp_path / 'sub').iterdir())) == 1
 

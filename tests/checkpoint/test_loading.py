@@ -17,7 +17,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import load_checkpoint as read_model
 from torch import nn
 
-from mmrep.analysis import build_on_meta, load_backbone
+from mmrep.analysis import load_backbone
 from mmrep.checkpoint import (
     CheckpointError,
     check_file,
@@ -79,7 +79,7 @@ class ReadsWhileBuilt(BaseModel):
     'build',
     [
         build_model,
-        build_on_meta,
+        lambda cfg: build_model(cfg, meta=True),
         load_backbone,
         lambda cfg: load_model(cfg, cfg.model.teacher_ckpt + '.safe'),
     ],

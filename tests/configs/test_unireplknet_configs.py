@@ -9,7 +9,8 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
-from mmrep.analysis import build_on_meta, count
+from mmrep.analysis import count
+from mmrep.deploy import build_model
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 ADE20K, COCO = 'upernet_unireplknet-{}', 'cascade-mask-rcnn_unireplknet-{}'
@@ -51,7 +52,7 @@ def test_published_size_and_flops(row):
     cfg = load(method.format(name))
     cfg.model.backbone.pop('init_cfg')
     cfg.model.backbone.deploy = True
-    model = build_on_meta(cfg)
+    model = build_model(cfg, meta=True)
     assert model.backbone.arch['channels'][0] == width
     found = count(model, shape)
     assert found.params / 1e6 == pytest.approx(params, rel=0.02)
@@ -103,7 +104,7 @@ def test_published_recipe(row):
 def test_optimizer_builds(name):
     cfg = load(name)
     cfg.model.backbone.pop('init_cfg')
-    model = build_on_meta(cfg)
+    model = build_model(cfg, meta=True)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     trained = sum(p.requires_grad for p in model.parameters())
     groups = wrapper.optimizer.param_groups

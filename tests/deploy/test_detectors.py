@@ -20,7 +20,7 @@ CASCADE = 'cascade-mask-rcnn_replknet-tiny_shapes.py'
 
 
 @pytest.fixture
-def trained(tmp_path, randomise_norms):
+def trained(tmp_path, randomise):
     """Config and checkpoint of a small detector."""
 
     def make(name):
@@ -31,7 +31,7 @@ def trained(tmp_path, randomise_norms):
                 'model.backbone.arch.kernel_sizes': [13, 9, 7, 5],
             },
         )
-        model = randomise_norms(build_model(cfg))
+        model = randomise(build_model(cfg))
         # as merged files have it
         meta = dict(classes=list('abcdef'), palette=[[220, 20, 60]] * 6)
         torch.save(

@@ -18,9 +18,9 @@ def norms(model):
 
 @pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
 @pytest.mark.parametrize('merged', [False, True])
-def test_backbone(tiny_arch, randomise_norms, norm, merged):
+def test_backbone(tiny_arch, randomise, norm, merged):
     model = RepLKNet(tiny_arch, norm_cfg=dict(type=norm))
-    randomise_norms(model).double().eval()
+    randomise(model).double().eval()
     x = torch.randn(2, 3, 64, 64, dtype=torch.double)
     expected = model(x)
     if merged:
@@ -35,14 +35,14 @@ def test_backbone(tiny_arch, randomise_norms, norm, merged):
         torch.testing.assert_close(out, reference, rtol=1e-12, atol=1e-12)
 
 
-def test_norms_that_cannot_be_folded_stay(tiny_arch, randomise_norms):
+def test_norms_that_cannot_be_folded_stay(tiny_arch, randomise):
     model = RepLKNet(tiny_arch, norm_intermediate_features=True)
-    randomise_norms(model).eval()
+    randomise(model).eval()
     fuse_conv_bn(model)
     assert norms(model) == [f'stages.{i}.norm' for i in range(4)]
 
 
-def test_segmentor(tiny_arch, randomise_norms):
+def test_segmentor(tiny_arch, randomise):
     init_default_scope('mmseg')
     norm_cfg = dict(type='SyncBN')
     head = dict(channels=8, num_classes=5, norm_cfg=norm_cfg)
@@ -68,7 +68,7 @@ def test_segmentor(tiny_arch, randomise_norms):
         train_cfg=dict(),
         test_cfg=dict(mode='whole'),
     )
-    randomise_norms(model).double().eval()
+    randomise(model).double().eval()
     x = torch.randn(1, 3, 64, 64, dtype=torch.double)
     expected = model(x)
     model.backbone.switch_to_deploy()
@@ -116,8 +116,8 @@ def test_gelu_overwrites_only_without_a_graph(grad):
 
 
 @pytest.mark.parametrize('grad', [False, True])
-def test_blocks_with_gelu_in_place(tiny_arch, randomise_norms, grad):
-    model = randomise_norms(RepLKNet(tiny_arch)).eval()
+def test_blocks_with_gelu_in_place(tiny_arch, randomise, grad):
+    model = randomise(RepLKNet(tiny_arch)).eval()
     x = torch.randn(1, 3, 64, 64, requires_grad=grad)
     expected = model(x)[-1]
     fuse_conv_bn(model)
@@ -131,7 +131,7 @@ def test_blocks_with_gelu_in_place(tiny_arch, randomise_norms, grad):
         assert x.grad.isfinite().all()
 
 
-def test_norm_before_conv_is_left_alone(randomise_norms):
+def test_norm_before_conv_is_left_alone(randomise):
     module = ConvModule(
         4,
         4,
@@ -140,7 +140,7 @@ def test_norm_before_conv_is_left_alone(randomise_norms):
         norm_cfg=dict(type='BN'),
         order=('norm', 'conv', 'act'),
     )
-    randomise_norms(module).eval()
+    randomise(module).eval()
     x = torch.randn(1, 4, 8, 8)
     expected = module(x)
     fuse_conv_bn(module)
@@ -153,7 +153,7 @@ def test_training_mode_is_refused():
         fuse_conv_bn(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)))
 
 
-def test_shared_convolution_with_norms_of_its_own(randomise_norms):
+def test_shared_convolution_with_norms_of_its_own(randomise):
     """As heads that share convolutions between levels have them."""
     first, second = (
         ConvModule(4, 4, 3, padding=1, norm_cfg=dict(type='SyncBN'))
@@ -161,7 +161,7 @@ def test_shared_convolution_with_norms_of_its_own(randomise_norms):
     )
     second.conv = first.conv
     model = nn.ModuleList([first, second])
-    randomise_norms(model).eval()
+    randomise(model).eval()
     x = torch.randn(2, 4, 8, 8)
     expected = [part(x) for part in model]
     keys = set(model.state_dict())
@@ -172,12 +172,12 @@ def test_shared_convolution_with_norms_of_its_own(randomise_norms):
         torch.testing.assert_close(part(x), reference)
 
 
-def test_shared_weight_of_two_layers(randomise_norms):
+def test_shared_weight_of_two_layers(randomise):
     model = nn.ModuleList(
         nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)) for _ in range(2)
     )
     model[1][0].weight = model[0][0].weight
-    randomise_norms(model).eval()
+    randomise(model).eval()
     x = torch.randn(2, 3, 4, 4)
     expected = [part(x) for part in model]
     fuse_conv_bn(model)
@@ -185,7 +185,7 @@ def test_shared_weight_of_two_layers(randomise_norms):
         torch.testing.assert_close(part(x), reference)
 
 
-def test_layers_that_change_their_weight_are_left_alone(randomise_norms):
+def test_layers_that_change_their_weight_are_left_alone(randomise):
     conv = dict(type='ConvWS')
     module = ConvModule(4, 4, 3, conv_cfg=conv, norm_cfg=dict(type='BN'))
     weighted = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
@@ -196,7 +196,7 @@ def test_layers_that_change_their_weight_are_left_alone(randomise_norms):
     prune.l1_unstructured(pruned, 'weight', 0.5)
     bn = nn.BatchNorm2d
     model = nn.Sequential(module, weighted, bn(4), spectral, pruned, bn(4))
-    randomise_norms(model).eval()
+    randomise(model).eval()
     x = torch.randn(2, 4, 8, 8)
     expected = model(x)
     fuse_conv_bn(model)

@@ -10,7 +10,7 @@ import torch
 from mmrep.apis import Inferencer
 from mmrep.deploy import build_model
 from mmrep.deploy.inputs import picture_input
-from mmrep.deploy.loading import model_kind
+from mmrep.deploy.models import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

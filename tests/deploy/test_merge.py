@@ -1,7 +1,6 @@
 import os
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 from mmdet.models import ResNet as MMDetResNet
@@ -9,8 +8,6 @@ from mmengine.config import Config
 from mmseg.models import EncoderDecoder
 from torch import nn
 
-from mmrep.analysis import build_on_meta
-from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import (
     build_model,
     load_model,
@@ -20,7 +17,6 @@ from mmrep.deploy import (
 from mmrep.deploy.compare import compare, outputs
 from mmrep.deploy.form import deploy_config, is_deploy_config
 from mmrep.deploy.inputs import random_input
-from mmrep.deploy.loading import dataset_meta
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
@@ -180,17 +176,6 @@ def test_mode_stays(cfg):
     assert to_deploy_form(backbone) is backbone
 
 
-def test_classes_come_from_the_checkpoint_first(cfg):
-    assert dataset_meta(cfg, {})['classes'][0] == 'ground'
-    new = dict(dataset_meta=dict(classes=['a'], palette=[[1, 2, 3]]))
-    assert dataset_meta(cfg, new)['classes'] == ['a']
-    old = dict(CLASSES=('a', 'b'), PALETTE=None)
-    assert dataset_meta(cfg, old)['classes'] == ('a', 'b')
-    old['PALETTE'] = np.array([[1, 2, 3], [4, 5, 6]])
-    assert dataset_meta(cfg, old)['palette'] == [(1, 2, 3), (4, 5, 6)]
-    assert dataset_meta(Config(dict(model={})), {}) == {}
-
-
 def test_compare_sees_what_is_not_finite():
     x = torch.ones(2)
     (same,) = compare(dict(a=x), dict(a=x))
@@ -199,18 +184,6 @@ def test_compare_sees_what_is_not_finite():
     assert broken.relative == float('inf')
     with pytest.raises(ValueError, match='must be'):
         compare(dict(a=x), dict(b=x))
-
-
-def test_replaced_leaves_nothing_half_written(tmp_path):
-    path = tmp_path / 'a.txt'
-    path.write_text('old')
-    with pytest.raises(RuntimeError), replaced(path) as new:
-        new.write_text('half')
-        raise RuntimeError
-    assert [p.read_text() for p in tmp_path.iterdir()] == ['old']
-    with replaced(path) as new:
-        new.write_text('new')
-    assert [p.read_text() for p in tmp_path.iterdir()] == ['new']
 
 
 @pytest.fixture
@@ -241,11 +214,11 @@ def test_a_model_that_writes_into_its_config(
         cfg, str(small_segmentor[1]), f'{tmp_path}/m.pth', INPUTS
     )
     assert 'seen' not in done.config.read_text()
-    build_on_meta(cfg)
-    build_on_meta(cfg)
+    build_model(cfg, meta=True)
+    build_model(cfg, meta=True)
 
 
-def test_cascade_of_heads(cfg, randomise_norms, tmp_path):
+def test_cascade_of_heads(cfg, randomise, tmp_path):
     """Each head after the first takes what the one before it made."""
     head = dict(
         in_channels=[8, 12, 16, 20],
@@ -261,7 +234,7 @@ def test_cascade_of_heads(cfg, randomise_norms, tmp_path):
         dict(head, type='FCNHead', num_convs=1, concat_input=False),
         dict(head, type='OCRHead', ocr_channels=8),
     ]
-    model = randomise_norms(build_model(cfg))
+    model = randomise(build_model(cfg))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'in.pth')
     done = reparameterize(
         cfg, f'{tmp_path}/in.pth', f'{tmp_path}/m.pth', INPUTS
@@ -287,7 +260,7 @@ def test_what_the_model_does_not_know_is_named(cfg, small_segmentor, tmp_path):
     saved['state_dict']['backbone.stages.0.norm.weight'] = torch.ones(8)
     torch.save(saved, tmp_path / 'more.pth')
     warned = []
-    with patch('mmrep.deploy.loading.print_log', lambda *a: warned.append(a)):
+    with patch('mmrep.deploy.models.print_log', lambda *a: warned.append(a)):
         load_model(cfg, str(small_segmentor[1]))
         assert not warned
         load_model(cfg, f'{tmp_path}/more.pth')

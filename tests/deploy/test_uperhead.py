@@ -25,8 +25,8 @@ def make_head(**kwargs):
 
 @pytest.mark.parametrize('align_corners', [False, True])
 @pytest.mark.parametrize('size', [(16, 24), (13, 29), (8, 8)])
-def test_results_are_those_of_the_head(randomise_norms, align_corners, size):
-    head = randomise_norms(make_head(align_corners=align_corners)).double()
+def test_results_are_those_of_the_head(randomise, align_corners, size):
+    head = randomise(make_head(align_corners=align_corners)).double()
     fuse_conv_bn(head)
     maps = [
         torch.randn(2, c, -(-size[0] // 2**i), -(-size[1] // 2**i)).double()

@@ -16,11 +16,11 @@ from mmrep.models.layers import (
 
 @pytest.mark.parametrize('bias', [False, True])
 @pytest.mark.parametrize('affine', [False, True])
-def test_fold_bn(randomise_norms, bias, affine):
+def test_fold_bn(randomise, bias, affine):
     conv = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=bias)
     bn = nn.BatchNorm2d(6, affine=affine)
     if affine:
-        randomise_norms(bn)
+        randomise(bn)
     else:
         nn.init.uniform_(bn.running_mean)
     bn.eval()
@@ -31,7 +31,7 @@ def test_fold_bn(randomise_norms, bias, affine):
     torch.testing.assert_close(merged(x), bn(conv(x)))
 
 
-def test_merged_kernel_keeps_state(randomise_norms):
+def test_merged_kernel_keeps_state(randomise):
     layer = ReparamLargeKernelConv(4, 7, 3, dict(type='BN')).half()
     layer.requires_grad_(False).eval()
     layer.lkb_origin.conv.backend = 'native'

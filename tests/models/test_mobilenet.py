@@ -83,9 +83,9 @@ def test_shortcut():
     assert torch.equal(block(x), x)
 
 
-def test_switch_to_deploy(randomise_norms):
+def test_switch_to_deploy(randomise):
     kwargs = dict(kernel_sizes=9, small_kernel=3, norm_cfg=dict(type='SyncBN'))
-    model = randomise_norms(small(**kwargs)).double().eval()
+    model = randomise(small(**kwargs)).double().eval()
     x = torch.randn(2, 3, 50, 64, dtype=torch.double)
     expected = model(x)
     model.switch_to_deploy()

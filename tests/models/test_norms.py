@@ -63,8 +63,8 @@ def test_sync_batch_norm_is_bn_of_the_joined_batch(tmp_path, momentum):
             torch.testing.assert_close(rank['state'][name], value)
 
 
-def test_one_value_per_channel(randomise_norms):
-    norm = randomise_norms(nn.BatchNorm2d(3))
+def test_one_value_per_channel(randomise):
+    norm = randomise(nn.BatchNorm2d(3))
     expected = copy.deepcopy(norm).eval()
     x = torch.randn(1, 3, 1, 1)
     with pytest.raises(ValueError, match='more than 1 value'):
@@ -74,8 +74,8 @@ def test_one_value_per_channel(randomise_norms):
     assert norm.num_batches_tracked == 0
 
 
-def test_several_values_per_channel(randomise_norms):
-    norm = randomise_norms(nn.BatchNorm2d(3))
+def test_several_values_per_channel(randomise):
+    norm = randomise(nn.BatchNorm2d(3))
     reference = copy.deepcopy(norm)
     SingleImageBatchNorm.convert(norm)
     x = torch.randn(1, 3, 2, 5)

@@ -176,8 +176,8 @@ def test_unknown_argument_is_an_error():
         RepLKNet(kernel_size=31)
 
 
-def test_forward_equals_plain_torch(tiny_arch, randomise_norms):
-    model = randomise_norms(RepLKNet(tiny_arch)).double().eval()
+def test_forward_equals_plain_torch(tiny_arch, randomise):
+    model = randomise(RepLKNet(tiny_arch)).double().eval()
     x = torch.randn(2, 3, 61, 90, dtype=torch.double)
     expected = reference_forward(
         model.state_dict(), x, tiny_arch['kernel_sizes']
@@ -251,12 +251,12 @@ def test_activations_follow_their_configs(tiny_arch):
     assert kinds.count(nn.LeakyReLU) == 4 + 6 + 2 * sum(tiny_arch['depths'])
 
 
-def test_norm_intermediate_features(tiny_arch, randomise_norms):
+def test_norm_intermediate_features(tiny_arch, randomise):
     plain = RepLKNet(tiny_arch).eval()
     normed = RepLKNet(
         tiny_arch, out_indices=(1, 3), norm_intermediate_features=True
     )
-    randomise_norms(normed).eval()
+    randomise(normed).eval()
     state = normed.state_dict()
     assert 'stages.1.norm.weight' in state
     assert 'stages.0.norm.weight' not in state, 'would get no gradient'
@@ -332,10 +332,10 @@ def test_norm_eval(tiny_arch):
 @pytest.mark.parametrize(
     'dtype, tolerance', [(torch.float32, 1e-5), (torch.float64, 1e-12)]
 )
-def test_switch_to_deploy(tiny_arch, randomise_norms, norm, dtype, tolerance):
+def test_switch_to_deploy(tiny_arch, randomise, norm, dtype, tolerance):
     kwargs = dict(norm_cfg=dict(type=norm), norm_intermediate_features=True)
     model = RepLKNet(tiny_arch, **kwargs)
-    randomise_norms(model).to(dtype).eval()
+    randomise(model).to(dtype).eval()
     x = torch.randn(2, 3, 64, 64, dtype=dtype)
     expected = model(x)
     model.switch_to_deploy()

@@ -64,23 +64,6 @@ def arch():
     )
 
 
-@pytest.fixture
-def randomise(randomise_norms):
-    """Norms, layer scales and GRN that no form may lose."""
-
-    def fill(model):
-        randomise_norms(model)
-        for name, p in model.named_parameters():
-            leaf = name.rpartition('.')[2]
-            if leaf in ('gamma', 'beta'):
-                nn.init.uniform_(p, -1, 1)
-            elif p.dim() == 1 and leaf == 'bias':
-                nn.init.uniform_(p, -0.5, 0.5)
-        return model
-
-    return fill
-
-
 def names(prefix, *leaves):
     return [f'{prefix}.{leaf}' for leaf in leaves]
 

@@ -18,8 +18,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.models import EncoderDecoder
 
 from mmrep.errors import UsageError
-from mmrep.runner.faults import WorkDirLock
-from mmrep.runner.saving import replace
+from mmrep.files import WriteError, replaced
+from mmrep.runner.work_dir import WorkDirLock
 
 from .test_resume import assert_same, state_of
 
@@ -112,7 +112,7 @@ def test_second_ctrl_c_stops_at_once(train, tmp_path):
     assert run.wait(30) == 130, run.log[-3000:]
     assert run.error == 'error: interrupted'
     assert not (tmp_path / 'work/last_checkpoint').exists()
-    assert not list((tmp_path / 'work').glob('.*.part'))
+    assert not list((tmp_path / 'work').glob('.partial*'))
 
 
 def die_while_writing():
@@ -150,7 +150,7 @@ def test_kill_while_a_checkpoint_is_written(train, tmp_path, whole, prepare):
     run = train(prepare=prepare, options=options)
     assert run.wait() == -signal.SIGKILL
     work_dir = tmp_path / 'work'
-    assert list(work_dir.glob('.*.part'))
+    assert list(work_dir.glob('.partial*'))
     assert (work_dir / 'last_checkpoint').read_text().endswith('iter_2.pth')
     resumed = train('--resume', options=options)
     assert resumed.wait() == 0, resumed.log[-3000:]
@@ -158,7 +158,7 @@ def test_kill_while_a_checkpoint_is_written(train, tmp_path, whole, prepare):
     assert_same(state_of(whole / 'iter_6.pth'),
                 state_of(work_dir / 'iter_6.pth'))  # fmt: skip
     assert [p.name for p in work_dir.glob('iter_*')] == ['iter_6.pth']
-    assert not list(work_dir.glob('.*.part'))
+    assert not list(work_dir.glob('.partial*'))
 
 
 def half_a_file():
@@ -187,7 +187,7 @@ def test_full_disk(train, tmp_path):
     assert 'MB are free' in run.error and 'iter_2.pth is unt' in run.error
     work_dir = tmp_path / 'work'
     assert (work_dir / 'last_checkpoint').read_text().endswith('iter_2.pth')
-    assert not list(work_dir.glob('.*.part'))
+    assert not list(work_dir.glob('.partial*'))
     assert train('--resume', options=options).wait() == 0
 
 
@@ -215,11 +215,13 @@ def mount(tmp_path):
 def test_no_space_left_on_device(mount):
     path = mount('disk', 'size=1m') / 'file'
     path.write_bytes(b'old' * 200_000)
-    with pytest.raises(OSError, match='No space left'):
-        replace(path, lambda part: part.write_bytes(b'new' * 200_000))
+    with pytest.raises(WriteError, match='No space left'):
+        with replaced(path) as partial:
+            partial.write_bytes(b'new' * 200_000)
     assert path.read_bytes() == b'old' * 200_000
     assert [p.name for p in path.parent.iterdir()] == ['file']
-    replace(path, lambda part: part.write_bytes(b'new'))
+    with replaced(path, flush=True) as partial:
+        partial.write_bytes(b'new')
     assert path.read_bytes() == b'new'
 
 

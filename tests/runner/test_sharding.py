@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from mmrep.errors import UsageError
-from mmrep.runner.sharding import settle_sharding
+from mmrep.runner.sharding import prepare_sharding
 
 from .conftest import ROOT
 from .test_resume import assert_same, state_of
@@ -82,11 +82,11 @@ def test_config_of_xl():
         for name in (stem, f'{stem}_fsdp')
     )
     cfg = Config({**sharded, 'launcher': 'none'})
-    settle_sharding(cfg, 'test')
+    prepare_sharding(cfg, 'test')
     assert cfg.to_dict() == {**plain.to_dict(), 'launcher': 'none'}
     cfg = Config({**sharded, 'launcher': 'none'})
     with pytest.raises(UsageError, match='start them with tools/dist_train'):
-        settle_sharding(cfg, 'train')
+        prepare_sharding(cfg, 'train')
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,6 @@ def test_what_does_not_go_with_it(change, said):
         runner_type='FlexibleRunner',
         strategy=dict(type='mmrep.FSDPStrategy'),
     )
-    settle_sharding(Config(cfg), 'train')
+    prepare_sharding(Config(cfg), 'train')
     with pytest.raises(UsageError, match=said):
-        settle_sharding(Config({**cfg, **change}), 'train')
+        prepare_sharding(Config({**cfg, **change}), 'train')

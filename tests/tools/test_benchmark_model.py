@@ -28,7 +28,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
     ]
     found = json.loads(out.read_text())
     assert found['rows'][0]['clock'] == 'cpu'
-    assert found['threads'] == 1 and found['torch'] and found['device']
+    assert found['threads'] == 1 and found['torch'] and found['name']
     assert [len(row['times']) for row in found['rows']] == [2]
 
 

@@ -63,13 +63,13 @@ def authors_scores(state, path):
 NOT_BACKBONE = ('norm', 'head')
 
 
-def test_accuracy_and_throughput(run_tool, folder, tmp_path, randomise_norms):
+def test_accuracy_and_throughput(run_tool, folder, tmp_path, randomise):
     model = ImageClassifier(
         dict(type='mmrep.RepLKNet', arch=ARCH, out_indices=(3,),
              norm_intermediate_features=True),
         20, 4,
     )  # fmt: skip
-    randomise_norms(model)
+    randomise(model)
     state = {}
     for key, value in model.state_dict().items():
         key = key.replace('head.fc.', 'head.').replace('backbone.', '')

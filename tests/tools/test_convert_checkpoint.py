@@ -9,8 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmrep.analysis import build_on_meta
 from mmrep.checkpoint import load_checkpoint
+from mmrep.deploy import build_model
 from mmrep.engine.cli import run
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def tool(monkeypatch, capsys):
 
 def trained(deploy=False):
     """Random weights of the config's model, as MMSegmentation 0.x saves."""
-    model = build_on_meta(Config.fromfile(CONFIG))
+    model = build_model(Config.fromfile(CONFIG), meta=True)
     if deploy:
         model.backbone.switch_to_deploy()
     state = {

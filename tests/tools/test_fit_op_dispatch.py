@@ -98,7 +98,7 @@ def test_measurements_reach_a_new_folder(tool, tmp_path, monkeypatch):
     (
         (('measure', '--dtype', 'foo', '--out', 'x.json'), "'foo'"),
         (('measure', '--device', 'cuda', '--out', 'x.json'), 'no CUDA'),
-        (('measure', '--out', 'file/x.json'), '--out cannot be written'),
+        (('measure', '--out', 'file/x.json'), 'x.json cannot be written'),
         (('measure', '--elements', '1e6', '--out', 'x.json'), 'at least'),
         (('fit', 'missing.json'), 'missing.json'),
         (('fit', 'file'), 'a file cannot be read'),

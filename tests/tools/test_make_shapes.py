@@ -80,7 +80,7 @@ def test_one_line_of_what_is_wrong(run_tool, tmp_path):
     below = file / 'deep/er'
     for args, status, text in (
         ([tmp_path / 'out', '--seed', -1], 2, 'must be 0 or more, got -1'),
-        ([below], 1, f"error: '{below}' cannot be written: "),
+        ([below], 1, f'error: {below} cannot be written: '),
     ):
         done = run_tool(SCRIPT, *args)
         assert done.returncode == status

@@ -23,7 +23,6 @@ from torch import nn
 
 from mmrep.analysis.backbones import (
     find_images,
-    input_channels,
     load_backbone,
     noise_images,
     read_images,
@@ -40,9 +39,10 @@ from mmrep.analysis.erf_report import (
     write_report,
     write_scores,
 )
+from mmrep.deploy.inputs import input_channels
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 RANDOM = 'random'
 
@@ -145,14 +145,15 @@ def load(
 ) -> Tuple[Config, nn.Module]:
     """A config and its backbone, on the CPU."""
     cfg = load_config(config, args.cfg_options)
-    channels = input_channels(cfg)
+    torch.manual_seed(0)
+    network = load_backbone(cfg, checkpoint, args.trust_checkpoint)
+    channels = input_channels(network)
     if args.images and channels != 3:
         raise UsageError(
             f'{config} takes images of {channels} channels, and those of a '
             'folder have 3; use --random.'
         )
-    torch.manual_seed(0)
-    return cfg, load_backbone(cfg, checkpoint, args.trust_checkpoint)
+    return cfg, network
 
 
 def measure(
@@ -169,14 +170,14 @@ def measure(
     try:
         network.to(device)
     except (AssertionError, RuntimeError) as error:
-        text = str(error).strip().splitlines()[0]
         raise UsageError(
-            f'the device {device!r} cannot be used: {text}'
+            f'the device {device!r} cannot be used: '
+            f'{one_line(error, first=True)}'
         ) from error
     images: Iterable[torch.Tensor]
     total = args.num_images
     if args.random:
-        images = noise_images(input_channels(cfg), args.size, total)
+        images = noise_images(input_channels(network), args.size, total)
     else:
         paths = find_images(args.images, total)
         total = len(paths)

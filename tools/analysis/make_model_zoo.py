@@ -13,10 +13,11 @@ from typing import Dict, List, Tuple
 import yaml
 from mmengine.config import Config
 
-from mmrep.analysis import build_on_meta, count
-from mmrep.deploy import fuse_conv_bn
+from mmrep.analysis import count
+from mmrep.deploy import build_model, fuse_conv_bn
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
+from mmrep.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs/model_zoo.md'
@@ -32,7 +33,7 @@ TASKS = {
 
 def measure(model_cfg: Config, shape: Tuple[int, int]) -> Dict[str, int]:
     """Parameters in deploy form and with BN folded, and multiply-adds."""
-    model = build_on_meta(model_cfg)
+    model = build_model(model_cfg, meta=True)
     model.backbone.switch_to_deploy()
     found = count(model, shape)
     fuse_conv_bn(model)
@@ -171,7 +172,7 @@ def main() -> None:
     metafile = load_metafile()
     text = render(metafile, measure_all(metafile))
     if not args.check:
-        PAGE.write_text(text)
+        write_text(PAGE, text)
     elif not PAGE.is_file() or PAGE.read_text() != text:
         raise UsageError(
             'docs/model_zoo.md is not current; run '

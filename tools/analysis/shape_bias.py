@@ -9,8 +9,6 @@ classes; any other one among its own classes.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -24,11 +22,11 @@ from mmrep.analysis.shape_bias import (
     list_stimuli,
     predict,
 )
-from mmrep.checkpoint.saving import replaced
 from mmrep.deploy import load_model
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 from mmrep.errors import UsageError
+from mmrep.files import write_json
 from mmrep.models import ImageClassifier
 
 
@@ -138,8 +136,7 @@ def main() -> None:
                 for stimulus, decision in zip(stimuli, decisions, strict=True)
             },
         )
-        with replaced(Path(args.out)) as partial:
-            partial.write_text(json.dumps(report, indent=1) + '\n')
+        write_json(args.out, report)
 
 
 if __name__ == '__main__':

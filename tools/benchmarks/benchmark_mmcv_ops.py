@@ -10,17 +10,15 @@ in milliseconds of one run, in turn; the ratio is by the compiled operator's.
 
 import argparse
 import importlib
-import json
-import platform
 import statistics
 import time
-from pathlib import Path
 from unittest import mock
 
 import torch
 
-import mmrep
 from mmrep.compat import focal_loss, mmcv_ext, nms, roi_align, torchvision
+from mmrep.files import write_json
+from mmrep.machine import facts
 
 IMAGE = (1280, 800)
 
@@ -178,7 +176,7 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
-    parser.add_argument('--out', type=Path, help='JSON file to write')
+    parser.add_argument('--out', help='JSON file to write')
     parser.add_argument(
         '--seconds',
         type=float,
@@ -188,16 +186,8 @@ def main():
     args = parser.parse_args()
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('PyTorch sees no CUDA device.')
-    cuda = args.device == 'cuda'
-    facts = dict(
-        device=torch.cuda.get_device_name() if cuda else platform.machine(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-        torchvision=torchvision.version(),
-        mmrep=mmrep.__version__,
-        started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
-    )
-    print(facts)
+    about = {**facts(args.device), 'torchvision': torchvision.version()}
+    print(about)
     rows = []
     for cases in (suppression_cases, pooling_cases, loss_cases):
         for name, operator, positional, options in cases(args.device):
@@ -214,9 +204,7 @@ def main():
                 text += f', torch / compiled {ratio:.2f}'
             print(f'{name}: {text}', flush=True)
     if args.out:
-        draft = args.out.with_name(args.out.name + '.tmp')
-        draft.write_text(json.dumps(dict(**facts, rows=rows), indent=1))
-        draft.replace(args.out)
+        write_json(args.out, {**about, 'rows': rows})
 
 
 if __name__ == '__main__':

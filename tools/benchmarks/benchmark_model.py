@@ -17,16 +17,14 @@ there is one; CUDA_VISIBLE_DEVICES= hides it.
 import argparse
 import itertools
 import os
-import platform
 import sys
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from mmrep.analysis.forms import FORMS
-from mmrep.analysis.runs import facts, write_json
+from mmrep.analysis.inference import FORMS
 from mmrep.analysis.throughput import (
     BASELINES,
     SWITCHES,
@@ -38,8 +36,10 @@ from mmrep.analysis.throughput import (
     with_baseline,
 )
 from mmrep.engine import load_config
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.errors import UsageError
+from mmrep.files import write_json
+from mmrep.machine import facts
 
 
 def parse_args() -> argparse.Namespace:
@@ -123,14 +123,7 @@ def parse_args() -> argparse.Namespace:
         'that does other work too; best with --threads 1',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the configs',
-    )
+    add_config_options(parser)
     return parse_arguments(parser)
 
 
@@ -192,25 +185,12 @@ def note(text: str) -> None:
 
 def circumstances(args: argparse.Namespace) -> dict:
     """Where, when and with what it was measured."""
-    found = {
-        **facts(Path(__file__).parent),
+    return {
+        **facts(),
         'threads': args.threads,
-        'cores': os.cpu_count(),
         'load': round(os.getloadavg()[0], 1),
         'repeats': args.repeats,
     }
-    if torch.cuda.is_available():
-        found['cuda'] = torch.version.cuda
-    else:
-        found['device'] = cpu_name()
-    return found
-
-
-def cpu_name() -> str:
-    for line in Path('/proc/cpuinfo').read_text().splitlines():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
-    return platform.machine()
 
 
 def main() -> None:
@@ -220,7 +200,7 @@ def main() -> None:
     found = circumstances(args)
     rows = measure(jobs, args.repeats, args.threads, args.clock, note)
     if args.out:
-        write_json(Path(args.out), {**found, 'rows': rows})
+        write_json(args.out, {**found, 'rows': rows})
     print(table(rows))
     failed = sum('error' in row for row in rows)
     if failed:

@@ -26,7 +26,6 @@ import functools
 import json
 import multiprocessing
 import os
-import platform
 import random
 import resource
 import subprocess
@@ -38,6 +37,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mmrep.files import write_json  # noqa: E402
+from mmrep.machine import facts  # noqa: E402
 from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
 from mmrep.ops.backends import triton  # noqa: E402
 from mmrep.ops.benchmark import (  # noqa: E402
@@ -512,30 +513,6 @@ def show(row):
     print(f'{text}: {", ".join(parts)}', flush=True)
 
 
-def describe(device):
-    """What the numbers were measured on."""
-    facts = {
-        'device': device,
-        'torch': torch.__version__,
-        'python': platform.python_version(),
-        'date': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
-    }
-    if device == 'cuda':
-        facts['name'] = torch.cuda.get_device_name()
-        facts['cuda'] = torch.version.cuda
-    else:
-        facts['threads'] = torch.get_num_threads()
-        facts['instructions'] = torch.backends.cpu.get_cpu_capability()
-    root = Path(__file__).resolve().parents[2]
-    commit = subprocess.run(
-        ['git', '-C', str(root), 'rev-parse', 'HEAD'],
-        capture_output=True,
-        text=True,
-    )
-    facts['commit'] = commit.stdout.strip() or 'unknown'
-    return facts
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -567,7 +544,7 @@ def main():
     few = args.device == 'cuda'
     clock = Clock(args.device, 0.06 if few else 0.4, 30 if few else 25)
     torch.backends.cudnn.benchmark = True
-    facts = describe(args.device)
+    about = facts(args.device)
     start = time.perf_counter()
     failed = []
     for section in sections:
@@ -583,9 +560,7 @@ def main():
         if result is None:
             continue
         path = args.out / f'op_{section}_{args.device}.json'
-        draft = path.with_suffix('.tmp')
-        draft.write_text(json.dumps({**facts, section: result}, indent=1))
-        draft.rename(path)
+        write_json(path, {**about, section: result})
         print(f'wrote {path}')
     return bool(failed)
 

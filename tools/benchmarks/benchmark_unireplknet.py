@@ -8,9 +8,7 @@ JSON and shown as a table.
 
 import argparse
 import json
-import platform
 import sys
-import time
 from pathlib import Path
 from typing import Callable, List
 
@@ -19,6 +17,8 @@ import torch.nn.functional as F
 from mmengine.utils import track_iter_progress
 from torch import Tensor, nn
 
+from mmrep.files import write_json
+from mmrep.machine import facts
 from mmrep.models import UniRepLKNet
 from mmrep.ops.timing import time_in_turn
 
@@ -224,18 +224,8 @@ def main() -> None:
             for r in known
             if (r['arch'], r['mode'], r['batch'], r['size']) not in keys
         ]
-        report = dict(
-            device=args.device,
-            machine=platform.machine(),
-            cpu=torch.backends.cpu.get_cpu_capability(),
-            threads=torch.get_num_threads(),
-            torch=torch.__version__,
-            time=time.strftime('%Y-%m-%d %H:%M:%S'),
-            results=known + results,
-        )
-        part = path.with_name(f'.{path.name}.part')
-        part.write_text(json.dumps(report, indent=1) + '\n')
-        part.replace(path)
+        report = {**facts(args.device), 'results': known + results}
+        write_json(path, report)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,6 @@ may be given together; what they do not tell stays as it was in the table.
 
 import argparse
 import json
-import platform
 import random
 import sys
 import time
@@ -21,6 +20,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mmrep.files import WriteError, replaced, write_text  # noqa: E402
+from mmrep.machine import facts  # noqa: E402
 from mmrep.ops import algorithms, cost, dispatch  # noqa: E402
 from mmrep.ops.problem import DTYPES, Problem, uses_tf32  # noqa: E402
 
@@ -66,13 +67,6 @@ CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 BATCHES = (1, 1, 2, 4, 8)
 # The forward is what is chosen most often.
 DIRECTIONS = ('forward', 'forward', 'grad_input', 'grad_weight')
-
-
-def describe_device(device):
-    """Name of the processor."""
-    if device == 'cuda':
-        return torch.cuda.get_device_name()
-    return platform.processor() or platform.machine()
 
 
 def random_problem(rng, device, dtype, most_elements):
@@ -197,7 +191,7 @@ def with_the_rest(fitted):
 
 
 def write_table(table):
-    """Write the module, by way of a temporary file."""
+    """Write the module."""
     lines = [
         '"""Coefficients of cost.py, written by fit_op_dispatch.py."""',
         '',
@@ -214,9 +208,7 @@ def write_table(table):
             lines.append(row)
         lines.append('    },')
     lines.append('}')
-    draft = TABLE.with_suffix('.tmp')
-    draft.write_text('\n'.join(lines) + '\n')
-    draft.rename(TABLE)
+    write_text(TABLE, '\n'.join(lines) + '\n')
 
 
 def main():
@@ -261,26 +253,20 @@ def main():
     least = CHANNELS[0] * MAPS[-1] ** 2
     if args.elements < least:
         parser.error(f'--elements must be at least {least}, one large map')
-    draft = args.out.with_suffix('.tmp')
     try:
-        # what was measured must not be lost for want of a folder
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        draft.touch()
-    except OSError as error:
-        parser.error(f'--out cannot be written: {error}')
-    result = {
-        'device': args.device,
-        'dtype': args.dtype,
-        'tf32': uses_tf32(args.device, getattr(torch, args.dtype)),
-        'name': describe_device(args.device),
-        'instructions': torch.backends.cpu.get_cpu_capability(),
-        'torch': torch.__version__,
-        'threads': torch.get_num_threads(),
-        'columns': COLUMNS,
-        'records': measure(args),
-    }
-    draft.write_text(json.dumps(result, separators=(',', ':')))
-    draft.rename(args.out)
+        with replaced(args.out) as draft:
+            # what was measured must not be lost for want of a folder
+            draft.touch()
+            result = {
+                **facts(args.device),
+                'dtype': args.dtype,
+                'tf32': uses_tf32(args.device, getattr(torch, args.dtype)),
+                'columns': COLUMNS,
+                'records': measure(args),
+            }
+            draft.write_text(json.dumps(result, separators=(',', ':')))
+    except WriteError as error:
+        parser.error(f'--out: {error}')
     print(f'{len(result["records"])} shapes in {args.out}')
 
 

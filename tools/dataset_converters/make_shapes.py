@@ -10,15 +10,15 @@ import argparse
 import json
 import os
 import os.path as osp
-import shutil
 import sys
-import tempfile
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Tuple
 
 import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
+
+from mmrep.files import WriteError, replaced
 
 CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
 # A shape of which others leave fewer pixels is no instance.
@@ -247,31 +247,18 @@ def parse_args() -> argparse.Namespace:
 
 @contextmanager
 def new_folder(path: str) -> Iterator[str]:
-    """A folder to write to, which is there when all went well.
-
-    Everything is written beside the target and then renamed.
-    """
+    """A folder to write to, which is there when all went well."""
     if osp.exists(path):
         sys.exit(
             f'error: {path!r} must not exist yet; remove it to '
             'generate the data set again.'
         )
-    parent = osp.dirname(osp.abspath(path))
     try:
-        with tempfile.TemporaryDirectory(dir=_existing(parent)) as temporary:
-            folder = _existing(osp.join(temporary, 'new'))
-            yield folder
-            shutil.move(folder, path)
-    except OSError as error:
-        sys.exit(
-            f'error: {path!r} cannot be written: {error.strerror or error}; '
-            'give another folder.'
-        )
-
-
-def _existing(folder: str) -> str:
-    os.makedirs(folder, exist_ok=True)
-    return folder
+        with replaced(path) as folder:
+            folder.mkdir()
+            yield str(folder)
+    except WriteError as error:
+        sys.exit(f'error: {error} Give another folder.')
 
 
 def main() -> None:
@@ -283,7 +270,7 @@ def main() -> None:
         ]
         for index, (split, count) in enumerate(splits):
             for kind in ('images', 'annotations'):
-                _existing(osp.join(folder, kind, split))
+                os.makedirs(osp.join(folder, kind, split))
             write_split(folder, split, count, args.size, (args.seed, index))
     print(
         f'{args.train} training and {args.val} validation images of '

@@ -69,6 +69,7 @@ class CPUSyncBatchNorm(_BatchNorm):
         """Turn every SyncBatchNorm of a model into this one, in place."""
         for child in module.modules():
             if isinstance(child, nn.SyncBatchNorm):
+                # its tensors, hooks and places in the model stay as they are
                 child.__class__ = cls
         return module
 
@@ -103,5 +104,6 @@ class SingleImageBatchNorm(_BatchNorm):
         """Turn every batch norm of a model into this one, in place."""
         for child in module.modules():
             if isinstance(child, _BatchNorm) and child.track_running_stats:
+                # its tensors, hooks and places in the model stay as they are
                 child.__class__ = cls
         return module

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmrep.analysis.forms import FORMS, build_form
+from mmrep.analysis.inference import FORMS, build_form
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

@@ -2,13 +2,11 @@
 
 import copy
 import logging
-from typing import Any, Dict, Optional
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmrep.checkpoint import (
@@ -17,16 +15,26 @@ from mmrep.checkpoint import (
     load_checkpoint,
     safe_loaders,
 )
+from mmrep.data.datasets import dataset_meta
 from mmrep.deploy.form import to_deploy_form
-from mmrep.deploy.inputs import inner_dataset
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 
 
-def build_model(cfg: Config) -> nn.Module:
+def build_model(cfg: Config, meta: bool = False) -> nn.Module:
     """Build a config's model with random weights, in evaluation mode.
 
     Checkpoints that a model reads while it is built, such as the teacher of a
     distillation, are read safely.
+
+    Args:
+        cfg (Config): Config of a segmentor, a detector, a classifier or a
+            backbone under ``model``.
+        meta (bool): Build it on PyTorch's meta device, where parameters have
+            shapes and no values, so that the largest model takes seconds and
+            no memory. Defaults to False.
+
+    Returns:
+        nn.Module: The model, with ``cfg``.
 
     Raises:
         UsageError: If the config has no model, or it cannot be built.
@@ -39,18 +47,33 @@ def build_model(cfg: Config) -> nn.Module:
     init_default_scope(scope)
     try:
         with safe_loaders():
-            # MMDetection's DETRs write into what they are built from
-            model = MODELS.build(copy.deepcopy(cfg.model))
+            model = _build_on_meta(cfg.model) if meta else _build(cfg.model)
     except UsageError:
         raise
     except Exception as error:
         raise UsageError(
             'the model of the config cannot be built: '
-            f'{type(error).__name__}: {" ".join(str(error).split())}'
+            f'{one_line(error, kind=True)}'
         ) from error
     model.cfg = cfg
     model.eval()  # which of MMDetection's backbones returns None
     return model
+
+
+def _build(model: dict) -> nn.Module:
+    # MMDetection's DETRs write into what they are built from
+    return MODELS.build(copy.deepcopy(model))
+
+
+def _build_on_meta(model: dict) -> nn.Module:
+    try:
+        with torch.device('meta'):
+            built = _build(model)
+    except (NotImplementedError, RuntimeError):
+        # some constructors look at the values of a tensor
+        built = _build(model)
+    # the device above is not that of torch.Tensor(...)
+    return built.to('meta')
 
 
 def model_kind(model: nn.Module) -> str:
@@ -104,7 +127,7 @@ def load_model(
         print_log(warning, 'current', logging.WARNING)
     with torch.no_grad():
         model.load_state_dict(state, strict=False)
-    model.dataset_meta = dataset_meta(cfg, loaded.get('meta') or {})
+    model.dataset_meta = dataset_meta(cfg, loaded)
     if deploy:
         to_deploy_form(model)
     try:
@@ -112,53 +135,5 @@ def load_model(
     except (AssertionError, RuntimeError) as error:
         raise UsageError(
             f'the device {device!r} cannot be used: '
-            f'{str(error).strip().splitlines()[0]}'
+            f'{one_line(error, first=True)}'
         ) from error
-
-
-def dataset_meta(cfg: Config, meta: Dict[str, Any]) -> Dict[str, Any]:
-    """Names and colours of the classes.
-
-    Args:
-        cfg (Config): Config with a data set, as far as it has one.
-        meta (dict): The checkpoint's 'meta', which goes before.
-
-    Returns:
-        dict: ``classes`` and ``palette``; an empty dict if nothing is known.
-    """
-    found = dict(meta.get('dataset_meta') or {})
-    if 'CLASSES' in meta and not found:  # MMSegmentation 0.x, MMDetection 2.x
-        found = dict(classes=meta['CLASSES'], palette=meta.get('PALETTE'))
-    found = {
-        # MMSegmentation 0.x makes up a palette as an array
-        key.lower(): value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in found.items()
-    }
-    if not found.get('classes') or not found.get('palette'):
-        found = {**found, **_config_meta(cfg, found)}
-    if isinstance(found.get('palette'), (list, tuple)):
-        # a merged file has lists, and MMDetection draws with tuples
-        found['palette'] = [tuple(colour) for colour in found['palette']]
-    return found
-
-
-def _config_meta(cfg: Config, known: Dict[str, Any]) -> Dict[str, Any]:
-    """What the config's data sets say and is not known yet."""
-    dataset: Optional[dict] = None
-    for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
-        dataset = inner_dataset(cfg, name)
-        if dataset is not None:
-            break
-    if dataset is None:
-        return {}
-    declared = DATASETS.get(dataset.get('type'))
-    meta = {
-        **getattr(declared, 'METAINFO', {}),
-        **(dataset.get('metainfo') or {}),
-    }
-    meta = {key.lower(): value for key, value in meta.items()}
-    return {
-        key: meta[key]
-        for key in ('classes', 'palette')
-        if meta.get(key) and not known.get(key)
-    }

@@ -1,0 +1,94 @@
+"""The data sets that a config names: without wrappers, and their classes."""
+
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+from mmengine.config import Config
+from mmengine.fileio import list_from_file
+from mmengine.registry import DATASETS
+
+from mmrep.checkpoint import dataset_meta_of
+from mmrep.errors import UsageError, one_line
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def inner_datasets(cfg: Config, loader: str) -> Iterator[Tuple[str, dict]]:
+    """The data sets of a loader without what wraps or joins them.
+
+    Args:
+        cfg (Config): A config.
+        loader (str): One of :data:`LOADERS`; it may be absent.
+
+    Yields:
+        tuple[str, dict]: Where the config of a data set stands, and that
+        config, in the order of the config.
+    """
+    pending = [(f'{loader}.dataset', (cfg.get(loader) or {}).get('dataset'))]
+    while pending:
+        key, dataset = pending.pop()
+        if isinstance(dataset, (list, tuple)):
+            parts = [(f'{key}.{i}', part) for i, part in enumerate(dataset)]
+            pending.extend(reversed(parts))
+        elif isinstance(dataset, dict):
+            for inner in ('dataset', 'datasets'):
+                if inner in dataset:
+                    pending.append((f'{key}.{inner}', dataset[inner]))
+                    break
+            else:
+                yield key, dataset
+
+
+def first_dataset(cfg: Config, loader: str) -> Optional[dict]:
+    """The first of :func:`inner_datasets`, None if there is none."""
+    return next((part for _, part in inner_datasets(cfg, loader)), None)
+
+
+def dataset_class(cfg: Config, dataset: Dict[str, Any]) -> Optional[type]:
+    """The class of a data set's config, None if it is not registered."""
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        scope = cfg.get('default_scope')
+        with DATASETS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
+    return kind
+
+
+def declared_meta(cfg: Config, dataset: Dict[str, Any]) -> Dict[str, Any]:
+    """What a data set's class and its config say of it, by lower-case keys.
+
+    Raises:
+        UsageError: If its classes are in a file that cannot be read.
+    """
+    declared = {
+        **getattr(dataset_class(cfg, dataset), 'METAINFO', {}),
+        **(dataset.get('metainfo') or {}),
+    }
+    meta = {key.lower(): value for key, value in declared.items()}
+    if isinstance(meta.get('classes'), str):
+        try:
+            meta['classes'] = list_from_file(meta['classes'])
+        except OSError as error:
+            raise UsageError(
+                f'the list of classes cannot be read: {one_line(error)}'
+            ) from error
+    return meta
+
+
+def dataset_meta(cfg: Config, checkpoint: Dict[str, Any]) -> Dict[str, Any]:
+    """Names and colours of the classes.
+
+    Args:
+        cfg (Config): Config with a data set, as far as it has one.
+        checkpoint (dict): A checkpoint, whose word goes before.
+
+    Returns:
+        dict: ``classes``, a tuple of names, and ``palette``, a list of
+        tuples, as far as they are known.
+    """
+    found = dataset_meta_of(checkpoint)
+    for loader in reversed(LOADERS):
+        dataset = first_dataset(cfg, loader)
+        if dataset is not None and len(found) < 2:
+            declared = dict(meta=declared_meta(cfg, dataset))
+            return {**dataset_meta_of(declared), **found}
+    return found

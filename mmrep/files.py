@@ -1,0 +1,178 @@
+"""Files and folders that are either whole or not there."""
+
+import io
+import json
+import os
+import re
+import shutil
+import socket
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Iterator, Union
+
+import torch
+
+from mmrep.errors import UsageError
+
+# of one process on one machine, or of several that write together
+_PARTIAL = re.compile(r'\.partial(-(?P<pid>\d{1,9})-(?P<host>[^.]*))?\.')
+
+
+class WriteError(UsageError):
+    """A file or folder cannot be written.
+
+    Args:
+        path (Path): The file or folder.
+        error (OSError): Why not.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.strerror = error.strerror or str(error)
+        super().__init__(f'{path} cannot be written: {self.strerror}.')
+
+
+@contextmanager
+def replaced(
+    path: Union[str, Path], flush: bool = False, shared: bool = False
+) -> Iterator[Path]:
+    """Write a file or a folder under another name until it is whole.
+
+    When all went well it gets its own name, and takes the place of what had
+    it; otherwise nothing is left. What killed processes left in the folder
+    is removed first.
+
+    Args:
+        path (str | Path): Where the file or folder goes. The folder around
+            it is made.
+        flush (bool): Have the disk hold it before it gets its name, so that
+            also a loss of power leaves the old or the new. Defaults to False.
+        shared (bool): Whether other processes write parts of it, at
+            :func:`partial_path`. Defaults to False.
+
+    Yields:
+        Path: Another name in the same folder, with the same suffix. Nothing
+        is there yet.
+
+    Raises:
+        WriteError: If the system cannot write it, as when the disk is full.
+    """
+    path = Path(path)
+    partial = partial_path(path, shared)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_remains_once(path.parent.resolve())
+        if not shared:  # of an earlier process with the same id
+            remove(partial)
+        yield partial
+        if flush:
+            parts = partial.iterdir() if partial.is_dir() else [partial]
+            for part in parts:
+                _flush(part)
+        if partial.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+        if flush:
+            _flush(path.parent)
+    except OSError as error:
+        raise WriteError(path, error) from error
+    finally:
+        with suppress(OSError):
+            remove(partial)
+
+
+def partial_path(path: Path, shared: bool = False) -> Path:
+    """Where a file or folder is until it is whole; see :func:`replaced`."""
+    owner = '' if shared else f'-{os.getpid()}-{_host()}'
+    return path.with_name(f'.partial{owner}.{path.name}')
+
+
+def remove_remains(folder: Union[str, Path], shared: bool = False) -> None:
+    """Remove what processes that were killed had begun to write.
+
+    Args:
+        folder (str | Path): Where they wrote. What belongs to a process that
+            runs, or to another machine, stays.
+        shared (bool): Remove also what several processes wrote together, for
+            a caller who knows that none does any more. Defaults to False.
+    """
+    for path in Path(folder).glob('.partial*'):
+        name = _PARTIAL.match(path.name)
+        if name is None:
+            continue
+        if name['pid'] is None:
+            left = shared
+        else:
+            left = name['host'] == _host() and not _is_alive(int(name['pid']))
+        if left:
+            with suppress(OSError):
+                remove(path)
+
+
+@lru_cache
+def _remove_remains_once(folder: Path) -> None:
+    """Not again for each of thousands of pictures."""
+    remove_remains(folder)
+
+
+def _host() -> str:
+    return socket.gethostname().partition('.')[0]
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == 'nt':  # there os.kill ends a process, whatever the signal
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold a file, or the entries of a folder."""
+    folder = path.is_dir()
+    try:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError:  # Windows and some file systems cannot for folders
+        if not folder:
+            raise
+
+
+def write_text(path: Union[str, Path], text: str, flush: bool = False) -> None:
+    """Write a text in UTF-8; see :func:`replaced`."""
+    with replaced(path, flush) as partial:
+        partial.write_text(text, encoding='utf-8')
+
+
+def write_json(path: Union[str, Path], value: Any) -> None:
+    """Write a value as JSON; see :func:`replaced`."""
+    write_text(path, json.dumps(value, indent=1) + '\n')
+
+
+def torch_save(data: Any, path: Path) -> None:
+    """``torch.save``, whose errors are those of the file.
+
+    Given a path it raises a RuntimeError that does not name the cause, such
+    as a full disk.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(data, buffer)
+    path.write_bytes(buffer.getbuffer())

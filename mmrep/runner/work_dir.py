@@ -1,0 +1,94 @@
+"""What lies in a work dir: names of files, notes for a resumed run, a lock."""
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Optional
+
+from mmrep.errors import UsageError
+from mmrep.files import write_text
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+INTERRUPTED = 'interrupted_iter_{}.pth'
+POST_MORTEM = 'post_mortem_iter_{}.pth'
+_LOCK_NAME = '.train.lock'
+
+
+def set_last_checkpoint(work_dir: str, checkpoint: str) -> None:
+    """Have ``last_checkpoint`` name a checkpoint that is whole."""
+    write_text(Path(work_dir, 'last_checkpoint'), checkpoint, flush=True)
+
+
+def set_last_validation(work_dir: str, iteration: int) -> None:
+    """Have ``last_validation`` say after which iteration one was done."""
+    write_text(Path(work_dir, 'last_validation'), str(iteration), flush=True)
+
+
+def last_validation(work_dir: str) -> Optional[int]:
+    """What :func:`set_last_validation` wrote, None if that cannot be read."""
+    try:
+        return int(Path(work_dir, 'last_validation').read_text())
+    except (OSError, ValueError):
+        return None
+
+
+class WorkDirLock:
+    """Keep a second training out of a work dir.
+
+    The lock is the kernel's, so it goes when the process does, however that
+    ends. A file system without locks gives a warning instead.
+
+    Args:
+        work_dir (str): The folder; made if it is not there.
+
+    Raises:
+        UsageError: If another process has the lock, or the folder cannot be
+            written.
+    """
+
+    def __init__(self, work_dir: str) -> None:
+        self.warning: Optional[str] = None
+        path = Path(work_dir, _LOCK_NAME)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open('a+')
+        except OSError as error:
+            raise UsageError(
+                f'the work dir {work_dir} cannot be written '
+                f'({error.strerror}); pass another one by --work-dir.'
+            ) from error
+        if fcntl is None:
+            return
+        try:
+            # not inherited by the workers of a data loader, unlike flock
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            self._file.seek(0)
+            owner = self._file.read().strip() or 'an unknown process'
+            self._file.close()
+            raise UsageError(
+                f'the work dir {work_dir} is in use by another training '
+                f'({owner}); wait for it, or pass another --work-dir.'
+            ) from error
+        except OSError as error:
+            self.warning = (
+                f'the work dir {work_dir} cannot be locked '
+                f'({error.strerror}): make sure that no other training '
+                'uses it.'
+            )
+            return
+        self._file.truncate(0)
+        self._file.write(
+            f'process {os.getpid()} on {socket.gethostname()} since '
+            f'{time.strftime("%Y-%m-%d %H:%M:%S")}\n'
+        )
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others use the folder."""
+        self._file.close()

@@ -1,0 +1,21 @@
+import pytest
+
+from mmrep.errors import one_line
+
+
+@pytest.mark.parametrize(
+    ('kind', 'first', 'line'),
+    [
+        (False, False, 'no compiler Set VERBOSE'),
+        (True, False, 'ValueError: no compiler Set VERBOSE'),
+        (False, True, 'no compiler'),
+        (True, True, 'ValueError: no compiler'),
+    ],
+)
+def test_an_error_takes_one_line(kind, first, line):
+    error = ValueError('\nno  compiler\n\n Set VERBOSE\n')
+    assert one_line(error, kind, first) == line
+
+
+def test_an_error_without_a_text_is_told_by_its_type():
+    assert one_line(KeyboardInterrupt()) == 'KeyboardInterrupt'

@@ -1,0 +1,22 @@
+"""Whether mmrep is imported where modules of other systems are absent."""
+
+import subprocess
+import sys
+
+WINDOWS = """
+import sys
+sys.modules.update(resource=None, fcntl=None)
+import mmrep.apis
+import mmrep.engine
+from mmrep.runner.work_dir import WorkDirLock
+WorkDirLock(sys.argv[1]).release()
+"""
+
+
+def test_without_the_modules_of_unix(tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-c', WINDOWS, tmp_path / 'work'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,14 @@
+from mmrep.machine import facts
+
+
+def test_facts_of_a_cpu():
+    found = facts('cpu')
+    assert found['device'] == 'cpu' and found['name']
+    assert found['cores'] >= 1 and found['threads'] >= 1
+    assert len(found['commit']) == 40 or found['commit'] == 'unknown'
+    assert 'cuda' not in found
+
+
+def test_no_git(monkeypatch):
+    monkeypatch.setenv('PATH', '/nowhere')
+    assert facts('cpu')['commit'] == 'unknown'
