@@ -77,6 +77,7 @@ def main() -> None:
         cfg,
         'train_dataloader',
         *(['val_dataloader'] if cfg.get('val_dataloader') else []),
+        launcher=args.launcher,
     )
     runner = build_runner(
         cfg, 'train', args.launcher, args.trust_checkpoint, args.skip_corrupt

@@ -68,8 +68,11 @@ def declared_meta(cfg: Config, dataset: Dict[str, Any]) -> Dict[str, Any]:
         try:
             meta['classes'] = list_from_file(meta['classes'])
         except OSError as error:
+            name = meta['classes']
             raise UsageError(
-                f'the list of classes cannot be read: {one_line(error)}'
+                'metainfo.classes must be a tuple of names, or a file with '
+                f'one in each line, got {name!r} ({one_line(error)}); one '
+                f'name alone is ({name!r},), with a comma.'
             ) from error
     return meta
 

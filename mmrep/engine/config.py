@@ -7,15 +7,17 @@ import difflib
 import inspect
 import os
 import os.path as osp
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmrep.data.coco import check_coco
+from mmrep.compat.coco_eval import take_missing_crowds_as_none
+from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets
 from mmrep.errors import UsageError, one_line
 from mmrep.registry import name_types, type_name
+from mmrep.runner.distributed import ask_rank_0, init_distributed
 
 # Top-level keys that a run reads although Runner has no such argument.
 _EXTRA_KEYS = (
@@ -177,13 +179,15 @@ def set_data_root(cfg: Config, data_root: str) -> None:
                     metric['ann_file'] = osp.join(data_root, path)
 
 
-def check_data(cfg: Config, *loaders: str) -> None:
+def check_data(cfg: Config, *loaders: str, launcher: str = 'none') -> None:
     """Check that the folders and files of data sets exist and fit the config.
 
     Args:
         cfg (Config): Config of the run.
         *loaders (str): Which of ``train_dataloader``, ``val_dataloader`` and
             ``test_dataloader`` the run uses.
+        launcher (str): What started the processes, as of
+            :func:`build_runner`; rank 0 checks for all. Defaults to 'none'.
 
     Raises:
         UsageError: If a data loader is not configured, a path is absent, or
@@ -193,13 +197,25 @@ def check_data(cfg: Config, *loaders: str) -> None:
     for name in loaders:
         if cfg.get(name) is None:
             raise UsageError(f'the config must define {name}.')
+    if launcher != 'none':
+        init_distributed(cfg, launcher)
+    ask_rank_0(lambda: _check_data(cfg, loaders))
+    if any(
+        get_coco_class(cfg, dataset)
+        for loader in loaders
+        for _, dataset in inner_datasets(cfg, loader)
+    ):
+        take_missing_crowds_as_none()
+
+
+def _check_data(cfg: Config, loaders: Sequence[str]) -> None:
     for loader in loaders:
         metrics = _evaluators(cfg, loader)
         predicts = any(metric.get('format_only') for metric in metrics)
         for key, dataset in inner_datasets(cfg, loader):
             if dataset.get('backend_args') is None:
                 _check_paths(key, dataset)
-                check_coco(cfg, key, dataset, needs_boxes=not predicts)
+                check_coco(cfg, key, dataset, metrics, not predicts)
         for metric in metrics:
             path = metric.get('ann_file')
             if path and '://' not in path and not osp.isfile(path):

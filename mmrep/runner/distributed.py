@@ -7,11 +7,16 @@ CUDA tensors only; what is here does the same work over gloo.
 import os
 import subprocess
 from datetime import timedelta
+from typing import Any, Callable, List, TypeVar
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import init_dist
+from mmengine.dist import (
+    broadcast_object_list,
+    init_dist,
+    is_main_process,
+)
 from mmengine.model import MMDistributedDataParallel
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
@@ -19,6 +24,8 @@ from torch import nn
 from mmrep.errors import UsageError
 from mmrep.models.layers.norms import CPUSyncBatchNorm
 from mmrep.registry import MODEL_WRAPPERS
+
+T = TypeVar('T')
 
 # Where each launcher says rank, number of processes and rank on the node.
 _RANK_VARIABLES = {
@@ -108,6 +115,31 @@ def init_distributed(cfg: Config, launcher: str) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def ask_rank_0(question: Callable[[], T]) -> T:
+    """Have rank 0 find something out, and tell the others.
+
+    Args:
+        question (Callable): Called in rank 0 alone; files that all would read
+            are then read once.
+
+    Returns:
+        Any: Its answer, in every process.
+
+    Raises:
+        UsageError: In every process, if it is raised in rank 0.
+    """
+    answer: List[Any] = [None]
+    if is_main_process():
+        try:
+            answer = [question()]
+        except UsageError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UsageError):
+        raise answer[0]
+    return answer[0]
 
 
 def _first_slurm_host() -> str:

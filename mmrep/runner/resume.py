@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
 
 from mmrep.checkpoint import CheckpointError, load_checkpoint
 from mmrep.errors import UsageError, one_line
+from mmrep.runner.distributed import ask_rank_0
 
 # of CheckpointHook, and of a run that was interrupted
 _NAME = re.compile(r'^(?:interrupted_)?(?:iter|epoch)_\d+\.pth$')
@@ -63,16 +63,7 @@ def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
     """
     if not cfg.get('resume'):
         return []
-    outcome: List[Any] = [None]
-    if is_main_process():
-        try:
-            outcome = [_find(cfg, trust)]
-        except UsageError as error:
-            outcome = [error]
-    broadcast_object_list(outcome)
-    (found,) = outcome
-    if isinstance(found, UsageError):
-        raise found
+    found = ask_rank_0(lambda: _find(cfg, trust))
     notes = list(found.notes)
     cfg.resume = found.path is not None
     if found.path is None:
