@@ -38,7 +38,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
+from mmrep.ops import (  # noqa: E402
+    DepthwiseConv2d,
+    available_backends,  # noqa: E402
+    depthwise_conv2d,
+)
 from mmrep.ops.backends import triton  # noqa: E402
 from mmrep.ops.benchmark import (  # noqa: E402
     ENDS,
@@ -55,7 +59,6 @@ from mmrep.ops.benchmark import (  # noqa: E402
     time_grid_shape,
     time_problem,
 )
-from mmrep.ops.dispatch import available_backends  # noqa: E402
 
 # Sections by device, each with the share of the time after which it ends.
 SECTIONS = {

@@ -4,8 +4,8 @@
     python tools/fit_op_dispatch.py fit FILE.json [FILE.json ...]
 
 ``measure`` times every algorithm on random shapes, on an otherwise idle
-machine. ``fit`` writes mmrep/ops/cost_table.py: non-negative coefficients
-that minimise the relative error. Measurements of several devices and types
+machine. ``fit`` writes mmrep/ops/backends/coefficients.py: non-negative
+coefficients that minimise the relative error. Measurements of several devices and types
 may be given together; what they do not tell stays as it was in the table.
 """
 
@@ -21,10 +21,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmrep.ops import algorithms, cost, dispatch  # noqa: E402
+from mmrep.ops import choice, cost, measuring  # noqa: E402
 from mmrep.ops.problem import DTYPES, Problem, uses_tf32  # noqa: E402
 
-TABLE = Path(__file__).resolve().parents[1] / 'mmrep/ops/cost_table.py'
+TABLE = (
+    Path(__file__).resolve().parents[1] / 'mmrep/ops/backends/coefficients.py'
+)
 # Milliseconds by arithmetic from the data sheet of an H200, for want of a
 # measurement: nn.Conv2d at 2 TFLOP/s, the tensor cores at a quarter of their
 # peak, 3 TB/s. Used for what was never measured on a CUDA device.
@@ -111,13 +113,13 @@ def measure(args):
             name
             for name in cost.algorithms(args.device, direction)
             if cost.estimate(problem, direction, name) < args.longest
-            and not dispatch.why_not(
+            and not choice.why_not(
                 cost.backend_of(name), problem.device, dtype
             )
         ]
         if not names:
             continue
-        times = algorithms.measure(problem, direction, names, args.each)
+        times = measuring.measure(problem, direction, names, args.each)
         records.append(
             [
                 problem.shape,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .dispatch import BACKENDS, available_backends
+from .choice import BACKENDS, available_backends
 from .functional import depthwise_conv2d
 from .module import DepthwiseConv2d
 from .timing import time_in_turn

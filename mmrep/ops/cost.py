@@ -1,7 +1,8 @@
 """Time estimates of each algorithm: linear models of a few counts.
 
-The counts follow from the shapes; the coefficients in cost_table.py are
-fitted to measurements by tools/fit_op_dispatch.py.
+The counts follow from the shapes; the coefficients in
+backends/coefficients.py are fitted to measurements by
+tools/fit_op_dispatch.py.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Optional, Tuple
 import torch
 
 from .backends import fft
-from .cost_table import COEFFICIENTS
+from .backends.coefficients import COEFFICIENTS
 from .problem import Problem
 
 DIRECTIONS = ('forward', 'grad_input', 'grad_weight')

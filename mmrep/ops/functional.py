@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from . import library  # noqa: F401, registers the operators
 from .checks import Facts, check, check_facts, is_autocast
-from .dispatch import Plan, check_backend, choose, resolve, with_autotune
+from .choice import Plan, check_backend, choose, resolve, with_autotune
 from .problem import Problem, is_channels_last, uses_tf32
 
 # Where only PyTorch's own convolution can run.

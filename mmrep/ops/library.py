@@ -10,9 +10,9 @@ from typing import Callable, Optional, Tuple
 import torch
 from torch import Tensor
 
-from . import algorithms
+from . import measuring
 from .backends import fft, triton
-from .dispatch import Plan, choose, is_capturing, resolve
+from .choice import Plan, choose, is_capturing, resolve
 from .problem import Problem, memory_format_of
 
 LIBRARY = torch.library.Library('mmrep', 'FRAGMENT')
@@ -59,10 +59,10 @@ def _forward(
     spectra: str,
 ) -> Tuple[Tensor, Tensor, Tensor]:
     if spectra == 'keep':
-        return algorithms.forward(x, weight, bias, relu, 'fft', spectra)
+        return measuring.forward(x, weight, bias, relu, 'fft', spectra)
 
     def run(plan):
-        return algorithms.forward(x, weight, bias, relu, plan.forward, spectra)
+        return measuring.forward(x, weight, bias, relu, plan.forward, spectra)
 
     return _run(run, Problem.of(x, weight), resolve(backend), 'forward')
 
@@ -88,7 +88,7 @@ def _backward(
     kept = x_spectrum.numel() > 0
 
     def run(plan):
-        return algorithms.backward(
+        return measuring.backward(
             grad,
             x,
             weight,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dispatch import check_backend, resolve
+from .choice import check_backend, resolve
 from .functional import depthwise_conv2d
 from .problem import DTYPES
 

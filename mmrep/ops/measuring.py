@@ -30,7 +30,7 @@ def forward(
         bias: Shape (C,).
         relu: Apply ReLU to the output.
         algorithm: 'fft', 'triton' or one of the native ones.
-        spectra: See :class:`mmrep.ops.dispatch.Plan`. Defaults to 'drop'.
+        spectra: See :class:`mmrep.ops.choice.Plan`. Defaults to 'drop'.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: Output and the spectra of

@@ -9,9 +9,9 @@ from mmrep.ops import (
     DepthwiseConv2d,
     available_backends,
     backend_report,
+    choice,
     cost,
     depthwise_conv2d,
-    dispatch,
     explain,
     library,
     use_backend,
@@ -26,44 +26,44 @@ def problem(shape, kernel, **kwargs):
 
 
 def test_large_kernels_on_large_maps_take_the_fft():
-    plan = dispatch.choose(problem((1, 128, 128, 128), 31), 'auto')
+    plan = choice.choose(problem((1, 128, 128, 128), 31), 'auto')
     assert plan.forward == 'fft'
     assert not plan.plain
     assert plan.spectra == 'cache'
 
 
 def test_small_kernels_take_the_plain_convolution():
-    plan = dispatch.choose(problem((2, 256, 32, 32), 3), 'auto')
+    plan = choice.choose(problem((2, 256, 32, 32), 3), 'auto')
     assert plan.plain
 
 
 @pytest.mark.parametrize('device', ('mps', 'meta', 'cpu'))
 def test_what_the_model_does_not_know_is_left_to_pytorch(monkeypatch, device):
     monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: False)
-    dispatch.choose.cache_clear()
+    choice.choose.cache_clear()
     one = problem((1, 128, 128, 128), 31)._replace(device=device)
-    assert dispatch.choose(one, 'auto').plain
+    assert choice.choose(one, 'auto').plain
     with pytest.raises(NotImplementedError, match='fft'):
-        dispatch.choose(one, 'fft')
-    dispatch.choose.cache_clear()
+        choice.choose(one, 'fft')
+    choice.choose.cache_clear()
 
 
 def test_nothing_is_measured_while_a_cuda_graph_is_recorded(monkeypatch):
     def measure(*_):
         raise AssertionError('measured')
 
-    monkeypatch.setattr(dispatch, 'measure', measure)
-    monkeypatch.setattr(dispatch, 'why_not', lambda *_: None)
+    monkeypatch.setattr(choice, 'measure', measure)
+    monkeypatch.setattr(choice, 'why_not', lambda *_: None)
     recorded = []
     monkeypatch.setattr(
         torch.cuda, 'is_current_stream_capturing', lambda: bool(recorded)
     )
     one = problem((1, 8, 20, 20), 13)._replace(device='cuda')
     with pytest.raises(AssertionError, match='measured'):
-        dispatch.choose(one, 'autotune')
+        choice.choose(one, 'autotune')
     recorded.append(one)
-    assert dispatch.choose(one, 'autotune').forward
-    dispatch.choose.cache_clear()
+    assert choice.choose(one, 'autotune').forward
+    choice.choose.cache_clear()
 
 
 def test_meta_tensors_have_shapes():
@@ -89,7 +89,7 @@ def test_each_spectrum_that_is_shared_is_counted_once():
         (False, True, shared),
         (True, True, kept + shared + kernel),
     ):
-        assert dispatch._saved(one, keep, both) == pytest.approx(saved)
+        assert choice._saved(one, keep, both) == pytest.approx(saved)
 
 
 def test_tensors_from_32_mib_are_counted_as_new():
@@ -103,11 +103,11 @@ def test_tensors_from_32_mib_are_counted_as_new():
 
 def test_training_keeps_spectra_up_to_a_limit(monkeypatch):
     large = problem((1, 128, 128, 128), 31, grad_input=True, grad_weight=True)
-    assert dispatch.choose(large, 'auto').spectra == 'keep'
-    monkeypatch.setattr(dispatch, 'KEPT_BYTES', 1 << 20)
-    dispatch.choose.cache_clear()
-    assert dispatch.choose(large, 'auto').spectra == 'drop'
-    dispatch.choose.cache_clear()
+    assert choice.choose(large, 'auto').spectra == 'keep'
+    monkeypatch.setattr(choice, 'KEPT_BYTES', 1 << 20)
+    choice.choose.cache_clear()
+    assert choice.choose(large, 'auto').spectra == 'drop'
+    choice.choose.cache_clear()
 
 
 def test_spectra_of_doubles_take_twice_the_room(monkeypatch):
@@ -117,14 +117,14 @@ def test_spectra_of_doubles_take_twice_the_room(monkeypatch):
     training = problem((1, 4, 40, 40), 31, grad_input=True, grad_weight=True)
     # between those of single and of double precision
     monkeypatch.setattr(fft, 'CACHED_BYTES', 1.5 * single)
-    monkeypatch.setattr(dispatch, 'KEPT_BYTES', 3 * single)
-    dispatch.choose.cache_clear()
+    monkeypatch.setattr(choice, 'KEPT_BYTES', 3 * single)
+    choice.choose.cache_clear()
     for dtype, fits in ((torch.float32, True), (torch.float64, False)):
         cached = fft.SpectrumCache().get(weight.to(dtype), tiling)
         assert (cached is not None) is fits
-        plan = dispatch.choose(training._replace(dtype=dtype), 'fft')
+        plan = choice.choose(training._replace(dtype=dtype), 'fft')
         assert plan.spectra == ('keep' if fits else 'drop')
-    dispatch.choose.cache_clear()
+    choice.choose.cache_clear()
 
 
 def test_only_a_cached_spectrum_costs_nothing(monkeypatch):
@@ -135,14 +135,14 @@ def test_only_a_cached_spectrum_costs_nothing(monkeypatch):
         return 1.0
 
     monkeypatch.setattr(cost, 'estimate', estimate)
-    monkeypatch.setattr(dispatch, 'why_not', lambda *_: None)
-    dispatch.choose.cache_clear()
+    monkeypatch.setattr(choice, 'why_not', lambda *_: None)
+    choice.choose.cache_clear()
     one = problem((1, 8, 40, 40), 31)
     for device in ('cpu', 'cuda'):
-        dispatch.choose(one._replace(device=device), 'auto')
+        choice.choose(one._replace(device=device), 'auto')
     monkeypatch.setattr(fft, 'CACHED_BYTES', 1)
-    dispatch.choose(one._replace(kernel=(29, 29)), 'auto')
-    dispatch.choose.cache_clear()
+    choice.choose(one._replace(kernel=(29, 29)), 'auto')
+    choice.choose.cache_clear()
     assert [call for call in asked if call[2]] == [('cpu', 'fft', True)]
 
 
@@ -195,10 +195,10 @@ def test_a_small_gain_is_no_reason_to_leave_conv2d(
             10.0 if name == own else 10.0 * (1 - gain)
         ),
     )
-    dispatch.choose.cache_clear()
+    choice.choose.cache_clear()
     one = problem((1, 7, 40, 40), 15, channels_last=last)
-    assert dispatch.choose(one, 'auto').plain is plain
-    dispatch.choose.cache_clear()
+    assert choice.choose(one, 'auto').plain is plain
+    choice.choose.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -222,13 +222,13 @@ def test_a_doubtful_estimate_needs_a_larger_gain(
         ),
     )
     forward = direction == 'forward'
-    dispatch.choose.cache_clear()
+    choice.choose.cache_clear()
     one = problem(
         (1, 7, 40, 40), width, channels_last=forward, grad_weight=not forward
     )
-    plan = dispatch.choose(one, 'auto')
+    plan = choice.choose(one, 'auto')
     assert (getattr(plan, direction) == 'transposed_nhwc') is taken
-    dispatch.choose.cache_clear()
+    choice.choose.cache_clear()
 
 
 def test_each_instruction_set_has_its_own_table():
@@ -246,20 +246,20 @@ def test_available_backends_and_report():
 
 
 def test_use_backend_nests_and_stays_in_its_thread():
-    assert dispatch.resolve('auto') == 'auto'
+    assert choice.resolve('auto') == 'auto'
     with use_backend('fft'):
         with use_backend('native'):
-            assert dispatch.resolve('auto') == 'native'
-            assert dispatch.resolve('fft') == 'fft'
-        assert dispatch.resolve('auto') == 'fft'
+            assert choice.resolve('auto') == 'native'
+            assert choice.resolve('fft') == 'fft'
+        assert choice.resolve('auto') == 'fft'
         other = []
         thread = threading.Thread(
-            target=lambda: other.append(dispatch.resolve('auto'))
+            target=lambda: other.append(choice.resolve('auto'))
         )
         thread.start()
         thread.join()
         assert other == ['auto']
-    assert dispatch.resolve('auto') == 'auto'
+    assert choice.resolve('auto') == 'auto'
     with pytest.raises(ValueError, match='cutlass'):
         with use_backend('cutlass'):
             pass
@@ -267,7 +267,7 @@ def test_use_backend_nests_and_stays_in_its_thread():
 
 def test_a_backend_that_cannot_run_says_why(monkeypatch):
     monkeypatch.setattr(
-        dispatch.triton, 'why_not', lambda *args: 'needs a CUDA device'
+        choice.triton, 'why_not', lambda *args: 'needs a CUDA device'
     )
     with pytest.raises(NotImplementedError, match='needs a CUDA device'):
         depthwise_conv2d(
@@ -284,8 +284,8 @@ def test_autotune_measures_once_and_takes_the_fastest(monkeypatch):
         calls.extend((direction, name) for name in names)
         return {n: 1.0 if n == 'transposed_nchw' else 2.0 for n in names}
 
-    monkeypatch.setattr(dispatch, 'measure', measure)
-    monkeypatch.setattr(dispatch, 'WORTH_MEASURING', 1e9)
+    monkeypatch.setattr(choice, 'measure', measure)
+    monkeypatch.setattr(choice, 'WORTH_MEASURING', 1e9)
     x, weight = torch.randn(1, 5, 21, 23), torch.randn(5, 1, 15, 15)
     depthwise_conv2d(x, weight, autotune=True)
     asked = len(calls)
@@ -293,7 +293,7 @@ def test_autotune_measures_once_and_takes_the_fastest(monkeypatch):
     with use_backend('auto', autotune=True):
         depthwise_conv2d(x, weight)
     assert len(calls) == asked
-    plan = dispatch.choose(Problem.of(x, weight), 'autotune')
+    plan = choice.choose(Problem.of(x, weight), 'autotune')
     assert plan.forward == 'transposed_nchw'
 
 
@@ -301,7 +301,7 @@ def test_a_context_that_names_a_backend_measures_nothing(monkeypatch):
     def measure(*_):
         raise AssertionError('measured')
 
-    monkeypatch.setattr(dispatch, 'measure', measure)
+    monkeypatch.setattr(choice, 'measure', measure)
     layer = DepthwiseConv2d(3, 3, 27, padding=13, groups=3, autotune=True)
     compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
     x = torch.zeros(1, 3, 22, 24)
@@ -326,10 +326,10 @@ def test_measuring_draws_no_random_numbers_of_the_run():
 
 def test_auto_survives_a_kernel_that_fails(monkeypatch):
     one = Problem('cpu', torch.float32, (1, 2, 9, 9), (5, 5), False)
-    plans = [dispatch.Plan('triton', 'fft', 'fft')]
-    monkeypatch.setattr(dispatch.triton, '_FAILURE', [])
+    plans = [choice.Plan('triton', 'fft', 'fft')]
+    monkeypatch.setattr(choice.triton, '_FAILURE', [])
     monkeypatch.setattr(
-        library, 'choose', Choices(plans, dispatch.Plan('fft', 'fft', 'fft'))
+        library, 'choose', Choices(plans, choice.Plan('fft', 'fft', 'fft'))
     )
     runs = []
 
@@ -342,9 +342,9 @@ def test_auto_survives_a_kernel_that_fails(monkeypatch):
     pytest.importorskip('triton', reason='Triton is not installed')
     assert library._run(run, one, 'auto', 'forward') == 'done'
     assert runs == ['triton', 'fft']
-    reason = dispatch.why_not('triton', 'cuda', torch.float32)
+    reason = choice.why_not('triton', 'cuda', torch.float32)
     assert 'no kernel image' in reason
-    plans.append(dispatch.Plan('triton', 'fft', 'fft'))
+    plans.append(choice.Plan('triton', 'fft', 'fft'))
     with pytest.raises(RuntimeError, match='no kernel image'):
         library._run(run, one, 'triton', 'forward')
 
@@ -357,12 +357,12 @@ def test_autotune_survives_a_kernel_that_fails(monkeypatch, caplog):
         raise RuntimeError('no kernel image is available')
 
     def why_not(device, dtype):
-        return dispatch.triton._FAILURE[0] if dispatch.triton._FAILURE else ''
+        return choice.triton._FAILURE[0] if choice.triton._FAILURE else ''
 
     names = 'direct_nchw', 'transposed_nchw', 'triton'
-    monkeypatch.setattr(dispatch.triton, '_FAILURE', [])
-    monkeypatch.setattr(dispatch.triton, 'why_not', why_not)
-    monkeypatch.setattr(dispatch.triton, 'tune', fails)
+    monkeypatch.setattr(choice.triton, '_FAILURE', [])
+    monkeypatch.setattr(choice.triton, 'why_not', why_not)
+    monkeypatch.setattr(choice.triton, 'tune', fails)
     monkeypatch.setattr(cost, 'algorithms', lambda *args: names)
     monkeypatch.setattr(
         cost,
@@ -371,8 +371,8 @@ def test_autotune_survives_a_kernel_that_fails(monkeypatch, caplog):
             0.01 if name == 'triton' else 1.0
         ),
     )
-    plan = dispatch.choose(problem((1, 3, 18, 21), 11), 'autotune')
-    dispatch.choose.cache_clear()
+    plan = choice.choose(problem((1, 3, 18, 21), 11), 'autotune')
+    choice.choose.cache_clear()
     assert plan.forward in names[:2]
     assert [record.levelname for record in caplog.records] == ['WARNING']
     assert 'no kernel image' in caplog.text

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from . import cost
-from .algorithms import measure
 from .backends import fft, native, triton
 from .checks import check
+from .measuring import measure
 from .problem import Problem
 
 LOGGER = logging.getLogger(__name__)
