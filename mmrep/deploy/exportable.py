@@ -59,7 +59,7 @@ class OperatorNode(DepthwiseConv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) to the same."""
         return torch.ops.mmrep.depthwise_conv2d(
-            x, self.weight, self.bias, False, self.backend, 'cache'
+            x, self.weight, self.bias, False, self.backend, self.autotune
         )[0]
 
 

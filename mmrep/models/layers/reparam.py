@@ -11,7 +11,7 @@ from mmrep.models.layers.conv_bn import (
     fold_bn,
     is_frozen_bn,
 )
-from mmrep.ops import DepthwiseConv2d, depthwise_conv2d
+from mmrep.ops import DepthwiseConv2d
 
 
 def depthwise(
@@ -272,13 +272,7 @@ class DilatedReparamBlock(nn.Module):
         if self.origin_bn is None:
             return self.lk_origin(x)
         if self.is_mergeable():
-            conv = self.lk_origin
-            return depthwise_conv2d(
-                x,
-                *self.merge(),
-                backend=conv.backend,
-                autotune=conv.autotune,
-            )
+            return self.lk_origin.convolve(x, *self.merge())
         out = self.origin_bn(self.lk_origin(x))
         for conv, norm in list(self._layers())[1:]:
             out = out + norm(conv(x))
