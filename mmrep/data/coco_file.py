@@ -173,7 +173,7 @@ class CocoFile:
         self._check_sizes(folder)
 
     def _check_files(self, folder: str) -> None:
-        """One listing a folder, which is quick where one query a file isn't."""
+        """One listing a folder, which is quick where a query a file is not."""
         listings: Dict[str, set] = {}
         missing = []
         for image in self.images:

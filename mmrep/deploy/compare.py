@@ -89,8 +89,8 @@ def _samples(image: Tensor) -> list:
     from mmdet.structures import DetDataSample  # only detectors need it
 
     shape = tuple(image.shape[2:])
-    meta = dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0))
-    meta['flip'] = False
+    meta: dict = dict(img_shape=shape, ori_shape=shape, flip=False)
+    meta['scale_factor'] = (1.0, 1.0)
     return [DetDataSample(metainfo=meta) for _ in image]
 
 

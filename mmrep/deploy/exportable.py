@@ -59,7 +59,7 @@ class OperatorNode(DepthwiseConv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) to the same."""
         return torch.ops.mmrep.depthwise_conv2d(
-            x, self.weight, self.bias, False, self.backend, 'cache'
+            x, self.weight, self.bias, False, self.backend, self.autotune
         )[0]
 
 
@@ -84,7 +84,7 @@ class Exportable(nn.Module):
         self.backbone = getattr(model, 'backbone', model)
         self.channels = input_channels(self.backbone)
         self.neck: Optional[nn.Module] = None
-        self.head: Optional[nn.Module] = None
+        self.head: Any = None
         if part != 'backbone' and getattr(model, 'with_neck', False):
             self.neck = model.neck
         if part == 'segmentor':

@@ -7,7 +7,7 @@ the small maps. What remains is to resize and to shift, one axis at a time,
 each a small matrix product.
 """
 
-from typing import List
+from typing import Any, List
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +108,7 @@ def restore_uper_heads(model: nn.Module) -> None:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    conv = getattr(module, 'conv', None)
+    conv: Any = getattr(module, 'conv', None)
     return (
         isinstance(module, ConvModule)
         and type(conv) is nn.Conv2d

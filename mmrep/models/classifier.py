@@ -1,6 +1,6 @@
 """The ImageNet classifier that backbones were pretrained in."""
 
-from typing import List, Optional, Sequence, Union
+from typing import Any, List, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,7 @@ class ImageClassifier(BaseModel):
     def forward(
         self,
         inputs: Tensor,
-        data_samples: Optional[Sequence[int]] = None,
+        data_samples: Any = None,
         mode: str = 'tensor',
     ) -> Union[Tensor, dict, List[dict]]:
         """Run on normalised images of one size.

@@ -1,6 +1,6 @@
 """Depth-wise convolution with large kernels. Needs PyTorch alone."""
 
-from .dispatch import (
+from .choice import (
     available_backends,
     backend_report,
     explain,

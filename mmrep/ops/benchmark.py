@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .dispatch import BACKENDS, available_backends
+from .backends import BACKENDS
+from .choice import available_backends
 from .functional import depthwise_conv2d
 from .module import DepthwiseConv2d
 from .timing import time_in_turn
@@ -153,7 +154,8 @@ def ceilings(dtype: torch.dtype, clock: Clock) -> Tuple[float, float]:
     """Measured FLOP/s of a matrix product and bytes/s of a copy."""
     size, room = (8192, 1 << 30) if clock.device == 'cuda' else (64, 1 << 16)
     a, b = (
-        torch.randn(size, size, device=clock.device, dtype=dtype) for _ in '12'
+        torch.randn(size, size, device=clock.device, dtype=dtype)
+        for _ in range(2)
     )
     big = torch.ones(room, device=clock.device, dtype=torch.uint8)
     matrix = 2 * size**3 / (clock(lambda: a @ b) / 1e3)

@@ -1,75 +1,67 @@
 """What the operator takes, and what it says to the rest."""
 
-from typing import Optional, Tuple
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from .problem import DTYPES
 
-Facts = Tuple[Tuple[int, ...], torch.dtype, torch.device]
 
+def autocast_dtype(x: Tensor) -> Optional[torch.dtype]:
+    """The type that autocast turns ``x`` into; None where it is off.
 
-def _facts(tensor: Tensor) -> Facts:
-    return tensor.shape, tensor.dtype, tensor.device
-
-
-def is_autocast(device: str) -> bool:
-    """Whether autocast is on; some devices (meta) do not know of it."""
-    return (
-        device == 'cpu' or torch.amp.is_autocast_available(device)
-    ) and torch.is_autocast_enabled(device)
+    As for F.conv2d, double stays double.
+    """
+    # some devices (meta) do not know of autocast
+    device = 'cpu' if x.is_cpu else x.device.type
+    if device != 'cpu' and not torch.amp.is_autocast_available(device):
+        return None
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
 
 
 def check(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> None:
     """Raise unless the arguments are ones that the operator takes."""
-    check_facts(
-        _facts(x),
-        _facts(weight),
-        None if bias is None else _facts(bias),
-        is_autocast(x.device.type) and x.dtype != torch.float64,
-    )
-
-
-def check_facts(
-    x: Facts, weight: Facts, bias: Optional[Facts], autocast: bool
-) -> None:
-    """Raise unless shapes, types and devices fit together."""
-    shape, dtype, device = x
-    if len(shape) != 4:
+    if x.dim() != 4:
         raise ValueError(
-            f'x must have shape (N, C, H, W), got {tuple(shape)}.'
+            f'x must have shape (N, C, H, W), got {tuple(x.shape)}.'
         )
-    channels, height, width = shape[1:]
+    channels, height, width = x.shape[1:]
     if not (channels and height and width):
         raise ValueError(
             f'channels, height and width of x must be at least 1, '
-            f'got shape {tuple(shape)}.'
+            f'got shape {tuple(x.shape)}.'
         )
-    if len(weight[0]) != 4 or tuple(weight[0][:2]) != (channels, 1):
+    if weight.dim() != 4 or tuple(weight.shape[:2]) != (channels, 1):
         raise ValueError(
             f'weight must have shape ({channels}, 1, Kh, Kw), '
-            f'got {tuple(weight[0])}.'
+            f'got {tuple(weight.shape)}.'
         )
-    if weight[0][2] % 2 == 0 or weight[0][3] % 2 == 0:
+    kernel_h, kernel_w = weight.shape[2:]
+    if kernel_h % 2 == 0 or kernel_w % 2 == 0:
         raise ValueError(
-            f'kernel size must be odd, got {tuple(weight[0][2:])}.'
+            f'kernel size must be odd, got {(kernel_h, kernel_w)}.'
         )
-    if bias is not None and tuple(bias[0]) != (channels,):
+    if bias is not None and tuple(bias.shape) != (channels,):
         raise ValueError(
-            f'bias must have shape ({channels},), got {tuple(bias[0])}.'
+            f'bias must have shape ({channels},), got {tuple(bias.shape)}.'
         )
-    if dtype not in DTYPES:
-        raise TypeError(f'x must be one of {DTYPES}, got {dtype}.')
+    if x.dtype not in DTYPES:
+        raise TypeError(f'x must be one of {DTYPES}, got {x.dtype}.')
+    autocast = autocast_dtype(x) is not None
     for name, other in (('weight', weight), ('bias', bias)):
         if other is None:
             continue
-        if other[2] != device:
+        if other.device != x.device:
             raise ValueError(
-                f'{name} must be on {device} as x is, got {other[2]}.'
+                f'{name} must be on {x.device} as x is, got {other.device}.'
             )
         # autocast casts all but double
-        if other[1] != dtype and not (
-            autocast and torch.float64 not in (other[1], dtype)
+        if other.dtype != x.dtype and not (
+            autocast and other.dtype != torch.float64
         ):
-            raise TypeError(f'{name} must be {dtype} as x is, got {other[1]}.')
+            raise TypeError(
+                f'{name} must be {x.dtype} as x is, got {other.dtype}.'
+            )

@@ -1,17 +1,16 @@
-"""The public function: check, choose, call."""
+"""The public function: decide, call."""
 
-from functools import lru_cache
-from typing import Optional, Tuple
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import library  # noqa: F401, registers the operators
-from .checks import Facts, check, check_facts, is_autocast
-from .dispatch import Plan, check_backend, choose, resolve, with_autotune
-from .problem import Problem, is_channels_last, uses_tf32
+from .checks import check
+from .choice import check_backend, decide, encode, resolve
+from .library import FORWARD, UNDECIDED_DROP
+from .problem import DEVICES
 
 # Where only PyTorch's own convolution can run.
 TRANSFORMS = 'under torch.func transforms and forward-mode differentiation'
@@ -46,38 +45,15 @@ def depthwise_conv2d(
     check_backend(backend)
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _into_graph(x, weight, bias, backend, relu, autotune)
-    backend = resolve(backend, autotune)
+    backend, autotune = resolve(backend, autotune)
     if _is_transformed():
         _refuse_others(backend, TRANSFORMS)
         check(x, weight, bias)
         return _plain(x, weight, bias, relu)
-    grad = torch.is_grad_enabled()
-    device = 'cpu' if x.is_cpu else x.device.type
-    autocast = None
-    if is_autocast(device) and x.dtype != torch.float64:
-        autocast = torch.get_autocast_dtype(device)
-    # everything that the checks and the choice look at, gathered in about
-    # two microseconds: next to a small convolution that counts
-    plan = _plan(
-        x.shape,
-        x.dtype,
-        x.device,
-        weight.shape,
-        weight.dtype,
-        weight.device,
-        bias if bias is None else (bias.shape, bias.dtype, bias.device),
-        is_channels_last(x),
-        grad and x.requires_grad,
-        grad and weight.requires_grad,
-        autocast,
-        device != 'cpu' and uses_tf32(device, autocast or x.dtype),
-        backend,
-    )
+    plan = decide(x, weight, bias, backend, autotune)
     if plan.plain:
         return _plain(x, weight, bias, relu)
-    return torch.ops.mmrep.depthwise_conv2d(
-        x, weight, bias, relu, backend, plan.spectra
-    )[0]
+    return FORWARD(x, weight, bias, relu, backend, autotune, encode(plan))[0]
 
 
 def _is_transformed() -> bool:
@@ -90,7 +66,7 @@ def _is_transformed() -> bool:
 
 def _refuse_others(backend: str, where: str) -> None:
     """Raise if a call that is left to PyTorch names another backend."""
-    if backend not in ('auto', 'autotune', 'native'):
+    if backend not in ('auto', 'native'):
         raise NotImplementedError(
             f"backend {backend!r} cannot run {where}; 'auto' and 'native' can."
         )
@@ -131,48 +107,10 @@ def _into_graph(
     if _is_transformed():
         _refuse_others(backend, TRANSFORMS)
         return _plain(x, weight, bias, relu)
-    if x.device.type not in ('cpu', 'cuda'):
-        # the operator has no kernels there
+    if x.device.type not in DEVICES:
         _refuse_others(backend, f'on {x.device.type}')
         return _plain(x, weight, bias, relu)
-    backend = with_autotune(backend, autotune)
-    trains = torch.is_grad_enabled() and weight.requires_grad
-    return torch.ops.mmrep.depthwise_conv2d(
-        x, weight, bias, relu, backend, 'drop' if trains else 'cache'
-    )[0]
-
-
-@lru_cache(maxsize=4096)
-def _plan(
-    shape: Tuple[int, ...],
-    dtype: torch.dtype,
-    device: torch.device,
-    weight_shape: Tuple[int, ...],
-    weight_dtype: torch.dtype,
-    weight_device: torch.device,
-    bias: Optional[Facts],
-    channels_last: bool,
-    grad_input: bool,
-    grad_weight: bool,
-    autocast: Optional[torch.dtype],
-    tf32: bool,
-    backend: str,
-) -> Plan:
-    """Check the facts of a call once, and choose."""
-    check_facts(
-        (shape, dtype, device),
-        (weight_shape, weight_dtype, weight_device),
-        bias,
-        autocast is not None,
-    )
-    problem = Problem(
-        device.type,
-        autocast or dtype,
-        tuple(shape),
-        tuple(weight_shape[2:]),
-        channels_last,
-        grad_input,
-        grad_weight,
-        tf32,
-    )
-    return choose(problem, backend)
+    plan = ''
+    if torch.is_grad_enabled() and weight.requires_grad:
+        plan = UNDECIDED_DROP
+    return FORWARD(x, weight, bias, relu, backend, autotune, plan)[0]

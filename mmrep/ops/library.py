@@ -3,51 +3,39 @@
 With T(x, w, g) = <conv(x, w), g>, the forward, the input gradient and the
 weight gradient are the derivatives of T in g, x and w. So each one's own
 derivatives are again one of the three, to any order.
+
+The operator takes what is decided of a call as a string that encode() of
+choice.py writes. What is missing there, as in a graph or in a derivative of a
+derivative, is decided when the operator runs.
 """
 
-from typing import Callable, Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from . import algorithms
-from .backends import fft, triton
-from .dispatch import Plan, choose, is_capturing, resolve
-from .problem import Problem, memory_format_of
+from .backends import OWNER
+from .backends.base import Backend, Gradients
+from .checks import autocast_dtype
+from .choice import Plan, choose, decode, encode, forget, is_capturing, resolve
+from .problem import DEVICES, Problem, memory_format_of
 
 LIBRARY = torch.library.Library('mmrep', 'FRAGMENT')
 LIBRARY.define(
     'depthwise_conv2d(Tensor x, Tensor weight, Tensor? bias, bool relu, '
-    'str backend, str spectra) -> (Tensor, Tensor, Tensor)'
+    "str backend, bool autotune=False, str plan='') "
+    '-> (Tensor, Tensor, Tensor)'
 )
 LIBRARY.define(
     'depthwise_conv2d_backward(Tensor grad, Tensor x, Tensor weight, '
-    'Tensor x_spectrum, Tensor weight_spectrum, str backend, '
-    'bool need_input, bool need_weight) -> (Tensor, Tensor)'
+    'Tensor kept_input, Tensor kept_weight, bool need_input, '
+    'bool need_weight, str backend, bool autotune, str plan) '
+    '-> (Tensor, Tensor)'
 )
-
-
-def _run(
-    run: Callable[[Plan], Tuple],
-    problem: Problem,
-    backend: str,
-    *directions: str,
-) -> Tuple:
-    """Run a plan; if Triton fails in a plan of 'auto', make another."""
-    plan = choose(problem, backend)
-    taken = [getattr(plan, direction) for direction in directions]
-    if backend == 'triton' or 'triton' not in taken:
-        return run(plan)
-    try:
-        return run(plan)
-    except triton.failures() as error:
-        # a capture that failed is lost, whatever else would run
-        lost = is_capturing(problem.device)
-        if lost or isinstance(error, torch.OutOfMemoryError):
-            raise
-        triton.give_up(error)
-    choose.cache_clear()
-    return run(choose(problem, backend))
+# Everything is open but that intermediate results are dropped.
+UNDECIDED_DROP = encode(Plan(reuse='drop'))
+FORWARD = torch.ops.mmrep.depthwise_conv2d.default
+BACKWARD = torch.ops.mmrep.depthwise_conv2d_backward.default
 
 
 def _forward(
@@ -56,21 +44,60 @@ def _forward(
     bias: Optional[Tensor],
     relu: bool,
     backend: str,
-    spectra: str,
+    autotune: bool = False,
+    plan: str = '',
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    if spectra == 'keep':
-        return algorithms.forward(x, weight, bias, relu, 'fft', spectra)
+    decided = decode(plan)
+    if decided.forward is None:
+        backend, autotune = resolve(backend, autotune)
+        decided = _choose_late(decided, x, weight, backend, autotune)
+    owner = OWNER[decided.forward]
+    try:
+        return owner.forward(
+            x, weight, bias, relu, decided.forward, decided.reuse
+        )
+    except Exception as error:
+        _give_up(error, [owner], backend, x)
+    decided = _choose_late(decided, x, weight, backend, autotune)
+    return OWNER[decided.forward].forward(
+        x, weight, bias, relu, decided.forward, decided.reuse
+    )
 
-    def run(plan):
-        return algorithms.forward(x, weight, bias, relu, plan.forward, spectra)
 
-    return _run(run, Problem.of(x, weight), resolve(backend), 'forward')
+def _choose_late(
+    decided: Plan,
+    x: Tensor,
+    weight: Tensor,
+    backend: str,
+    autotune: bool,
+    *needed: bool,
+) -> Plan:
+    """The plan of a call of which only the reuse can be decided."""
+    plan = choose(Problem.of(x, weight, *needed), backend, autotune)
+    # what a forward keeps is for the gradients of its own plan
+    reuse = 'drop' if decided.reuse == 'keep' else decided.reuse
+    return plan._replace(reuse=reuse)
 
 
-def _forward_fake(x, weight, bias, relu, backend, spectra):
+def _give_up(
+    error: Exception, used: Sequence[Backend], backend: str, x: Tensor
+) -> None:
+    """Leave a backend that failed; raise if that is no help."""
+    failed = [owner for owner in used if isinstance(error, owner.failures())]
+    # a capture that failed is lost, whatever else would run
+    lost = is_capturing(x.device.type)
+    memory = isinstance(error, torch.OutOfMemoryError)
+    if backend != 'auto' or not failed or lost or memory:
+        raise error
+    failed[0].give_up(error)
+    forget()
+
+
+def _forward_fake(x, weight, bias, relu, backend, autotune=False, plan=''):
     out = torch.empty_like(x, memory_format=memory_format_of(x))
-    if spectra == 'keep':
-        return out, *fft.empty_spectra(x, fft.tiling_of(x, weight))
+    plan = decode(plan)
+    if plan.reuse == 'keep':
+        return out, *OWNER[plan.forward].empty_kept(x, weight)
     return out, x.new_empty(0), x.new_empty(0)
 
 
@@ -78,29 +105,33 @@ def _backward(
     grad: Tensor,
     x: Tensor,
     weight: Tensor,
-    x_spectrum: Tensor,
-    weight_spectrum: Tensor,
-    backend: str,
+    kept_input: Tensor,
+    kept_weight: Tensor,
     need_input: bool,
     need_weight: bool,
+    backend: str,
+    autotune: bool,
+    plan: str,
 ) -> Tuple[Tensor, Tensor]:
-    problem = Problem.of(x, weight, need_input, need_weight)
-    kept = x_spectrum.numel() > 0
-
-    def run(plan):
-        return algorithms.backward(
-            grad,
-            x,
-            weight,
-            plan.grad_input if need_input else None,
-            plan.grad_weight if need_weight else None,
-            x_spectrum if kept else None,
-            weight_spectrum if kept else None,
+    decided = decode(plan)
+    needed = need_input, need_weight
+    tensors = grad, x, weight, kept_input, kept_weight
+    if (need_input and decided.grad_input is None) or (
+        need_weight and decided.grad_weight is None
+    ):
+        backend, autotune = resolve(backend, autotune)
+        decided = _choose_late(decided, x, weight, backend, autotune, *needed)
+    input_by = decided.grad_input if need_input else None
+    weight_by = decided.grad_weight if need_weight else None
+    try:
+        grad_x, grad_w = _gradients(decided, input_by, weight_by, *tensors)
+    except Exception as error:
+        used = [OWNER[name] for name in (input_by, weight_by) if name]
+        _give_up(error, used, backend, x)
+        again = _choose_late(decided, x, weight, backend, autotune, *needed)
+        grad_x, grad_w = _gradients(
+            again, again.grad_input, again.grad_weight, *tensors
         )
-
-    grad_x, grad_w = _run(
-        run, problem, resolve(backend), 'grad_input', 'grad_weight'
-    )
     return (
         x.new_empty(0) if grad_x is None else grad_x,
         # the backends differ on a transposed weight
@@ -108,15 +139,46 @@ def _backward(
     )
 
 
+def _gradients(
+    plan: Plan,
+    input_by: Optional[str],
+    weight_by: Optional[str],
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    kept_input: Tensor,
+    kept_weight: Tensor,
+) -> Gradients:
+    """The gradients that algorithms are given for, by one or two backends."""
+    if input_by and weight_by and OWNER[input_by] is not OWNER[weight_by]:
+        tensors = grad, x, weight, kept_input, kept_weight
+        return (
+            _gradients(plan, input_by, None, *tensors)[0],
+            _gradients(plan, None, weight_by, *tensors)[1],
+        )
+    owner = OWNER[input_by or weight_by]
+    if (
+        plan.reuse != 'keep'
+        or owner is not OWNER[plan.forward]
+        or kept_input.numel() == 0
+    ):
+        kept_input = kept_weight = None
+    return owner.backward(
+        grad, x, weight, input_by, weight_by, kept_input, kept_weight
+    )
+
+
 def _backward_fake(
     grad,
     x,
     weight,
-    x_spectrum,
-    weight_spectrum,
-    backend,
+    kept_input,
+    kept_weight,
     need_input,
     need_weight,
+    backend,
+    autotune,
+    plan,
 ):
     return (
         torch.empty_like(x, memory_format=memory_format_of(x))
@@ -127,29 +189,29 @@ def _backward_fake(
 
 
 def _save_forward(ctx, inputs, output):
-    x, weight, _, ctx.relu, ctx.backend, _ = inputs
-    out, *spectra = output
-    ctx.save_for_backward(x, weight, *spectra, out if ctx.relu else None)
+    x, weight, _, ctx.relu, *ctx.decided = inputs
+    out, *kept = output
+    ctx.save_for_backward(x, weight, *kept, out if ctx.relu else None)
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*spectra)
+    ctx.mark_non_differentiable(*kept)
 
 
 def _forward_derivative(ctx, grad, *_):
-    x, weight, x_spectrum, weight_spectrum, out = ctx.saved_tensors
+    x, weight, kept_input, kept_weight, out = ctx.saved_tensors
     need_x, need_w, need_b = ctx.needs_input_grad[:3]
     grad_x = grad_w = grad_b = None
     if grad is not None and ctx.relu:
         grad = grad * (out > 0)
     if grad is not None and (need_x or need_w):
-        grad_x, grad_w = torch.ops.mmrep.depthwise_conv2d_backward(
+        grad_x, grad_w = BACKWARD(
             grad,
             x,
             weight,
-            x_spectrum,
-            weight_spectrum,
-            ctx.backend,
+            kept_input,
+            kept_weight,
             need_x,
             need_w,
+            *ctx.decided,
         )
     if grad is not None and need_b:
         grad_b = grad.sum((0, 2, 3))
@@ -160,11 +222,13 @@ def _forward_derivative(ctx, grad, *_):
         None,
         None,
         None,
+        None,
     )
 
 
 def _save_backward(ctx, inputs, output):
-    grad, x, weight, _, _, ctx.backend, ctx.need_x, ctx.need_w = inputs
+    grad, x, weight, _, _, ctx.need_x, ctx.need_w, *request, _ = inputs
+    ctx.backend, ctx.autotune = request
     ctx.save_for_backward(grad, x, weight)
     ctx.set_materialize_grads(False)
 
@@ -174,15 +238,14 @@ def _backward_derivative(ctx, u, v):
     grad, x, weight = ctx.saved_tensors
     need_g, need_x, need_w = ctx.needs_input_grad[:3]
     empty = x.new_empty(0)
+    undecided = ctx.backend, ctx.autotune, UNDECIDED_DROP
 
     def conv(x, weight):
-        return torch.ops.mmrep.depthwise_conv2d(
-            x, weight, None, False, ctx.backend, 'drop'
-        )[0]
+        return FORWARD(x, weight, None, False, *undecided)[0]
 
     def gradients(x, weight, need_x, need_w):
-        return torch.ops.mmrep.depthwise_conv2d_backward(
-            grad, x, weight, empty, empty, ctx.backend, need_x, need_w
+        return BACKWARD(
+            grad, x, weight, empty, empty, need_x, need_w, *undecided
         )
 
     d_g = d_x = d_w = None
@@ -196,7 +259,7 @@ def _backward_derivative(ctx, u, v):
             d_g = conv(x, v) if d_g is None else d_g + conv(x, v)
         if need_x:
             d_x = gradients(x, v, True, False)[0]
-    return d_g, d_x, d_w, None, None, None, None, None
+    return d_g, d_x, d_w, None, None, None, None, None, None, None
 
 
 def _autocast(device: str):
@@ -204,13 +267,12 @@ def _autocast(device: str):
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, name))
 
     def cast(x, weight, bias, *options):
-        # as for F.conv2d, double stays double
-        if x.dtype != torch.float64:
-            dtype = torch.get_autocast_dtype(device)
+        dtype = autocast_dtype(x)
+        if dtype is not None:
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
         with torch._C._ExcludeDispatchKeyGuard(keys):
-            return torch.ops.mmrep.depthwise_conv2d(x, weight, bias, *options)
+            return FORWARD(x, weight, bias, *options)
 
     return name, cast
 
@@ -231,12 +293,12 @@ for _name, _kernel, _fake, _derivative, _setup in (
         _save_backward,
     ),
 ):
-    LIBRARY.impl(_name, _kernel, 'CPU')
-    LIBRARY.impl(_name, _kernel, 'CUDA')
+    for _device in DEVICES:
+        LIBRARY.impl(_name, _kernel, _device.upper())
     torch.library.register_fake(f'mmrep::{_name}', _fake, lib=LIBRARY)
     torch.library.register_autograd(
         f'mmrep::{_name}', _derivative, setup_context=_setup, lib=LIBRARY
     )
-for _device in ('cpu', 'cuda'):
+for _device in DEVICES:
     _key, _cast = _autocast(_device)
     LIBRARY.impl('depthwise_conv2d', _cast, _key)

@@ -5,17 +5,11 @@ from typing import Optional
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C import _is_any_autocast_enabled
 
-from .dispatch import check_backend, resolve
+from .choice import AUTO, check_backend, is_always_native, resolve
 from .functional import depthwise_conv2d
 from .problem import DTYPES
-
-# Taps of a kernel too small for a choice: PyTorch's own is always taken. So
-# it is where a choice would cost a tenth of the time: with a kernel that no
-# PyTorch is slow at, up to so many multiplications.
-SMALL = 9
-SMALL_WIDTH = 9
-SMALL_WORK = 2.5e6
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -53,27 +47,39 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) to (N, C', H', W')."""
-        kernel_h, kernel_w = self.kernel_size
-        taps = kernel_h * kernel_w
-        # a graph has a node, which sees the context when it runs
-        graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        small = not graph and (
-            taps <= SMALL
-            or (
-                kernel_h <= SMALL_WIDTH
-                and kernel_w <= SMALL_WIDTH
-                and isinstance(x, Tensor)
-                and x.numel() * taps <= SMALL_WORK
-            )
-        )
-        if small and resolve(self.backend, self.autotune) == 'auto':
+        # what a choice would answer, without the time that it takes; a graph
+        # has a node, which sees the map and the context when it runs
+        if (
+            not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
+            and x.dtype is torch.float32
+            and is_always_native(x.numel(), self.kernel_size)
+            and not _is_any_autocast_enabled()
+            and resolve(self.backend, self.autotune) == AUTO
+        ):
             return super().forward(x)
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(
+        self, x: Tensor, weight: Tensor, bias: Optional[Tensor]
+    ) -> Tensor:
+        """The layer's convolution with other values than its parameters'.
+
+        So the backend and ``autotune`` are the layer's where a network merges
+        a kernel with others on the way.
+
+        Args:
+            x: Shape (N, C, H, W); N may be left out.
+            weight: Of the shape of the layer's.
+            bias: Of the shape of the layer's.
+
+        Returns:
+            Tensor: Shape (N, C', H', W').
+        """
         if is_eligible(self):
-            return _convolve(
-                x, self.weight, self.bias, self.backend, self.autotune
-            )
+            return _convolve(x, weight, bias, self.backend, self.autotune)
         self._leave_to_conv2d()
-        return super().forward(x)
+        return self._conv_forward(x, weight, bias)
 
     def _leave_to_conv2d(self) -> None:
         """Raise if the layer names a backend that is not PyTorch's own."""
@@ -152,6 +158,7 @@ def convert_depthwise(
             and is_eligible(layer)
             and max(layer.kernel_size) >= min_kernel
         ):
+            # keeps parameters, hooks and whoever holds the layer
             layer.__class__ = DepthwiseConv2d
             layer.backend = backend
             layer.autotune = autotune

@@ -1,11 +1,15 @@
 """What the choice of a backend may depend on."""
 
+import math
 from typing import NamedTuple, Tuple
 
 import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# Types of devices that the operator has kernels for.
+DEVICES = ('cpu', 'cuda')
+DIRECTIONS = ('forward', 'grad_input', 'grad_weight')
 
 
 class Problem(NamedTuple):
@@ -50,6 +54,16 @@ class Problem(NamedTuple):
             grad_weight,
             uses_tf32(x.device.type, x.dtype),
         )
+
+    @property
+    def elements(self) -> int:
+        """Elements of the input, and of the output."""
+        return math.prod(self.shape)
+
+    @property
+    def needed(self) -> Tuple[bool, bool, bool]:
+        """Which of :data:`DIRECTIONS` are computed."""
+        return True, self.grad_input, self.grad_weight
 
     @property
     def layout(self) -> str:

@@ -26,15 +26,16 @@ def test_opcheck_forward(backend, with_bias):
     bias = torch.randn(2, requires_grad=True) if with_bias else None
     torch.library.opcheck(
         torch.ops.mmrep.depthwise_conv2d.default,
-        (x, weight, bias, True, backend, 'drop'),
+        (x, weight, bias, True, backend, False, 'reuse=drop'),
     )
 
 
 def test_opcheck_forward_that_keeps_spectra():
     x, weight = make(2, 8, 5)
+    plan = 'forward=fft grad_input=fft grad_weight=fft reuse=keep'
     torch.library.opcheck(
         torch.ops.mmrep.depthwise_conv2d.default,
-        (x, weight, None, False, 'fft', 'keep'),
+        (x, weight, None, False, 'fft', False, plan),
         test_utils=(
             'test_schema',
             'test_autograd_registration',
@@ -46,14 +47,15 @@ def test_opcheck_forward_that_keeps_spectra():
 @pytest.mark.parametrize('need', ((True, True), (True, False), (False, True)))
 @pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
 @pytest.mark.parametrize('transposed', (False, True))
-def test_opcheck_backward(need, backend, transposed):
+@pytest.mark.parametrize('plan', ('', 'grad_input=fft grad_weight=fft'))
+def test_opcheck_backward(need, backend, transposed, plan):
     x, weight = make(2, 8, 5)
     if transposed:
         weight = weight.detach().transpose(2, 3).requires_grad_()
-    empty = torch.empty(0)
+    tensors = torch.randn_like(x), x, weight, torch.empty(0), torch.empty(0)
     torch.library.opcheck(
         torch.ops.mmrep.depthwise_conv2d_backward.default,
-        (torch.randn_like(x), x, weight, empty, empty, backend, *need),
+        (*tensors, *need, backend, False, plan),
     )
 
 

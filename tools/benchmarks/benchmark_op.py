@@ -39,7 +39,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmrep.files import write_json  # noqa: E402
 from mmrep.machine import facts  # noqa: E402
-from mmrep.ops import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
+from mmrep.ops import (  # noqa: E402
+    DepthwiseConv2d,
+    available_backends,
+    depthwise_conv2d,
+)
 from mmrep.ops.backends import triton  # noqa: E402
 from mmrep.ops.benchmark import (  # noqa: E402
     ENDS,
@@ -56,7 +60,6 @@ from mmrep.ops.benchmark import (  # noqa: E402
     time_grid_shape,
     time_problem,
 )
-from mmrep.ops.dispatch import available_backends  # noqa: E402
 
 # Sections by device, each with the share of the time after which it ends.
 SECTIONS = {

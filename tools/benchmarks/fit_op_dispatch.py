@@ -4,9 +4,10 @@
     python tools/benchmarks/fit_op_dispatch.py fit FILE.json [FILE.json ...]
 
 ``measure`` times every algorithm on random shapes, on an otherwise idle
-machine. ``fit`` writes mmrep/ops/cost_table.py: non-negative coefficients
-that minimise the relative error. Measurements of several devices and types
-may be given together; what they do not tell stays as it was in the table.
+machine. ``fit`` writes mmrep/ops/backends/coefficients.py: non-negative
+coefficients that minimise the relative error. Measurements of several devices
+and types may be given together; what they do not tell stays as it was in the
+table.
 """
 
 import argparse
@@ -22,44 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmrep.files import WriteError, replaced, write_text  # noqa: E402
 from mmrep.machine import facts  # noqa: E402
-from mmrep.ops import algorithms, cost, dispatch  # noqa: E402
+from mmrep.ops import measuring  # noqa: E402
+from mmrep.ops.backends import BACKENDS, OWNER, base, coefficients  # noqa: E402
 from mmrep.ops.problem import DTYPES, Problem, uses_tf32  # noqa: E402
 
-TABLE = Path(__file__).resolve().parents[2] / 'mmrep/ops/cost_table.py'
-# Milliseconds by arithmetic from the data sheet of an H200, for want of a
-# measurement: nn.Conv2d at 2 TFLOP/s, the tensor cores at a quarter of their
-# peak, 3 TB/s. Used for what was never measured on a CUDA device.
-ASSUMED = {
-    'float32/fft': [0.15, 0.05, 0.01, 0.0, 0.0, 0.008, 0.0, 0.004, 0.0],
-    'float32/forward/triton': [0.03, 0.004, 2e-5],
-    'float32/grad_weight/triton': [0.04, 0.006, 4e-5],
-    'ieee/forward/triton': [0.03, 0.004, 1e-4],
-    'ieee/grad_weight/triton': [0.04, 0.006, 2e-4],
-    'float16/forward/triton': [0.03, 0.003, 1e-5],
-    'float16/grad_weight/triton': [0.04, 0.004, 2e-5],
-    'bfloat16/forward/triton': [0.03, 0.003, 1e-5],
-    'bfloat16/grad_weight/triton': [0.04, 0.004, 2e-5],
-    **{
-        f'float32/{kind}_{layout}/{regime}': [
-            0.01,
-            0.003,
-            0.0,
-            rate * slower,
-            0.0,
-            0.0,
-            0.003,
-            0.0,
-            0.0,
-        ]
-        for kind, rate in (
-            ('forward/direct', 0.001),
-            ('grad_input/transposed', 0.001),
-            ('grad_weight/transposed', 0.002),
-        )
-        for layout, slower in (('nchw', 1), ('nhwc', 2))
-        for regime in range(len(cost.REGIMES) + 1)
-    },
-}
+TABLE = Path(coefficients.__file__)
 COLUMNS = ('shape', 'kernel', 'channels_last', 'direction', 'milliseconds')
 KERNELS = (3, 3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 27, 29, 31, 41, 51)
 MAPS = (7, 10, 14, 16, 20, 28, 32, 40, 56, 64, 80, 96, 112, 128, 192, 256)
@@ -101,17 +69,10 @@ def measure(args):
     while time.perf_counter() < end:
         problem = random_problem(rng, args.device, dtype, args.elements)
         direction = rng.choice(DIRECTIONS)
-        names = [
-            name
-            for name in cost.algorithms(args.device, direction)
-            if cost.estimate(problem, direction, name) < args.longest
-            and not dispatch.why_not(
-                cost.backend_of(name), problem.device, dtype
-            )
-        ]
+        names = worth_timing(problem, direction, args.longest)
         if not names:
             continue
-        times = algorithms.measure(problem, direction, names, args.each)
+        times = measuring.measure(problem, direction, names, args.each)
         records.append(
             [
                 problem.shape,
@@ -124,6 +85,19 @@ def measure(args):
     return records
 
 
+def worth_timing(problem, direction, longest):
+    """Algorithms that can run, and are not known to take longer."""
+    names = []
+    for backend in BACKENDS.values():
+        if backend.why_not(problem.device, problem.dtype) is not None:
+            continue
+        for name in backend.algorithms_for(problem.device, direction):
+            ms = backend.cost(problem, direction, name)
+            if ms is None or ms < longest:
+                names.append(name)
+    return names
+
+
 def fit(paths):
     """Coefficients by machine and by type and name of the model."""
     from scipy.optimize import nnls
@@ -131,7 +105,7 @@ def fit(paths):
     rows = {}
     for path in paths:
         data = json.loads(Path(path).read_text())
-        names = {cost.machine(data['device'], data['instructions'])}
+        names = {base.machine(data['device'], data['instructions'])}
         if data['device'] == 'cpu' and data['dtype'] == 'float64':
             # oneDNN does not take part, so all processors share one model
             names = {'cpu AVX2', 'cpu AVX512'}
@@ -145,9 +119,10 @@ def fit(paths):
                 # PyTorch's default, where the file does not say
                 tf32=data.get('tf32', True),
             )
-            label = cost.arithmetic(problem)
+            label = base.arithmetic(problem)
             for algorithm, ms in times.items():
-                key, counts = cost.features(problem, direction, algorithm)
+                owner = OWNER[algorithm]
+                key, counts = owner.features(problem, direction, algorithm)
                 for name in names:
                     model = name, f'{label}/{key}'
                     rows.setdefault(model, []).append((counts, ms))
@@ -163,7 +138,7 @@ def fit(paths):
             f'{2 ** off.quantile(0.9):.2f} (90 %)'
         )
         table.setdefault(machine, {})[key] = [
-            float(f'{w:.3g}') for w in weights.tolist()
+            float(f'{weight:.3g}') for weight in weights.tolist()
         ]
     return table
 
@@ -183,8 +158,8 @@ def robust(nnls, counts, ms):
 
 def with_the_rest(fitted):
     """The fitted coefficients, and the known ones of all that is not."""
-    table = {'cuda': dict(ASSUMED)}
-    for source in (cost.COEFFICIENTS, fitted):
+    table = {}
+    for source in (base.COEFFICIENTS, fitted):
         for machine, models in source.items():
             table.setdefault(machine, {}).update(models)
     return table
@@ -193,7 +168,10 @@ def with_the_rest(fitted):
 def write_table(table):
     """Write the module."""
     lines = [
-        '"""Coefficients of cost.py, written by fit_op_dispatch.py."""',
+        '"""Coefficients of the linear models of the backends\' times.',
+        '',
+        'Written by fit_op_dispatch.py, by machine, type and model.',
+        '"""',
         '',
         '# fmt: off',
         'COEFFICIENTS = {',
@@ -238,7 +216,7 @@ def main():
     )
     part.add_argument('--seed', type=int, default=0)
     part.add_argument('--out', type=Path, required=True)
-    part = commands.add_parser('fit', help='write cost_table.py')
+    part = commands.add_parser('fit', help='write coefficients.py')
     part.add_argument('data', nargs='+')
     args = parser.parse_args()
     if args.command == 'fit':

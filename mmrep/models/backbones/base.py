@@ -1,6 +1,6 @@
 """What the backbones share: checks of arguments, freezing, depth rules."""
 
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from mmengine.model import BaseModule
 from torch import nn
@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 InitCfg = Optional[Union[dict, List[dict]]]
 
 
-def _with_scope(init_cfg: InitCfg) -> InitCfg:
+def _with_scope(init_cfg: Any) -> Any:
     """Have ``Pretrained`` mean the initializer of mmrep.checkpoint.
 
     It knows the released files' layouts, which MMEngine's does not.

@@ -36,7 +36,6 @@ from mmrep.models.layers import (
     merged_depthwise,
     pointwise_linear,
 )
-from mmrep.ops import depthwise_conv2d
 from mmrep.registry import MODELS
 
 # Smallest kernel that has dilated branches beside it.
@@ -126,7 +125,10 @@ class UniRepLKNetBlock(nn.Module):
     def _forward_merged(self, x: Tensor) -> Tensor:
         """As the deploy form, while the batch norms are frozen."""
         kernel, kernel_bias, weight, bias = self.merge()
-        out = self.se(depthwise_conv2d(x, kernel, kernel_bias))
+        conv = self.dwconv
+        if isinstance(conv, DilatedReparamBlock):
+            conv = conv.lk_origin
+        out = self.se(conv.convolve(x, kernel, kernel_bias))
         out = self.act[0](self.pwconv1(out))
         out = self.act[1](out, with_bias=False)
         out = pointwise_linear(out, weight, bias)

@@ -1,6 +1,6 @@
 """Large-kernel convolutions with re-parameterized parallel branches."""
 
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Sequence, Tuple
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -11,7 +11,7 @@ from mmrep.models.layers.conv_bn import (
     fold_bn,
     is_frozen_bn,
 )
-from mmrep.ops import DepthwiseConv2d, depthwise_conv2d
+from mmrep.ops import DepthwiseConv2d
 
 
 def depthwise(
@@ -120,8 +120,8 @@ class ReparamLargeKernelConv(nn.Module):
                 f'({kernel_size}), got {small_kernel}.'
             )
         self.lkb_reparam = None
-        self.lkb_origin = None
-        self.small_conv = None
+        self.lkb_origin: Any = None
+        self.small_conv: Any = None
         if deploy:
             self.lkb_reparam = depthwise(
                 channels, kernel_size, bias=True, stride=stride
@@ -272,13 +272,7 @@ class DilatedReparamBlock(nn.Module):
         if self.origin_bn is None:
             return self.lk_origin(x)
         if self.is_mergeable():
-            conv = self.lk_origin
-            return depthwise_conv2d(
-                x,
-                *self.merge(),
-                backend=conv.backend,
-                autotune=conv.autotune,
-            )
+            return self.lk_origin.convolve(x, *self.merge())
         out = self.origin_bn(self.lk_origin(x))
         for conv, norm in list(self._layers())[1:]:
             out = out + norm(conv(x))

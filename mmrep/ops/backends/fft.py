@@ -16,6 +16,7 @@ first, (period / 2 + 1, period): its rows' frequencies lie side by side, as
 their transform wants them.
 """
 
+import math
 from functools import lru_cache
 from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -23,12 +24,16 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..problem import memory_format_of
+from ..problem import Problem, memory_format_of
+from .base import Backend, Counts, Gradients, estimate, new_elements
 
 # Real elements of one block of planes: planes are transformed a few at a
 # time so that their spectra stay in the cache (CPU) or bound the peak (GPU).
-CACHED_BYTES = 64 << 20
 BLOCK_ELEMENTS = {'cpu': 1 << 19, 'cuda': 1 << 26}
+# Largest spectrum of a kernel that is remembered.
+CACHED_BYTES = 64 << 20
+# Largest spectra that a forward keeps for its backward.
+KEPT_BYTES = 256 << 20
 
 
 class Axis(NamedTuple):
@@ -52,11 +57,14 @@ class Axis(NamedTuple):
 
 
 class Tiling(NamedTuple):
+    """How both axes of a map are cut."""
+
     rows: Axis
     cols: Axis
 
     @property
     def period(self) -> Tuple[int, int]:
+        """Rows and columns of one transform."""
         return self.rows.period, self.cols.period
 
     @property
@@ -176,13 +184,133 @@ def _cuts(
         last = axis
 
 
-def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
-    """Why this backend cannot run, or None."""
-    if device not in ('cpu', 'cuda'):
-        return f'runs on cpu and cuda, not on {device}'
-    if not torch.backends.mkl.is_available() and device == 'cpu':
-        return 'this build of PyTorch has no MKL for its CPU transforms'
-    return None
+class Fft(Backend):
+    """Real FFTs over tiles.
+
+    A forward may keep its spectra for the backward. Where the weight needs no
+    gradient, the kernel's spectrum is remembered.
+    """
+
+    name = 'fft'
+    algorithms = ('fft',)
+
+    def why_not(self, device: str, dtype: torch.dtype) -> Optional[str]:
+        if device not in ('cpu', 'cuda'):
+            return f'runs on cpu and cuda, not on {device}'
+        if not torch.backends.mkl.is_available() and device == 'cpu':
+            return 'this build of PyTorch has no MKL for its CPU transforms'
+        return None
+
+    def features(
+        self,
+        problem: Problem,
+        direction: str,
+        algorithm: str = 'fft',
+        kept: bool = False,
+        shared: bool = False,
+    ) -> Counts:
+        """As of any backend.
+
+        Args:
+            problem: The call.
+            direction: 'forward', 'grad_input' or 'grad_weight'.
+            algorithm: The only one. Defaults to 'fft'.
+            kept: Find spectra that the forward kept, or the kernel's in the
+                cache. Defaults to False.
+            shared: Find the transform of the output's gradient. Defaults to
+                False.
+        """
+        images, channels, height, width = problem.shape
+        tiling = plan_tiling((height, width), problem.kernel, images)
+        tiles = images * tiling.tiles
+        transforms = 2 * tiles + (not kept)
+        products = tiles
+        if direction == 'grad_weight':
+            transforms = tiles * (2 - kept) + 1
+            products = 3 * tiles
+        if shared:
+            transforms -= tiles
+        points = channels * tiling.points / 1e6
+        limit = BLOCK_ELEMENTS[problem.device] / 1e6
+        work = channels * tiling.work / 1e6 * transforms
+        return 'fft', (
+            1.0,
+            max(1.0, points * tiles / limit),
+            work,
+            work * math.log2(tiling.points) / 10,
+            channels * transforms / 1e3,
+            points * products,
+            points * tiles * (tiling.tiles > 1),
+            2 * problem.elements / 1e6 * problem.channels_last,
+            new_elements(problem),
+        )
+
+    def cost(
+        self, problem: Problem, direction: str, algorithm: str
+    ) -> Optional[float]:
+        # the kernel's transform is in the cache after the first call
+        cached = (
+            direction == 'forward'
+            and not problem.grad_weight
+            and is_cached(problem.device, _spectrum_bytes_of(problem)[1])
+        )
+        return estimate(
+            problem, self.features(problem, direction, kept=cached)
+        )
+
+    def can_keep(self, problem: Problem) -> bool:
+        return sum(_spectrum_bytes_of(problem)) <= KEPT_BYTES
+
+    def empty_kept(self, x: Tensor, weight: Tensor) -> Tuple[Tensor, Tensor]:
+        return empty_spectra(x, tiling_of(x, weight))
+
+    def saved(self, problem: Problem, kept: bool, both: bool) -> float:
+        def gain(direction: str, **state: bool) -> float:
+            full = estimate(problem, self.features(problem, direction))
+            if full is None:
+                return 0.0
+            less = self.features(problem, direction, **state)
+            return full - estimate(problem, less)
+
+        saved = gain('grad_weight', kept=kept, shared=both)
+        if kept and both:
+            # the kernel's spectrum serves the input gradient too
+            saved += gain('grad_input', kept=True)
+        return saved
+
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Optional[Tensor],
+        relu: bool,
+        algorithm: str,
+        reuse: str,
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        return forward(x, weight, bias, relu, reuse)
+
+    def backward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        grad_input_by: Optional[str],
+        grad_weight_by: Optional[str],
+        kept_input: Optional[Tensor],
+        kept_weight: Optional[Tensor],
+    ) -> Gradients:
+        return backward(
+            grad,
+            x,
+            weight,
+            grad_input_by is not None,
+            grad_weight_by is not None,
+            kept_input,
+            kept_weight,
+        )
+
+
+BACKEND = Fft()
 
 
 def forward(
@@ -213,8 +341,10 @@ def forward(
     # several tiles are summed, and half precision would round each time
     dtype = x.dtype if tiling.tiles == 1 else _real(x.dtype)
     out = torch.empty_like(x, dtype=dtype, memory_format=memory_format_of(x))
-    if tiling.tiles > 1:
-        out.zero_() if bias is None else out.copy_(shift)
+    if tiling.tiles > 1 and bias is None:
+        out.zero_()
+    elif tiling.tiles > 1:
+        out.copy_(shift)
     x_kept, w_kept = x.new_empty(0), x.new_empty(0)
     if spectra == 'keep':
         x_kept, w_kept = empty_spectra(x, tiling)
@@ -253,7 +383,7 @@ def backward(
     need_weight: bool = True,
     x_spectrum: Optional[Tensor] = None,
     weight_spectrum: Optional[Tensor] = None,
-) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+) -> Gradients:
     """Both gradients with one transform of the output's gradient.
 
     Args:
@@ -307,6 +437,14 @@ def backward(
 def spectrum_bytes(channels: int, tiling: Tiling, dtype: torch.dtype) -> int:
     """Size of the spectra of one tile, or of a kernel."""
     return channels * tiling.points * _real(dtype).itemsize
+
+
+def _spectrum_bytes_of(problem: Problem) -> Tuple[int, int]:
+    """Size of the spectra of the input's tiles, and of the kernel."""
+    images, channels, height, width = problem.shape
+    tiling = plan_tiling((height, width), problem.kernel, images)
+    size = spectrum_bytes(channels, tiling, problem.dtype)
+    return size * images * tiling.tiles, size
 
 
 def is_cached(device: str, size: int) -> bool:

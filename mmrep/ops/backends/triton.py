@@ -6,7 +6,7 @@ The sums run in one fixed order, so results are deterministic.
 
 import importlib.util
 import logging
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from subprocess import CalledProcessError
 from typing import Callable, Dict, List, Optional, Tuple, Type
 
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem, memory_format_of, uses_tf32
+from ..timing import time_in_turn
+from .base import Backend, Counts, Gradients
 from .triton_tiles import (
     UNIT,
     Config,
@@ -28,6 +30,98 @@ LOGGER = logging.getLogger(__name__)
 # The reason why the kernels failed in this process, once they have.
 _FAILURE: List[str] = []
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+# No GPU has been measured. Until one is, and its coefficients stand in
+# coefficients.py, 'auto' takes these kernels from so many taps on, as many as
+# a 9x9 kernel has: ATen has no code of its own for kernels above 5x5.
+UNMEASURED_TAPS = 81
+
+
+class Triton(Backend):
+    """An implicit GEMM."""
+
+    name = 'triton'
+    algorithms = ('triton',)
+
+    def why_not(self, device: str, dtype: torch.dtype) -> Optional[str]:
+        return why_not(device, dtype)
+
+    def features(
+        self, problem: Problem, direction: str, algorithm: str
+    ) -> Counts:
+        kernel_h, kernel_w = problem.kernel
+        elements = problem.elements / 1e6
+        banded = -(-(16 + kernel_w - 1) // 16) * 16
+        return f'{kind_of(direction)}/triton', (
+            1.0,
+            elements,
+            elements * kernel_h * banded,
+        )
+
+    def is_preferred_unmeasured(self, problem: Problem) -> bool:
+        kernel_h, kernel_w = problem.kernel
+        return (
+            problem.device == 'cuda' and kernel_h * kernel_w >= UNMEASURED_TAPS
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Optional[Tensor],
+        relu: bool,
+        algorithm: str,
+        reuse: str,
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        out = forward(x, weight, bias, relu)
+        return out, *self.empty_kept(x, weight)
+
+    def backward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        grad_input_by: Optional[str],
+        grad_weight_by: Optional[str],
+        kept_input: Optional[Tensor],
+        kept_weight: Optional[Tensor],
+    ) -> Gradients:
+        grad_x = grad_w = None
+        if grad_input_by is not None:
+            grad_x = grad_input(grad, x, weight)
+        if grad_weight_by is not None:
+            grad_w = grad_weight(grad, x, weight)
+        return grad_x, grad_w
+
+    def tune(
+        self,
+        problem: Problem,
+        direction: str,
+        x: Tensor,
+        weight: Tensor,
+        grad: Tensor,
+    ) -> None:
+        def run(config: Config) -> None:
+            if direction == 'forward':
+                forward(x, weight, config=config)
+            elif direction == 'grad_input':
+                grad_input(grad, x, weight, config)
+            else:
+                grad_weight(grad, x, weight, config)
+
+        def milliseconds(config: Config) -> float:
+            runs = {config: partial(run, config)}
+            return time_in_turn(runs, problem.device, 0.02)[config]
+
+        tune(problem, direction, milliseconds)
+
+    def failures(self) -> Tuple[Type[Exception], ...]:
+        return failures()
+
+    def give_up(self, error: Exception) -> None:
+        give_up(error)
+
+
+BACKEND = Triton()
 
 
 def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
@@ -51,7 +145,7 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
 
 
 def give_up(error: Exception) -> None:
-    """Leave this backend alone from now on, with one warning."""
+    """Leave the kernels alone from now on, with one warning."""
     if not _FAILURE:
         _FAILURE.append(f'{type(error).__name__}: {error}'.splitlines()[0])
         LOGGER.warning(
@@ -317,12 +411,17 @@ def precision(x: Tensor) -> str:
     return 'tf32' if uses_tf32(x.device.type, x.dtype) else 'ieee'
 
 
+def kind_of(direction: str) -> str:
+    """The input gradient is a forward with the kernel flipped."""
+    return 'grad_weight' if direction == 'grad_weight' else 'forward'
+
+
 _TUNED: Dict[Tuple[Problem, str], Config] = {}
 
 
 def config_for(problem: Problem, direction: str) -> Config:
     """The tuned configuration of a problem, or a sane one."""
-    kind = 'grad_weight' if direction == 'grad_weight' else 'forward'
+    kind = kind_of(direction)
     key = _key(problem), kind
     return _TUNED.get(key) or candidates(problem, kind)[0]
 
@@ -343,7 +442,7 @@ def tune(
     Raises:
         Exception: One of :func:`failures`, if no configuration runs.
     """
-    kind = 'grad_weight' if direction == 'grad_weight' else 'forward'
+    kind = kind_of(direction)
     key = _key(problem), kind
     if key not in _TUNED:
         times, failed = {}, None

@@ -1,90 +1,10 @@
-"""Coefficients of cost.py, written by fit_op_dispatch.py."""
+"""Coefficients of the linear models of the backends' times.
+
+Written by fit_op_dispatch.py, by machine, type and model.
+"""
 
 # fmt: off
 COEFFICIENTS = {
-    'cuda': {
-        'float32/fft': [0.15, 0.05, 0.01, 0.0, 0.0, 0.008, 0.0, 0.004, 0.0],
-        'float32/forward/triton': [0.03, 0.004, 2e-05],
-        'float32/grad_weight/triton': [0.04, 0.006, 4e-05],
-        'ieee/forward/triton': [0.03, 0.004, 0.0001],
-        'ieee/grad_weight/triton': [0.04, 0.006, 0.0002],
-        'float16/forward/triton': [0.03, 0.003, 1e-05],
-        'float16/grad_weight/triton': [0.04, 0.004, 2e-05],
-        'bfloat16/forward/triton': [0.03, 0.003, 1e-05],
-        'bfloat16/grad_weight/triton': [0.04, 0.004, 2e-05],
-        'float32/forward/direct_nchw/0': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/forward/direct_nchw/1': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/forward/direct_nchw/2': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/forward/direct_nchw/3': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/forward/direct_nhwc/0': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/forward/direct_nhwc/1': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/forward/direct_nhwc/2': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/forward/direct_nhwc/3': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nchw/0': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nchw/1': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nchw/2': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nchw/3': [
-            0.01, 0.003, 0.0, 0.001, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nhwc/0': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nhwc/1': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nhwc/2': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_input/transposed_nhwc/3': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nchw/0': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nchw/1': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nchw/2': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nchw/3': [
-            0.01, 0.003, 0.0, 0.002, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nhwc/0': [
-            0.01, 0.003, 0.0, 0.004, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nhwc/1': [
-            0.01, 0.003, 0.0, 0.004, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nhwc/2': [
-            0.01, 0.003, 0.0, 0.004, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-        'float32/grad_weight/transposed_nhwc/3': [
-            0.01, 0.003, 0.0, 0.004, 0.0, 0.0, 0.003, 0.0, 0.0
-        ],
-    },
     'cpu AVX2': {
         'float32/fft': [
             0.0, 0.295, 0.995, 0.112, 0.0621, 0.105, 0.171, 1.13, 1.25

@@ -1,0 +1,200 @@
+"""What the choice asks a backend, and how its time is estimated.
+
+The estimates are linear models of a few counts that follow from the shapes.
+tools/benchmarks/fit_op_dispatch.py fits their coefficients to measurements.
+"""
+
+from typing import Optional, Tuple, Type
+
+import torch
+from torch import Tensor
+
+from ..problem import Problem
+from .coefficients import COEFFICIENTS
+
+# Share by which an algorithm must be estimated to be faster than PyTorch's
+# own: the estimates are off by as much, and its own is never a loss.
+REQUIRED_GAIN = 0.12
+# Bytes from which malloc takes a tensor from the system anew at every call
+# (glibc's largest threshold), whose pages then cost more than the sums.
+REUSED_BYTES = 32 << 20
+
+# Key of the coefficients of a linear model, and its counts.
+Counts = Tuple[str, Tuple[float, ...]]
+Gradients = Tuple[Optional[Tensor], Optional[Tensor]]
+
+
+class Backend:
+    """One method to compute the convolution and its gradients.
+
+    A new one is a file in this folder with a subclass, and its place in the
+    tuple of ``__init__.py``. The methods down to :meth:`backward` must be
+    written, the others need not. Directions are 'forward', 'grad_input' and
+    'grad_weight'.
+
+    Attributes:
+        name: What users call it.
+        algorithms: Names of its algorithms; no two backends share one.
+    """
+
+    name: str
+    algorithms: Tuple[str, ...]
+
+    def why_not(self, device: str, dtype: torch.dtype) -> Optional[str]:
+        """Why it cannot run on a type of device, or None."""
+        raise NotImplementedError
+
+    def features(
+        self, problem: Problem, direction: str, algorithm: str
+    ) -> Counts:
+        """Name and counts of the linear model of an algorithm's time.
+
+        Elements and points are counted in millions.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Optional[Tensor],
+        relu: bool,
+        algorithm: str,
+        reuse: str,
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Output (N, C, H, W), and what is kept of input and weight.
+
+        Args:
+            x: Shape (N, C, H, W).
+            weight: Shape (C, 1, Kh, Kw).
+            bias: Shape (C,).
+            relu: Apply ReLU to the output.
+            algorithm: One of ``algorithms``.
+            reuse: 'keep' returns two tensors for :meth:`backward`, as
+                :meth:`empty_kept` has them; 'cache' may remember what
+                depends on the weight alone, 'drop' must not. Without 'keep'
+                both tensors are empty.
+        """
+        raise NotImplementedError
+
+    def backward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        grad_input_by: Optional[str],
+        grad_weight_by: Optional[str],
+        kept_input: Optional[Tensor],
+        kept_weight: Optional[Tensor],
+    ) -> Gradients:
+        """Gradients (N, C, H, W) and (C, 1, Kh, Kw).
+
+        Args:
+            grad: Gradient of the output, shape (N, C, H, W).
+            x: Shape (N, C, H, W).
+            weight: Shape (C, 1, Kh, Kw).
+            grad_input_by: Algorithm of the input gradient, None for none.
+            grad_weight_by: Algorithm of the weight gradient, None for none.
+            kept_input: From :meth:`forward` with 'keep', else None.
+            kept_weight: Likewise.
+        """
+        raise NotImplementedError
+
+    def algorithms_for(self, device: str, direction: str) -> Tuple[str, ...]:
+        """The algorithms that compute a direction on a type of device."""
+        return self.algorithms
+
+    def cost(
+        self, problem: Problem, direction: str, algorithm: str
+    ) -> Optional[float]:
+        """Milliseconds, or None where nothing was measured."""
+        return estimate(problem, self.features(problem, direction, algorithm))
+
+    def required_gain(
+        self, problem: Problem, direction: str, algorithm: str
+    ) -> float:
+        """Share by which it must be faster than PyTorch's own."""
+        return REQUIRED_GAIN
+
+    def is_preferred_unmeasured(self, problem: Problem) -> bool:
+        """Whether to take it where PyTorch's own was not measured."""
+        return False
+
+    def can_keep(self, problem: Problem) -> bool:
+        """Whether a forward may keep something for the weight gradient."""
+        return False
+
+    def empty_kept(self, x: Tensor, weight: Tensor) -> Tuple[Tensor, Tensor]:
+        """Room for what :meth:`forward` returns with 'keep'."""
+        return x.new_empty(0), x.new_empty(0)
+
+    def saved(self, problem: Problem, kept: bool, both: bool) -> float:
+        """Milliseconds that the directions save each other.
+
+        Args:
+            problem: The call.
+            kept: The forward keeps something for the weight gradient.
+            both: It computes both gradients.
+        """
+        return 0.0
+
+    def tune(
+        self,
+        problem: Problem,
+        direction: str,
+        x: Tensor,
+        weight: Tensor,
+        grad: Tensor,
+    ) -> None:
+        """Find its best parameters, before its algorithms are timed."""
+
+    def failures(self) -> Tuple[Type[Exception], ...]:
+        """What a run may raise that makes 'auto' go on without it."""
+        return ()
+
+    def give_up(self, error: Exception) -> None:
+        """Remember a failure, so that :meth:`why_not` says it from now on."""
+
+
+def estimate(problem: Problem, model: Counts) -> Optional[float]:
+    """Milliseconds by a linear model, or None if none was fitted."""
+    key, counts = model
+    table = COEFFICIENTS.get(machine(problem.device), {})
+    weights = table.get(f'{arithmetic(problem)}/{key}')
+    weights = weights or table.get(f'float32/{key}')
+    if weights is None:
+        return None
+    return sum(a * b for a, b in zip(weights, counts, strict=True))
+
+
+def machine(device: str, instructions: Optional[str] = None) -> str:
+    """The name of a type of device in the table of coefficients.
+
+    That of a CPU has its instruction set: oneDNN takes other algorithms with
+    AVX-512 than without. A build without MKL has no measurements.
+
+    Args:
+        device: Such as 'cpu' or 'cuda'.
+        instructions: As PyTorch names them. Defaults to those that it uses.
+    """
+    if device != 'cpu':
+        return device
+    if instructions is None:
+        if not torch.backends.mkl.is_available():
+            return 'cpu without MKL'
+        instructions = torch.backends.cpu.get_cpu_capability()
+    return 'cpu AVX512' if instructions == 'AVX512' else 'cpu AVX2'
+
+
+def arithmetic(problem: Problem) -> str:
+    """The table's name of a type; 'ieee' is float32 on CUDA without TF32."""
+    dtype = str(problem.dtype).rpartition('.')[2]
+    if problem.device == 'cuda' and dtype == 'float32' and not problem.tf32:
+        return 'ieee'
+    return dtype
+
+
+def new_elements(problem: Problem) -> float:
+    """Elements, in millions, of an output that malloc takes anew."""
+    size = problem.elements * problem.dtype.itemsize
+    return problem.elements / 1e6 if size >= REUSED_BYTES else 0.0

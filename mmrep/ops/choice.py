@@ -1,0 +1,462 @@
+"""Choice of an algorithm for each call: asked for, measured, or estimated.
+
+:func:`decide` is what a call asks, and the operator gets its answer. In a
+compiled graph, whose shapes are not known, the operator asks :func:`choose`
+when it runs.
+"""
+
+import logging
+import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache, partial
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from .backends import BACKENDS, OWNER, Backend, native
+from .checks import autocast_dtype, check
+from .measuring import measure
+from .problem import DEVICES, DIRECTIONS, Problem, is_channels_last, uses_tf32
+
+LOGGER = logging.getLogger(__name__)
+# Kernels too small for a choice, which are always left to nn.Conv2d: up to so
+# many taps, and up to a width that no PyTorch is slow at where the map is so
+# small that a choice would cost a tenth of the time.
+ALWAYS_NATIVE_TAPS = 9
+ALWAYS_NATIVE_WIDTH = 9
+ALWAYS_NATIVE_PRODUCTS = 2.5e6
+# What is estimated to take up to so many times the best is measured.
+WORTH_MEASURING = 4.0
+# Milliseconds that a call by way of the registered operators costs more:
+# without gradients, and with them.
+OVERHEAD = 0.04, 0.4
+# Kinds of calls that are remembered.
+REMEMBERED = 4096
+
+# A backend, and whether an 'auto' measures, where nothing is asked for.
+AUTO = 'auto', False
+
+_requested: ContextVar[Tuple[str, bool]] = ContextVar(
+    'mmrep_ops_backend', default=AUTO
+)
+_plans: Dict[tuple, 'Plan'] = {}
+
+
+class Plan(NamedTuple):
+    """What is decided of a call.
+
+    Attributes:
+        forward: Algorithm of the forward; None if that is decided when the
+            operator runs.
+        grad_input: Algorithm of the input gradient, None if it is not needed.
+        grad_weight: Algorithm of the weight gradient, likewise.
+        reuse: What a forward does with intermediate results: 'keep' them for
+            the backward, 'cache' what depends on the weight alone, or 'drop'
+            them.
+        plain: ``nn.Conv2d`` does all of it.
+    """
+
+    forward: Optional[str] = None
+    grad_input: Optional[str] = None
+    grad_weight: Optional[str] = None
+    reuse: str = 'cache'
+    plain: bool = False
+
+
+@lru_cache(maxsize=REMEMBERED)
+def encode(plan: Plan) -> str:
+    """A plan as the operator takes it; empty if nothing is decided."""
+    fields = zip(Plan._fields[:-1], plan, strict=False)
+    return ' '.join(
+        f'{name}={value}'
+        for name, value in fields
+        if value != Plan._field_defaults[name]
+    )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def decode(text: str) -> Plan:
+    """The plan that :func:`encode` wrote."""
+    return Plan(**dict(field.split('=') for field in text.split()))
+
+
+@contextmanager
+def use_backend(backend: str, autotune: bool = False) -> Iterator[None]:
+    """Decide what 'auto' means for the calls inside.
+
+    Args:
+        backend: 'native', 'fft', 'triton' or 'auto'.
+        autotune: With 'auto', measure instead of estimating. Defaults to
+            False.
+    """
+    check_backend(backend)
+    token = _requested.set((backend, autotune and backend == 'auto'))
+    try:
+        yield
+    finally:
+        _requested.reset(token)
+
+
+def check_backend(backend: str) -> None:
+    """Raise unless ``backend`` is a known name."""
+    if backend != 'auto' and backend not in BACKENDS:
+        raise ValueError(
+            f'backend must be one of {("auto", *BACKENDS)}, got {backend!r}.'
+        )
+
+
+def resolve(backend: str, autotune: bool) -> Tuple[str, bool]:
+    """The backend of the context where a call leaves it open.
+
+    Returns:
+        tuple[str, bool]: The backend, and whether it is an 'auto' that
+        measures.
+    """
+    if backend != 'auto':
+        return backend, False
+    outer = _requested.get()
+    if autotune and outer[0] == 'auto':
+        return 'auto', True
+    return outer
+
+
+def why_not(backend: str, device: str, dtype: torch.dtype) -> Optional[str]:
+    """Why a backend cannot run on a device, or None."""
+    return BACKENDS[backend].why_not(device, dtype)
+
+
+def available_backends(
+    device: Optional[str] = None, dtype: torch.dtype = torch.float32
+) -> Tuple[str, ...]:
+    """Names of the backends that can run.
+
+    Args:
+        device: Type of the device. Defaults to 'cuda' where there is one,
+            else 'cpu'.
+        dtype: Type of the tensors. Defaults to torch.float32.
+
+    Returns:
+        tuple[str, ...]: Any of 'native', 'fft', 'triton'.
+    """
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return tuple(
+        name for name in BACKENDS if why_not(name, device, dtype) is None
+    )
+
+
+def backend_report() -> str:
+    """One line for a log: what can run here, and why the rest cannot."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    parts = []
+    for name in BACKENDS:
+        reason = why_not(name, device, torch.float32)
+        parts.append(name if reason is None else f'{name} not: {reason}')
+    return f'large-kernel backends on {device}: ' + ', '.join(parts)
+
+
+def explain(x: Tensor, weight: Tensor) -> Dict[str, str]:
+    """What each backend says to a call, and what 'auto' takes.
+
+    The call is one of :func:`depthwise_conv2d`, or of a
+    :class:`DepthwiseConv2d` with this weight, as things stand: with or
+    without gradients, autocast and :func:`use_backend`.
+
+    Args:
+        x: Shape (N, C, H, W).
+        weight: Shape (C, 1, Kh, Kw).
+
+    Returns:
+        dict[str, str]: For each backend 'can run' or the reason why not;
+        for 'auto' the algorithm of each direction, with the time that the
+        cost model gives it where there is one, or 'not needed'.
+    """
+    backend, autotune = resolve('auto', False)
+    check(x, weight, None)
+    problem = _problem_of(x, weight)
+    answer = {
+        name: why_not(name, problem.device, problem.dtype) or 'can run'
+        for name in BACKENDS
+    }
+    try:
+        plan = decide(x, weight, None, backend, autotune)
+    except NotImplementedError as error:
+        # use_backend() names one that cannot run
+        answer['auto'] = str(error)
+        return answer
+    parts = []
+    for direction in DIRECTIONS:
+        algorithm = getattr(plan, direction)
+        if algorithm is None:
+            parts.append(f'{direction} not needed')
+            continue
+        ms = OWNER[algorithm].cost(problem, direction, algorithm)
+        time = 'not measured' if ms is None else f'about {ms:.2g} ms'
+        parts.append(f'{direction} by {algorithm} ({time})')
+    answer['auto'] = ', '.join(parts)
+    if plan.plain:
+        answer['auto'] = f'nn.Conv2d: {answer["auto"]}'
+    if plan.reuse == 'keep':
+        answer['auto'] += '; the forward keeps what the gradients can use'
+    return answer
+
+
+def decide(
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    backend: str,
+    autotune: bool,
+) -> Plan:
+    """The plan of a call, whose arguments are checked on the way.
+
+    Args:
+        x: Shape (N, C, H, W).
+        weight: Shape (C, 1, Kh, Kw).
+        bias: Shape (C,).
+        backend: Name of a backend or 'auto', as :func:`resolve` gives it.
+        autotune: Measure instead of estimating; likewise.
+    """
+    autotune = autotune and may_measure(x.device.type)
+    grad = torch.is_grad_enabled()
+    # all that the checks and the choice look at, gathered in about two
+    # microseconds: next to a small convolution that counts
+    key = (
+        x.shape,
+        x.dtype,
+        x.device,
+        weight.shape,
+        weight.dtype,
+        weight.device,
+        bias if bias is None else (bias.shape, bias.dtype, bias.device),
+        is_channels_last(x),
+        grad and x.requires_grad,
+        grad and weight.requires_grad,
+        autocast_dtype(x),
+        not x.is_cpu and uses_tf32(x.device.type, x.dtype),
+        backend,
+        autotune,
+    )
+    plan = _plans.get(key)
+    if plan is None:
+        check(x, weight, bias)
+        plan = _choose(_problem_of(x, weight), backend, autotune)
+        if len(_plans) >= REMEMBERED:
+            _plans.clear()
+        _plans[key] = plan
+    return plan
+
+
+def _problem_of(x: Tensor, weight: Tensor) -> Problem:
+    """The problem of a call as things stand."""
+    grad = torch.is_grad_enabled()
+    dtype = autocast_dtype(x) or x.dtype
+    problem = Problem.of(
+        x, weight, grad and x.requires_grad, grad and weight.requires_grad
+    )
+    return problem._replace(dtype=dtype, tf32=uses_tf32(x.device.type, dtype))
+
+
+def choose(
+    problem: Problem, backend: str = 'auto', autotune: bool = False
+) -> Plan:
+    """The plan of a problem; for arguments see :func:`decide`."""
+    autotune = autotune and may_measure(problem.device)
+    return _choose(problem, backend, autotune)
+
+
+def forget() -> None:
+    """Choose anew from now on."""
+    _plans.clear()
+    _choose.cache_clear()
+
+
+def is_capturing(device: str) -> bool:
+    """Whether a CUDA graph is recorded: nothing can be measured then."""
+    return device == 'cuda' and torch.cuda.is_current_stream_capturing()
+
+
+def may_measure(device: str) -> bool:
+    """Whether algorithms can be timed on a type of device now."""
+    return device in DEVICES and not is_capturing(device)
+
+
+def is_always_native(elements: int, kernel: Tuple[int, int]) -> bool:
+    """Whether a kernel on so many elements is too small for a choice.
+
+    It does not speak of half precision on a CPU, where nn.Conv2d is slow.
+    """
+    kernel_h, kernel_w = kernel
+    taps = kernel_h * kernel_w
+    return taps <= ALWAYS_NATIVE_TAPS or (
+        kernel_h <= ALWAYS_NATIVE_WIDTH
+        and kernel_w <= ALWAYS_NATIVE_WIDTH
+        and elements * taps <= ALWAYS_NATIVE_PRODUCTS
+    )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _choose(problem: Problem, backend: str, autotune: bool) -> Plan:
+    if backend == 'auto':
+        dtype = native.compute_dtype(problem.device, problem.dtype)
+        if (
+            not autotune
+            and dtype == problem.dtype
+            and is_always_native(problem.elements, problem.kernel)
+        ):
+            return _own(problem)
+        backends = [
+            candidate
+            for candidate in BACKENDS.values()
+            if candidate.why_not(problem.device, problem.dtype) is None
+        ]
+    else:
+        backends = [BACKENDS[backend]]
+        reason = backends[0].why_not(problem.device, problem.dtype)
+        if reason is not None:
+            raise NotImplementedError(
+                f'backend {backend!r} cannot run here: {reason}.'
+            )
+    times = []
+    for direction, needed in zip(DIRECTIONS, problem.needed, strict=True):
+        if not needed:
+            times.append({None: 0.0})
+        elif autotune:
+            times.append(_measured(problem, direction, backends))
+        else:
+            times.append(_estimated(problem, direction, backends))
+    if all(times):
+        plan = _fastest(problem, *times)
+    elif autotune:
+        # the only backend worth measuring failed: now it is no candidate
+        return _choose(problem, backend, autotune)
+    else:
+        plan = _unmeasured(problem, backends)
+    LOGGER.debug('%s by %s: %s', problem, backend, plan)
+    return plan
+
+
+def _own(problem: Problem) -> Plan:
+    """All of it by nn.Conv2d."""
+    algorithms = (
+        native.own_algorithm(problem, direction) if needed else None
+        for direction, needed in zip(DIRECTIONS, problem.needed, strict=True)
+    )
+    reuse = 'drop' if problem.grad_weight else 'cache'
+    return Plan(*algorithms, reuse, plain=True)
+
+
+def _unmeasured(problem: Problem, backends: List[Backend]) -> Plan:
+    """The plan where nothing is known of nn.Conv2d's own time."""
+    preferred = [b for b in backends if b.is_preferred_unmeasured(problem)]
+    if not preferred and native.BACKEND in backends:
+        return _own(problem)
+    backend = (preferred or backends)[0]
+    return _plan(
+        problem,
+        *(
+            backend.algorithms_for(problem.device, direction)[0]
+            if needed
+            else None
+            for direction, needed in zip(
+                DIRECTIONS, problem.needed, strict=True
+            )
+        ),
+    )
+
+
+def _fastest(problem: Problem, *times: Dict[Optional[str], float]) -> Plan:
+    """The plan with the least sum of its directions' milliseconds."""
+    best, least = None, math.inf
+    by_forward, by_grad_input, by_grad_weight = times
+    for forward, forward_ms in by_forward.items():
+        for grad_input, grad_input_ms in by_grad_input.items():
+            for grad_weight, grad_weight_ms in by_grad_weight.items():
+                plan = _plan(problem, forward, grad_input, grad_weight)
+                ms = forward_ms + grad_input_ms + grad_weight_ms
+                ms -= _saved(problem, plan)
+                if not plan.plain:
+                    ms += OVERHEAD[problem.grad_input or problem.grad_weight]
+                if ms < least:
+                    best, least = plan, ms
+    return best
+
+
+def _plan(
+    problem: Problem,
+    forward: str,
+    grad_input: Optional[str],
+    grad_weight: Optional[str],
+) -> Plan:
+    """The plan of three algorithms."""
+    algorithms = forward, grad_input, grad_weight
+    reuse = 'cache'
+    if grad_weight is not None:
+        backend = OWNER[grad_weight]
+        same = OWNER[forward] is backend
+        reuse = 'keep' if same and backend.can_keep(problem) else 'drop'
+    plain = all(
+        map(partial(native.is_conv2d, problem), DIRECTIONS, algorithms)
+    )
+    return Plan(*algorithms, reuse, plain)
+
+
+def _saved(problem: Problem, plan: Plan) -> float:
+    """Milliseconds that the directions of one backend save each other."""
+    if plan.grad_weight is None:
+        return 0.0
+    backend = OWNER[plan.grad_weight]
+    kept = plan.reuse == 'keep'
+    both = plan.grad_input is not None and OWNER[plan.grad_input] is backend
+    return backend.saved(problem, kept, both) if kept or both else 0.0
+
+
+def _costs(
+    problem: Problem, direction: str, backends: List[Backend]
+) -> Dict[str, Optional[float]]:
+    """Milliseconds of each algorithm as its backend estimates them."""
+    return {
+        name: backend.cost(problem, direction, name)
+        for backend in backends
+        for name in backend.algorithms_for(problem.device, direction)
+    }
+
+
+def _estimated(
+    problem: Problem, direction: str, backends: List[Backend]
+) -> Dict[str, float]:
+    """Milliseconds of each algorithm, raised by the gain that it must bring.
+
+    Empty if there are several, but no estimate of nn.Conv2d's own to compare
+    them with.
+    """
+    costs = _costs(problem, direction, backends)
+    if len(costs) == 1:
+        return dict.fromkeys(costs, 0.0)
+    if costs.get(native.own_algorithm(problem, direction), 0.0) is None:
+        return {}
+    return {
+        name: ms * (1 + OWNER[name].required_gain(problem, direction, name))
+        for name, ms in costs.items()
+        if ms is not None
+    }
+
+
+def _measured(
+    problem: Problem, direction: str, backends: List[Backend]
+) -> Dict[str, float]:
+    """Milliseconds of each algorithm that seems to be worth a measurement.
+
+    Empty if none of them runs.
+    """
+    costs = _costs(problem, direction, backends)
+    names = list(costs)
+    if len(names) == 1:
+        return {names[0]: 0.0}
+    if costs.get(native.own_algorithm(problem, direction)) is not None:
+        known = {name: ms for name, ms in costs.items() if ms is not None}
+        most = WORTH_MEASURING * min(known.values())
+        names = [name for name, ms in known.items() if ms <= most]
+    return measure(problem, direction, names)
