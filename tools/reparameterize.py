@@ -9,9 +9,9 @@ form, on random and on real input, before they get their names.
 
 import argparse
 
+from mmrep.data.heads import input_channels
 from mmrep.deploy.inputs import (
     first_test_image,
-    input_channels,
     picture_input,
     random_input,
 )

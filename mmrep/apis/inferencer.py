@@ -23,8 +23,9 @@ from torch import nn
 from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.slide import slide_labels
 from mmrep.checkpoint.saving import replaced
+from mmrep.data.heads import input_channels
 from mmrep.deploy import load_model
-from mmrep.deploy.inputs import input_channels, picture_dataset
+from mmrep.deploy.inputs import picture_dataset
 from mmrep.deploy.loading import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError

@@ -14,13 +14,6 @@ from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
 
-def input_channels(model: nn.Module) -> int:
-    """Channels of the input, which the first convolution takes."""
-    return next(
-        (m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3
-    )
-
-
 def random_input(
     size: Tuple[int, int], batch: int = 1, seed: int = 0, channels: int = 3
 ) -> Tensor:

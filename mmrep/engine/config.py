@@ -238,7 +238,13 @@ def check_data(cfg: Config, *loaders: str) -> None:
 def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
     root = dataset.get('data_root') or ''
     prefixes = dataset.get('data_prefix') or {}
-    paths = [('folder', p) for p in prefixes.values() if p is not None]
+    if None in prefixes.values():
+        raise UsageError(
+            f'{key}.data_prefix must name folders, got {dict(prefixes)}; '
+            'where there is none, as in a test set without labels, replace '
+            'it by dict(_delete_=True, img_path=FOLDER).'
+        )
+    paths = [('folder', p) for p in prefixes.values()]
     if dataset.get('ann_file'):
         paths.append(('annotation file', dataset['ann_file']))
     for kind, path in paths:

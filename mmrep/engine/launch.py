@@ -64,12 +64,15 @@ def build_runner(
     init_distributed(cfg, launcher)
     notes = prepare_resume(cfg, trust_checkpoint)
     resume = bool(cfg.get('resume'))
-    hook = dict(
-        type='mmrep.CheckpointGuardHook',
-        strict=mode == 'test' or resume,
-        resume=resume,
-    )
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    hooks = [
+        dict(
+            type='mmrep.CheckpointGuardHook',
+            strict=mode == 'test' or resume,
+            resume=resume,
+        ),
+        dict(type='mmrep.SegmentationCheckHook', skip_corrupt=skip_corrupt),
+    ]
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
     settle_sharding(cfg, mode)
