@@ -28,6 +28,7 @@ from mmrep.runner.faults import WorkDirLock
 from mmrep.runner.hardened import use_hardened_parts
 from mmrep.runner.resume import prepare_resume
 from mmrep.runner.runner import FlexibleRunner
+from mmrep.runner.sampler import ResumableInfiniteSampler, end_samplers
 from mmrep.runner.saving import remove_partial
 from mmrep.runner.sharding import settle_sharding
 
@@ -77,6 +78,7 @@ def build_runner(
         raise UsageError('the config must define optim_wrapper.')
     settle_sharding(cfg, mode)
     runner_class = use_hardened_parts(cfg)
+    notes += end_samplers(cfg, mode)
     lock = None
     if mode == 'train' and os.environ.get('RANK', '0') == '0':
         lock = WorkDirLock(cfg.work_dir)
@@ -107,9 +109,28 @@ def build_runner(
         lambda: runner.build_optim_wrapper(runner.optim_wrapper),
     )
     _build_loop(runner, 'val')
-    if _log_batch_size(runner) == 1:
+    if _log_batch_size(runner) == 1 or _ends_with_one(runner):
         SingleImageBatchNorm.convert(runner.model)
     return runner
+
+
+def _ends_with_one(runner: Runner) -> bool:
+    """Whether the last batch of an epoch has one image; it is said."""
+    loader = runner.train_loop.dataloader
+    if (
+        runner.world_size > 1
+        or loader.batch_size is None
+        or loader.drop_last
+        or isinstance(loader.sampler, ResumableInfiniteSampler)
+        or len(loader.sampler) % loader.batch_size != 1
+    ):
+        return False
+    runner.logger.info(
+        'the last batch of an epoch has one image: a batch norm that gets one '
+        'value per channel uses its running statistics there; '
+        'train_dataloader.drop_last=True leaves such a batch out'
+    )
+    return True
 
 
 def _check_pretrained(runner: Runner, trust: bool) -> None:

@@ -23,8 +23,9 @@ from mmrep.runner.sampler import seeded
 class SegmentationCheckHook(Hook):
     """Compare a segmentor with its data sets and metrics before a run.
 
-    It also repairs losses (:func:`mmrep.compat.repair_losses`). The first of
-    several processes alone looks at files. Other models are left alone.
+    It also repairs losses (:func:`mmrep.compat.repair_losses`) and names the
+    files that metrics write. The first of several processes alone looks at
+    files. Other models are left alone.
 
     Args:
         skip_corrupt (bool): Whether training leaves out samples that cannot
@@ -50,6 +51,9 @@ class SegmentationCheckHook(Hook):
         for key, loop, metrics in _loops(runner):
             dataset = loop.dataloader.dataset
             check_dataset(key, model, dataset, metrics)
+            for metric in metrics:
+                if hasattr(metric, 'name_files'):
+                    metric.name_files(dataset)
             if not is_main_process():
                 continue
             trains = key == 'train_dataloader'
