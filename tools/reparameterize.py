@@ -67,7 +67,7 @@ def main() -> None:
         )
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
-        set_data_root(cfg, args.data_root)
+        set_data_root(cfg, args.data_root, ['test_dataloader'])
     model = build_model(cfg)
     model_kind(model)  # raises for other models
     image = args.image or first_test_image(cfg)

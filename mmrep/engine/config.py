@@ -187,12 +187,34 @@ def _evaluators(cfg: Config, loader: str) -> List[dict]:
     return [metrics] if isinstance(metrics, dict) else list(metrics)
 
 
-def set_data_root(cfg: Config, data_root: str) -> None:
-    """Point the training, validation and test sets at another folder.
+def set_data_root(
+    cfg: Config, data_root: str, loaders: Sequence[str] = _DATALOADERS
+) -> None:
+    """Point data sets at another folder.
 
     Annotation files of metrics that lie in a set's folder move with it.
+
+    Args:
+        cfg (Config): Changed in place.
+        data_root (str): The folder.
+        loaders (Sequence[str]): The loaders of the data sets. Defaults to
+            those of training, validation and test.
+
+    Raises:
+        UsageError: If the sets lie in several folders.
     """
-    for loader in _DATALOADERS:
+    roots: Dict[str, str] = {}
+    for key, dataset in _datasets(cfg, loaders):
+        if dataset.get('data_root'):
+            roots.setdefault(osp.normpath(dataset['data_root']), key)
+    if len(roots) > 1:
+        places = ', '.join(f'{root} ({key})' for root, key in roots.items())
+        raise UsageError(
+            '--data-root takes the place of one folder, and the data sets of '
+            f'the config lie in {len(roots)}: {places}; set the data_root of '
+            'each with --cfg-options.'
+        )
+    for loader in loaders:
         for _, dataset in _datasets(cfg, [loader]):
             old = osp.normpath(dataset.get('data_root') or '.')
             dataset['data_root'] = data_root
