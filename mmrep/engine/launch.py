@@ -187,6 +187,8 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
                 'the data set found no images; check data_prefix, '
                 'img_suffix and ann_file'
             )
+        if 'should have 1 or 3 values' in text:
+            text += "; for another number set type='mmrep.SegDataPreProcessor'"
         raise UsageError(
             f'the config cannot be built ({part}): '
             f'{type(error).__name__}: {text} '

@@ -4,6 +4,7 @@ import logging
 import traceback
 from typing import Any, Iterator, List, Tuple
 
+import cv2
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -13,6 +14,7 @@ from torch import nn
 
 from mmrep.compat import repair_losses
 from mmrep.data.heads import check_dataset, check_input, check_model
+from mmrep.data.images import built_datasets
 from mmrep.data.samples import check_samples
 from mmrep.errors import UsageError
 from mmrep.registry import HOOKS
@@ -63,6 +65,7 @@ class SegmentationCheckHook(Hook):
             for note in notes:
                 runner.logger.warning(note)
             check_input(key, model, _first_sample(key, dataset))
+            _check_drawing(runner, dataset)
 
 
 def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
@@ -73,6 +76,22 @@ def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
             evaluator = getattr(loop, 'evaluator', None)
             metrics = getattr(evaluator, 'metrics', [])
             yield f'{mode}_dataloader', loop, metrics
+
+
+def _check_drawing(runner: Runner, dataset: Any) -> None:
+    """Raise if the pictures that are to be drawn on cannot be shown."""
+    if not any(
+        type(hook).__name__ == 'SegVisualizationHook' and hook.draw
+        for hook in runner.hooks
+    ):
+        return
+    path = next(built_datasets(dataset)).get_data_info(0)['img_path']
+    if '://' not in path and cv2.imread(path) is None:
+        raise UsageError(
+            '--show-dir and the visualization hook draw on pictures of one or '
+            f'three bands, and OpenCV cannot show {path}; leave it out, and '
+            'draw with tools/image_demo.py, which shows the first three bands.'
+        )
 
 
 def _first_sample(key: str, dataset: Any) -> dict:
