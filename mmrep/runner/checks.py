@@ -86,7 +86,10 @@ def _check_drawing(runner: Runner, dataset: Any) -> None:
     ):
         return
     path = next(built_datasets(dataset)).get_data_info(0)['img_path']
-    if '://' not in path and cv2.imread(path) is None:
+    level = cv2.setLogLevel(0)  # it would say more than the error below
+    shown = '://' in path or cv2.imread(path) is not None
+    cv2.setLogLevel(level)
+    if not shown:
         raise UsageError(
             '--show-dir and the visualization hook draw on pictures of one or '
             f'three bands, and OpenCV cannot show {path}; leave it out, and '

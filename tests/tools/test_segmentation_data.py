@@ -100,7 +100,8 @@ def error_of(done):
     assert done.returncode == 1
     assert 'Traceback' not in done.stderr, done.stderr[-3000:]
     assert 'Iter(train)' not in done.stdout + done.stderr
-    return next(x for x in done.stderr.splitlines() if 'error: ' in x)
+    (line,) = [x for x in done.stderr.splitlines() if 'error: ' in x.lower()]
+    return line
 
 
 def test_epochs_over_a_config_of_iterations(tool, tmp_path):
@@ -288,3 +289,73 @@ def test_prefix_of_none(tool, checkpoint):
     )
     error = error_of(tool('test', extra, checkpoint()))
     assert 'dict(_delete_=True, img_path=FOLDER)' in error
+
+
+SIX_BANDS = """
+pipeline = [
+    dict(type='LoadImageFromFile', color_type='unchanged',
+         imdecode_backend='tifffile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs')]
+six = dict(img_suffix='.tif', pipeline=pipeline)
+train_dataloader.update(dataset=six)
+val_dataloader = dict(dataset=six)
+test_dataloader = val_dataloader
+model.update(data_preprocessor=dict(
+    type='mmrep.SegDataPreProcessor', mean=[99.0] * 6, std=[50.0] * 6))
+model['backbone'].update(in_channels=6)
+"""
+
+
+@pytest.fixture
+def six_bands(shapes_root, tmp_path):
+    """The shapes, whose pictures have six bands."""
+    tifffile = pytest.importorskip('tifffile')
+    root = shutil.copytree(shapes_root, tmp_path / 'six')
+    for path in (root / 'images').rglob('*.jpg'):
+        picture = cv2.imread(str(path))
+        tifffile.imwrite(
+            path.with_suffix('.tif'), np.concatenate([picture] * 2, 2),
+            photometric='minisblack', planarconfig='contig',
+        )  # fmt: skip
+    return root
+
+
+def test_six_bands(tool, run_tool, six_bands, tmp_path):
+    log = log_of(tool('train', SIX_BANDS, root=six_bands))
+    assert 'mIoU: ' in log
+    weights, out = tmp_path / 'work/iter_2.pth', tmp_path / 'out'
+    log_of(tool('test', SIX_BANDS, weights, '--out', out, root=six_bands))
+    assert len(list(out.glob('*.png'))) == 6
+    done = tool('test', SIX_BANDS, weights, '--show-dir', out, root=six_bands)
+    error = error_of(done)
+    assert 'OpenCV cannot show' in error and 'tools/image_demo.py' in error
+    image = next((six_bands / 'images/validation').glob('*.tif'))
+    for name, more in (('whole', []), ('windows', ['--slide', 48])):
+        folder = tmp_path / name
+        log_of(
+            run_tool(
+                ROOT / 'tools/image_demo.py',
+                image,
+                tmp_path / 'config.py',
+                weights,
+                '--out-dir',
+                folder,
+                '--device',
+                'cpu',
+                *more,
+            )  # fmt: skip
+        )
+        # the picture shows the first three bands beside the legend
+        drawn = cv2.imread(str(folder / f'{image.stem}.png'))[:64, :64]
+        shown = cv2.imread(str(image.with_suffix('.jpg')))
+        blended = drawn.astype(int) - shown * 0.5
+        assert np.ptp(blended.reshape(-1, 3), 0).max() < 256 * 0.5
+
+
+def test_means_of_six_bands_in_another_class(tool, six_bands):
+    extra = SIX_BANDS.replace(
+        'mmrep.SegDataPreProcessor', 'SegDataPreProcessor'
+    )
+    error = error_of(tool('train', extra, root=six_bands))
+    assert "set type='mmrep.SegDataPreProcessor'" in error
