@@ -37,6 +37,10 @@ def num_labels(head: nn.Module) -> int:
     return max(head.num_classes, 2) if single else head.num_classes
 
 
+def _ignore_index(head: nn.Module) -> Optional[int]:
+    return getattr(head, 'ignore_index', None)
+
+
 def input_channels(model: nn.Module) -> int:
     """Channels of the input, which the first convolution takes."""
     return next(
@@ -55,7 +59,7 @@ def check_model(model: nn.Module) -> None:
     found = dict(heads(model))
     for key, head in found.items():
         _check_equal(found, key, 'num_classes', num_labels)
-        _check_equal(found, key, 'ignore_index', lambda h: h.ignore_index)
+        _check_equal(found, key, 'ignore_index', _ignore_index)
         losses = getattr(head, 'loss_decode', ())
         several = isinstance(losses, nn.ModuleList)
         for i, loss in enumerate(losses if several else [losses]):
@@ -79,7 +83,7 @@ def _check_equal(
 ) -> None:
     """Raise if a head differs from the one that predicts."""
     main = [k for k in found if k.startswith('model.decode_head')][-1:]
-    if not main or not hasattr(found[key], what):
+    if not main:
         return
     ours, theirs = get(found[key]), get(found[main[0]])
     if ours != theirs:
@@ -92,7 +96,8 @@ def _check_loss(key: str, loss: nn.Module, head: nn.Module) -> None:
     kind = type(loss).__name__
     outputs = getattr(head, 'out_channels', None) or head.num_classes
     # those of PIDNet, which its head calls in its own way
-    plain = type(head).loss_by_feat.__qualname__.startswith('BaseDecodeHead')
+    by_feat = getattr(head, 'loss_by_feat', None)
+    plain = getattr(by_feat, '__qualname__', '').startswith('BaseDecodeHead')
     if plain and kind in ('OhemCrossEntropy', 'BoundaryLoss'):
         raise UsageError(
             f'{key}: {kind} is for PIDHead, got {type(head).__name__}; use '
@@ -115,7 +120,7 @@ def _check_loss(key: str, loss: nn.Module, head: nn.Module) -> None:
             'num_classes and out_channels of the heads to 2.'
         )
     weight = getattr(loss, 'class_weight', None)
-    if weight is not None and len(weight) != outputs:
+    if isinstance(weight, (list, tuple)) and len(weight) != outputs:
         raise UsageError(
             f'{key}.class_weight must have a number for each of {outputs} '
             f'outputs of the head, got {len(weight)}.'
@@ -165,7 +170,7 @@ def check_dataset(
     if not main:
         return
     head = main[-1]
-    ignored = getattr(head, 'ignore_index', None)
+    ignored = _ignore_index(head)
     for inner in built_datasets(dataset):
         classes = getattr(inner, 'metainfo', {}).get('classes')
         if classes:
@@ -258,7 +263,7 @@ def _check_reading(
 
 def _check_fill(what: str, fill: Any, head: nn.Module) -> None:
     """Check the label of pixels that a pipeline or the model adds."""
-    ignored = getattr(head, 'ignore_index', None)
+    ignored = _ignore_index(head)
     if fill is None or fill == ignored or 0 <= fill < num_labels(head):
         return
     raise UsageError(
@@ -278,7 +283,9 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     Raises:
         UsageError: If it has not.
     """
-    inputs = sample['inputs']
+    inputs = sample.get('inputs') if isinstance(sample, dict) else None
+    if inputs is None:  # a user's own form
+        return
     channels = (inputs[0] if isinstance(inputs, list) else inputs).shape[0]
     expected = input_channels(model)
     mean = getattr(model.data_preprocessor, 'mean', None)

@@ -23,6 +23,8 @@ SAMPLE = 100
 SECONDS = 10
 # Where none of so many samples can be loaded, none is expected to be.
 TRIES = 8
+# Whose loading transforms read files.
+_KNOWN = ('mmcv.', 'mmdet.', 'mmseg.')
 
 
 def check_samples(
@@ -71,8 +73,14 @@ def check_samples(
             if type(t).__name__.startswith('Load')
         ]
         reads = [t for t in loaders if type(t).__name__ == 'LoadAnnotations']
-        _check_purpose(key, infos[0], bool(reads), metrics)
-        local = not any(getattr(t, 'backend_args', None) for t in loaders)
+        # what a user's own transforms read need not be files
+        known = all(type(t).__module__.startswith(_KNOWN) for t in loaders)
+        if known:
+            labels = any('Annotation' in type(t).__name__ for t in loaders)
+            _check_purpose(key, infos[0], labels, metrics)
+        local = known and not any(
+            getattr(t, 'backend_args', None) for t in loaders
+        )
         if local:
             _check_images(key, part, infos)
             if reads and not skip_corrupt:

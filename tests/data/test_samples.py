@@ -272,6 +272,22 @@ def test_saving_nowhere(cfg, check, tmp_path):
     )
 
 
+class LoadOwn:
+    """A user's loading transform, which needs no files."""
+
+    def __call__(self, results):
+        labels = np.zeros((8, 8), np.uint8)
+        picture = np.zeros((8, 8, 3), np.uint8)
+        return dict(results, img=picture, gt_seg_map=labels)
+
+
+def test_own_loading_is_left_alone(cfg, root, built, tmp_path):
+    cfg.test_dataloader.dataset.seg_map_suffix = '.nowhere'
+    model, dataset, metrics = built(cfg, 'test_dataloader')
+    dataset.pipeline.transforms = [LoadOwn()]
+    assert check_samples('test_dataloader', model, dataset, metrics) == []
+
+
 def test_check_of_a_head_with_one_output(cfg, built):
     for head in ('decode_head', 'auxiliary_head'):
         cfg.model[head].update(
