@@ -77,7 +77,7 @@ METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope='mmrep',
-    locations=['mmrep.data'],
+    locations=['mmrep.data', 'mmrep.data.iou'],
 )
 # The order of samples.
 DATA_SAMPLERS = Registry(

@@ -9,9 +9,9 @@ form, on random and on real input, before they get their names.
 
 import argparse
 
+from mmrep.data.heads import input_channels
 from mmrep.deploy.inputs import (
     first_test_image,
-    input_channels,
     picture_input,
     random_input,
 )
@@ -67,7 +67,7 @@ def main() -> None:
         )
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
-        set_data_root(cfg, args.data_root)
+        set_data_root(cfg, args.data_root, ['test_dataloader'])
     model = build_model(cfg)
     model_kind(model)  # raises for other models
     image = args.image or first_test_image(cfg)

@@ -46,7 +46,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.config, args.work_dir)
     if args.data_root:
-        set_data_root(cfg, args.data_root)
+        set_data_root(cfg, args.data_root, ['test_dataloader'])
     check_data(cfg, 'test_dataloader', launcher=args.launcher)
     if args.aug_test:
         enable_aug_test(cfg)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrep import ops  # noqa: F401, registers the operator
-from mmrep.deploy.inputs import input_channels
+from mmrep.data.heads import input_channels
 from mmrep.errors import UsageError, one_line
 
 

@@ -4,7 +4,6 @@ import copy
 import logging
 import os.path as osp
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -21,15 +20,15 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmrep.apis.drawing import draw_segmentation
+from mmrep.apis.pictures import Image, PictureReader, name_of, named
 from mmrep.apis.slide import slide_labels
+from mmrep.data.heads import input_channels
 from mmrep.deploy import load_model
-from mmrep.deploy.inputs import input_channels, picture_dataset
+from mmrep.deploy.inputs import picture_dataset
 from mmrep.deploy.models import model_kind
 from mmrep.engine import load_config
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError
 from mmrep.files import replaced
-
-Image = Union[str, Path, np.ndarray]
 
 
 def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
@@ -65,48 +64,6 @@ def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
     if not files:
         raise UsageError(f'the folder {inputs!s} has no files.')
     return files
-
-
-@contextmanager
-def _named(image: Image) -> Iterator[None]:
-    """Name the image that the system or OpenCV cannot handle."""
-    try:
-        yield
-    except (OSError, cv2.error) as error:
-        raise UsageError(
-            f'{_name(image)} cannot be processed: {one_line(error)}'
-        ) from error
-
-
-def _name(image: Image) -> str:
-    return 'an array' if isinstance(image, np.ndarray) else str(image)
-
-
-def read_image(image: Image) -> np.ndarray:
-    """A picture as a BGR array of bytes, shape (H, W, 3).
-
-    Raises:
-        UsageError: If it is not an image, or cannot be read.
-    """
-    if not isinstance(image, np.ndarray):
-        with _named(image):
-            content = np.fromfile(str(image), np.uint8)
-            # OpenCV raises for an empty file
-            flag = cv2.IMREAD_COLOR
-            pixels = cv2.imdecode(content, flag) if content.size else 0
-        if not isinstance(pixels, np.ndarray):
-            raise UsageError(f'{image} is not an image')
-        return pixels
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
-        raise UsageError(
-            'an image must be an array of uint8 and of shape (H, W, 3), got '
-            f'{image.dtype} and {image.shape}'
-        )
-    if image.ndim == 2 or image.shape[2] == 1:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    if image.shape[2] not in (3, 4):
-        raise UsageError(f'an image must have 3 channels, got {image.shape}')
-    return np.ascontiguousarray(image[..., :3])
 
 
 class _Given:
@@ -199,7 +156,7 @@ class Inferencer:
         )
         self.segments = model_kind(self.model) == 'segmentor'
         self.meta: Dict[str, Any] = self.model.dataset_meta
-        self.channels = input_channels(self.model)
+        self.reader = PictureReader(cfg, input_channels(self.model))
         self.slide = _slide(slide)
         if self.slide and not self.segments:
             raise UsageError('slide needs a segmentor, got a detector.')
@@ -216,13 +173,14 @@ class Inferencer:
             UsageError: If it is not an image, or the config's pipeline
                 cannot prepare it.
         """
-        pixels = read_image(image)
-        if self.channels == 1:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
         if self.slide is None:
-            path = image if isinstance(image, (str, Path)) else None
-            with _named(image):
-                return self._inferencer.predict(str(path) if path else pixels)
+            loaded = self.reader.load(image)
+            array = isinstance(image, np.ndarray)
+            with named(image):
+                return self._inferencer.predict(
+                    loaded['img'] if array else str(image)
+                )
+        pixels = self.reader.at_own_size(image)
         labels = slide_labels(self.model, pixels, *self.slide)
         sample = SegDataSample(
             metainfo=dict(
@@ -261,12 +219,12 @@ class Inferencer:
         Raises:
             UsageError: If the true labels are not of the image's shape.
         """
-        pixels = read_image(image)
+        pixels = self.reader.shown(image)
         if self.segments:
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
             if truth is not None and truth.shape != labels.shape:
                 raise UsageError(
-                    f'the ground truth of {_name(image)} must be a map of '
+                    f'the ground truth of {name_of(image)} must be a map of '
                     f'its size, {labels.shape}, got one of {truth.shape}; '
                     'give label maps, not coloured pictures.'
                 )
@@ -349,7 +307,7 @@ class Inferencer:
                     if truth_dir is not None:
                         stem = Path(str(image)).stem
                         truth = self.read_truth(f'{truth_dir}/{stem}.png')
-                    with _named(image), replaced(Path(out_dir, name)) as path:
+                    with named(image), replaced(Path(out_dir, name)) as path:
                         picture = self.draw(
                             image, sample, truth=truth, **drawing
                         )

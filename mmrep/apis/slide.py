@@ -5,10 +5,12 @@ MMSegmentation sums the logits of the whole picture: for 8000x8000 pixels and
 CPU, and a line of pixels is decided as soon as no window below reaches it.
 """
 
+import copy
 from typing import Iterator, List, Tuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
@@ -76,31 +78,55 @@ def slide_labels(
         np.ndarray: Labels, shape (H, W), uint8 or int32.
     """
     height, width = image.shape[:2]
-    crop_h, crop_w = min(crop[0], height), min(crop[1], width)
-    tops = window_starts(height, crop_h, stride[0])
-    lefts = window_starts(width, crop_w, stride[1])
+    # padded as a whole, not window by window
+    preprocessor = copy.copy(model.data_preprocessor)
+    full_h, full_w = _padded_size(preprocessor, height, width)
+    preprocessor.test_cfg = None
+    crop_h, crop_w = min(crop[0], full_h), min(crop[1], full_w)
+    tops = window_starts(full_h, crop_h, stride[0])
+    lefts = window_starts(full_w, crop_w, stride[1])
     classes = model.out_channels
-    labels = np.zeros((height, width), np.uint8 if classes < 256 else np.int32)
-    rows = _Rows(classes, crop_h, width)
-    for top, following in zip(tops, [*tops[1:], height], strict=True):
+    dtype = np.uint8 if classes < 256 else np.int32
+    labels = np.zeros((full_h, full_w), dtype)
+    rows = _Rows(classes, crop_h, full_w)
+    for top, following in zip(tops, [*tops[1:], full_h], strict=True):
         for left in lefts:
             window = image[top : top + crop_h, left : left + crop_w]
-            rows.add(_logits(model, window).cpu().float(), top, left)
+            inputs = _inputs(preprocessor, window, crop_h, crop_w)
+            meta = dict(
+                ori_shape=(crop_h, crop_w),
+                img_shape=(crop_h, crop_w),
+                pad_shape=(crop_h, crop_w),
+                padding_size=[0] * 4,
+            )
+            logits = model.encode_decode(inputs, [meta])[0]
+            rows.add(logits.cpu().float(), top, left)
         for lines, logits in rows.take(top, following):
             labels[lines] = _decide(model, logits)
-    return labels
+    return labels[:height, :width]
 
 
-def _logits(model: nn.Module, window: np.ndarray) -> Tensor:
-    """Logits (C, h, w) of a window (h, w, C)."""
-    height, width = window.shape[:2]
+def _padded_size(
+    preprocessor: nn.Module, height: int, width: int
+) -> Tuple[int, int]:
+    """The size to which a test pads a picture, below and at the right."""
+    test_cfg = getattr(preprocessor, 'test_cfg', None) or {}
+    if test_cfg.get('size'):
+        least_h, least_w = test_cfg['size']
+        return max(height, least_h), max(width, least_w)
+    divisor = test_cfg.get('size_divisor') or 1
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _inputs(
+    preprocessor: nn.Module, window: np.ndarray, height: int, width: int
+) -> Tensor:
+    """A window (h, w, C) as the network's input, (1, C, height, width)."""
     pixels = torch.from_numpy(np.ascontiguousarray(window.transpose(2, 0, 1)))
-    meta = dict(ori_shape=(height, width), img_shape=(height, width))
-    data = dict(inputs=[pixels], data_samples=[SegDataSample(metainfo=meta)])
-    inputs = model.data_preprocessor(data, False)['inputs']
-    shape = tuple(inputs.shape[2:])
-    meta.update(img_shape=shape, pad_shape=shape, padding_size=[0] * 4)
-    return model.encode_decode(inputs, [meta])[0, :, :height, :width]
+    data = dict(inputs=[pixels], data_samples=[SegDataSample()])
+    inputs = preprocessor(data, False)['inputs']
+    missing = (0, width - inputs.size(3), 0, height - inputs.size(2))
+    return F.pad(inputs, missing, value=getattr(preprocessor, 'pad_val', 0))
 
 
 def _decide(model: nn.Module, logits: Tensor) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What stands in for parts of OpenMMLab that an environment lacks."""
 
+from .losses import repair_losses
 from .mmcv_ext import install, report
 
-__all__ = ['install', 'report']
+__all__ = ['install', 'repair_losses', 'report']

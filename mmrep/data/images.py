@@ -2,11 +2,13 @@
 
 import logging
 import os.path as osp
-from typing import Any, Iterator, List, Optional, Set
+from typing import Any, Iterator, List, Optional, Set, Tuple
 
 import mmcv.transforms
+import numpy as np
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
+from PIL import Image
 
 from mmrep.errors import UsageError, one_line
 
@@ -54,6 +56,8 @@ class GuardedLoading:
         except Exception as error:
             reason = one_line(error, kind=True)
         if reason is None:
+            if loaded.get('gt_seg_map') is not before:
+                check_bytes(loaded.get('seg_map_path'))
             return loaded
         paths = [results[key] for key in _PATHS if results.get(key)]
         name = ' or '.join(str(path) for path in paths)
@@ -71,6 +75,31 @@ class GuardedLoading:
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.transform!r}, skip={self.skip})'
+
+
+def check_bytes(path: Optional[str]) -> None:
+    """Raise if a label map has labels that MMSegmentation cannot read.
+
+    It makes bytes of them, so that 300 becomes 44 and nothing is said.
+
+    Raises:
+        UsageError: With the file and the label.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] not in 'FI':  # others have bytes
+                return
+            values = np.asarray(image)
+    except (AttributeError, OSError, SyntaxError, ValueError):
+        return  # no image that Pillow knows, or no file
+    if 0 <= values.min() and values.max() <= 255:
+        return
+    worst = values.min() if values.min() < 0 else values.max()
+    raise UsageError(
+        f'labels must be 0 to 255, because MMSegmentation reads label maps as '
+        f'bytes, and {path} has {worst}; number the classes anew, or merge '
+        'some.'
+    )
 
 
 def find_truncated(results: dict) -> Optional[str]:
@@ -125,22 +154,40 @@ def guard_loading(dataset: Any, skip: bool = False) -> int:
         int: How many transforms are guarded.
     """
     count = 0
-    pending: List[Any] = [dataset]
-    while pending:
-        dataset = pending.pop()
-        if hasattr(dataset, 'dataset'):
-            pending.append(dataset.dataset)
-        pending.extend(getattr(dataset, 'datasets', ()))
-        pipelines = [getattr(dataset, 'pipeline', None)]
-        while pipelines:
-            transforms = getattr(pipelines.pop(), 'transforms', None)
-            for i, transform in enumerate(transforms or ()):
-                if type(transform).__name__.startswith('Load'):
-                    transforms[i] = GuardedLoading(transform, skip)
-                    count += 1
-                else:
-                    pipelines.extend(_inner_pipelines(transform))
+    for inner in built_datasets(dataset):
+        for transforms, i in _places(getattr(inner, 'pipeline', None)):
+            if type(transforms[i]).__name__.startswith('Load'):
+                transforms[i] = GuardedLoading(transforms[i], skip)
+                count += 1
     return count
+
+
+def built_datasets(dataset: Any) -> Iterator[Any]:
+    """The data sets in wrappers such as ConcatDataset, or the one itself."""
+    inner = [*getattr(dataset, 'datasets', ())]
+    if hasattr(dataset, 'dataset'):
+        inner.append(dataset.dataset)
+    if not inner:
+        yield dataset
+    for part in inner:
+        yield from built_datasets(part)
+
+
+def built_transforms(dataset: Any) -> Iterator[Any]:
+    """The transforms of a data set's pipeline, also within others."""
+    for transforms, i in _places(getattr(dataset, 'pipeline', None)):
+        transform = transforms[i]
+        guarded = isinstance(transform, GuardedLoading)
+        yield transform.transform if guarded else transform
+
+
+def _places(pipeline: Any) -> Iterator[Tuple[List[Any], int]]:
+    """Where each transform of a pipeline stands: a list and an index."""
+    transforms = getattr(pipeline, 'transforms', None)
+    for i, transform in enumerate(transforms or ()):
+        yield transforms, i
+        for inner in _inner_pipelines(transform):
+            yield from _places(inner)
 
 
 def _inner_pipelines(transform: Any) -> Iterator[Any]:

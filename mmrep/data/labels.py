@@ -1,10 +1,11 @@
 """Labels that the model has no class for."""
 
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mmrep.data.heads import heads, num_labels
 from mmrep.errors import UsageError
 
 
@@ -33,10 +34,12 @@ class LabelCheck:
     @classmethod
     def of(cls, model: nn.Module) -> Optional['LabelCheck']:
         """The check for a segmentor or detector, None for other models."""
-        head = getattr(model, 'decode_head', None)
-        if head is None:
-            head = getattr(model, 'roi_head', model)
-            head = getattr(head, 'bbox_head', None)
+        of_segmentor = [h for _, h in heads(model)]
+        if of_segmentor:
+            head = of_segmentor[0]
+            return cls(num_labels(head), getattr(head, 'ignore_index', None))
+        head = getattr(model, 'roi_head', model)
+        head = getattr(head, 'bbox_head', None)
         if isinstance(head, nn.ModuleList):  # cascades
             head = head[-1]
         num_classes = getattr(head, 'num_classes', None)
@@ -52,18 +55,38 @@ class LabelCheck:
         """
         data = sample.get('data_samples') if isinstance(sample, dict) else None
         if 'gt_sem_seg' in (data or ()):
-            unknown = self._unknown(data.gt_sem_seg.data)
-            source = data.metainfo.get('seg_map_path')
+            labels, info = data.gt_sem_seg.data, data.metainfo
         elif 'gt_instances' in (data or ()):
-            unknown = self._unknown(data.gt_instances.labels)
-            source = None
+            labels = data.gt_instances.labels
+            info = dict(img_path=data.metainfo.get('img_path'))
         else:
             return
+        unknown = self._unknown(labels)
+        if unknown:
+            self.check_labels(unknown, info)
+
+    def check_labels(self, labels: Sequence[int], info: dict) -> None:
+        """Raise if some of the labels of a file have no class.
+
+        Args:
+            labels (Sequence[int]): The labels that occur.
+            info (dict): ``img_path`` of the sample; of a segmentation data
+                set also ``seg_map_path`` and ``reduce_zero_label``.
+
+        Raises:
+            LabelError: With the file and the labels.
+        """
+        unknown = [
+            v
+            for v in labels
+            if not 0 <= v < self.num_classes and v != self.ignore_index
+        ]
         if not unknown:
             return
-        image = data.metainfo.get('img_path', 'an image without a name')
+        source = info.get('seg_map_path')
+        image = info.get('img_path') or 'an image without a name'
         text = ', '.join(map(str, unknown[:5]))
-        if data.metainfo.get('reduce_zero_label'):
+        if info.get('reduce_zero_label'):
             text += (
                 f' ({", ".join(str(v + 1) for v in unknown[:5])} in the file, '
                 'reduce_zero_label takes 1 off)'

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmrep.deploy.inputs import input_channels
+from mmrep.data.heads import input_channels
 from mmrep.deploy.uperhead import restore_uper_heads
 from mmrep.errors import UsageError
 from mmrep.ops import DepthwiseConv2d

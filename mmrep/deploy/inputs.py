@@ -15,16 +15,6 @@ from mmrep.errors import UsageError, one_line
 from mmrep.registry import type_name
 
 
-def input_channels(model: nn.Module) -> int:
-    """Channels of the image, which the first convolution takes."""
-    for module in model.modules():
-        if type(module).__name__ == 'Focus':  # YOLOX's: 2 x 2 pixels as one
-            return input_channels(module.conv) // 4
-        if isinstance(module, nn.Conv2d):
-            return module.in_channels
-    return 3
-
-
 def random_input(
     size: Tuple[int, int], batch: int = 1, seed: int = 0, channels: int = 3
 ) -> Tensor:

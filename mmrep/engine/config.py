@@ -163,12 +163,35 @@ def _evaluators(cfg: Config, loader: str) -> List[dict]:
     return [metrics] if isinstance(metrics, dict) else list(metrics)
 
 
-def set_data_root(cfg: Config, data_root: str) -> None:
-    """Point the training, validation and test sets at another folder.
+def set_data_root(
+    cfg: Config, data_root: str, loaders: Sequence[str] = LOADERS
+) -> None:
+    """Point data sets at another folder.
 
     Annotation files of metrics that lie in a set's folder move with it.
+
+    Args:
+        cfg (Config): Changed in place.
+        data_root (str): The folder.
+        loaders (Sequence[str]): The loaders of the data sets. Defaults to
+            those of training, validation and test.
+
+    Raises:
+        UsageError: If the sets lie in several folders.
     """
-    for loader in LOADERS:
+    roots: Dict[str, str] = {}
+    for loader in loaders:
+        for key, dataset in inner_datasets(cfg, loader):
+            if dataset.get('data_root'):
+                roots.setdefault(osp.normpath(dataset['data_root']), key)
+    if len(roots) > 1:
+        places = ', '.join(f'{root} ({key})' for root, key in roots.items())
+        raise UsageError(
+            '--data-root takes the place of one folder, and the data sets of '
+            f'the config lie in {len(roots)}: {places}; set the data_root of '
+            'each with --cfg-options.'
+        )
+    for loader in loaders:
         for _, dataset in inner_datasets(cfg, loader):
             old = osp.normpath(dataset.get('data_root') or '.')
             dataset['data_root'] = data_root
@@ -228,7 +251,13 @@ def _check_data(cfg: Config, loaders: Sequence[str]) -> None:
 def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
     root = dataset.get('data_root') or ''
     prefixes = dataset.get('data_prefix') or {}
-    paths = [('folder', p) for p in prefixes.values() if p is not None]
+    if None in prefixes.values():
+        raise UsageError(
+            f'{key}.data_prefix must name folders, got {dict(prefixes)}; '
+            'where there is none, as in a test set without labels, replace '
+            'it by dict(_delete_=True, img_path=FOLDER).'
+        )
+    paths = [('folder', p) for p in prefixes.values()]
     if dataset.get('ann_file'):
         paths.append(('annotation file', dataset['ann_file']))
     for kind, path in paths:

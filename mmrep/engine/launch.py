@@ -28,6 +28,7 @@ from mmrep.runner.distributed import init_distributed
 from mmrep.runner.hardened import use_hardened_parts
 from mmrep.runner.resume import prepare_resume
 from mmrep.runner.runner import FlexibleRunner
+from mmrep.runner.sampler import ResumableInfiniteSampler, end_samplers
 from mmrep.runner.sharding import prepare_sharding
 from mmrep.runner.work_dir import WorkDirLock
 
@@ -64,16 +65,20 @@ def build_runner(
     init_distributed(cfg, launcher)
     notes = prepare_resume(cfg, trust_checkpoint)
     resume = bool(cfg.get('resume'))
-    hook = dict(
-        type='mmrep.CheckpointGuardHook',
-        strict=mode == 'test' or resume,
-        resume=resume,
-    )
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    hooks = [
+        dict(
+            type='mmrep.CheckpointGuardHook',
+            strict=mode == 'test' or resume,
+            resume=resume,
+        ),
+        dict(type='mmrep.SegmentationCheckHook', skip_corrupt=skip_corrupt),
+    ]
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
     prepare_sharding(cfg, mode)
     runner_class = use_hardened_parts(cfg)
+    notes += end_samplers(cfg, mode)
     lock = None
     if mode == 'train' and os.environ.get('RANK', '0') == '0':
         lock = WorkDirLock(cfg.work_dir)
@@ -104,9 +109,28 @@ def build_runner(
         lambda: runner.build_optim_wrapper(runner.optim_wrapper),
     )
     _build_loop(runner, 'val')
-    if _log_batch_size(runner) == 1:
+    if _log_batch_size(runner) == 1 or _ends_with_one(runner):
         SingleImageBatchNorm.convert(runner.model)
     return runner
+
+
+def _ends_with_one(runner: Runner) -> bool:
+    """Whether the last batch of an epoch has one image; it is said."""
+    loader = runner.train_loop.dataloader
+    if (
+        runner.world_size > 1
+        or loader.batch_size is None
+        or loader.drop_last
+        or isinstance(loader.sampler, ResumableInfiniteSampler)
+        or len(loader.sampler) % loader.batch_size != 1
+    ):
+        return False
+    runner.logger.info(
+        'the last batch of an epoch has one image: a batch norm that gets one '
+        'value per channel uses its running statistics there; '
+        'train_dataloader.drop_last=True leaves such a batch out'
+    )
+    return True
 
 
 def _check_pretrained(runner: Runner, trust: bool) -> None:
@@ -163,6 +187,8 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
                 'the data set found no images; check data_prefix, '
                 'img_suffix and ann_file'
             )
+        if 'should have 1 or 3 values' in text:
+            text += "; for another number set type='mmrep.SegDataPreProcessor'"
         raise UsageError(
             f'the config cannot be built ({part}): {text} '
             '(log_level=DEBUG shows the traceback).'

@@ -6,6 +6,7 @@ from mmrep.models.backbones import (
     UniRepLKNet,
 )
 from mmrep.models.classifier import ImageClassifier
+from mmrep.models.preprocessor import seg_data_preprocessor
 from mmrep.models.tta import InstanceTTAModel
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     'LargeKernelMobileNetV2',
     'RepLKNet',
     'UniRepLKNet',
+    'seg_data_preprocessor',
 ]

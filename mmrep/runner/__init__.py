@@ -1,6 +1,7 @@
 """MMEngine's parts of a training, hardened: runs stop, go on, and say why."""
 
 from mmrep.runner.checkpoint_hook import CheckpointHook
+from mmrep.runner.checks import SegmentationCheckHook
 from mmrep.runner.distributed import CPUDistributedDataParallel
 from mmrep.runner.hooks import CheckpointGuardHook, LoggerHook, ThroughputHook
 from mmrep.runner.layer_decay import LayerDecayOptimWrapperConstructor
@@ -27,6 +28,7 @@ __all__ = [
     'ResumableInfiniteSampler',
     'ResumableSampler',
     'Runner',
+    'SegmentationCheckHook',
     'ThroughputHook',
     'enable_resume',
 ]

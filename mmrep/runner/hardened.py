@@ -37,6 +37,11 @@ def use_hardened_parts(cfg: Config) -> type:
     Returns:
         type: The class of the runner.
     """
+    for key in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(key) or []
+        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+            if type_name(metric) in ('IoUMetric', 'mmseg.IoUMetric'):
+                metric['type'] = 'mmrep.IoUMetric'
     train_cfg = cfg.get('train_cfg')
     if train_cfg and 'by_epoch' in train_cfg:
         by_epoch = train_cfg.pop('by_epoch')

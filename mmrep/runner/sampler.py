@@ -11,14 +11,16 @@ import itertools
 import random
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Callable, Iterator, Optional, Sized, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sized, Tuple
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Dataset, Sampler
 
-from mmrep.registry import DATA_SAMPLERS
+from mmrep.errors import UsageError
+from mmrep.registry import DATA_SAMPLERS, type_name
 
 
 def seed_all(*key: int) -> None:
@@ -102,6 +104,49 @@ def seed_samples(
     """
     dataset.__class__ = _seeded_class(type(dataset))
     dataset._mmrep_check = check
+
+
+def end_samplers(cfg: Config, mode: str) -> List[str]:
+    """Replace samplers without end where a loop waits for their end.
+
+    Args:
+        cfg (Config): Config of the run, changed in place: training by epochs,
+            validation and test get MMEngine's DefaultSampler.
+        mode (str): 'train' or 'test'.
+
+    Returns:
+        list[str]: What was replaced.
+
+    Raises:
+        UsageError: If another sampler, which nothing stands in for, has no
+            end.
+    """
+    loaders = ['val_dataloader' if mode == 'train' else 'test_dataloader']
+    if mode == 'train' and type_name(cfg.get('train_cfg')).endswith(
+        'EpochBasedTrainLoop'
+    ):
+        loaders.append('train_dataloader')
+    notes = []
+    for key in loaders:
+        loader = cfg.get(key) or {}
+        for part in ('sampler', 'batch_sampler'):
+            sampler = loader.get(part)
+            kind = type_name(sampler).rpartition('.')[2]
+            if kind.endswith('MultiSourceSampler'):
+                raise UsageError(
+                    f'{key}.{part}, {kind}, has no end, so that no epoch '
+                    'would end; train by iterations (IterBasedTrainLoop), or '
+                    'set another one.'
+                )
+            if kind in ('InfiniteSampler', 'ResumableInfiniteSampler'):
+                sampler['type'] = 'DefaultSampler'
+                if key != 'train_dataloader':
+                    sampler['shuffle'] = False
+                notes.append(
+                    f'{key}.{part}, {kind}, has no end, so that no epoch '
+                    'would end: DefaultSampler takes its place.'
+                )
+    return notes
 
 
 class _DerivedSampler(Sampler):

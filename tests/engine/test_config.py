@@ -107,6 +107,33 @@ def test_data_root_reaches_nested_datasets(cfg):
     assert cfg.test_dataloader.dataset.data_root == 'elsewhere'
 
 
+def test_data_root_of_sets_in_two_folders(cfg):
+    first = cfg.train_dataloader.dataset
+    second = dict(first, data_root='data/more')
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[first, second]
+    )
+    with pytest.raises(UsageError) as error:
+        set_data_root(cfg, 'elsewhere')
+    assert str(error.value) == (
+        '--data-root takes the place of one folder, and the data sets of the '
+        'config lie in 2: data/more (train_dataloader.dataset.datasets.1), '
+        'data/shapes (train_dataloader.dataset.datasets.0); set the data_root '
+        'of each with --cfg-options.'
+    )
+    sets = cfg.train_dataloader.dataset.datasets
+    assert sets[1].data_root == 'data/more'
+    # a test reads none of them
+    set_data_root(cfg, 'elsewhere', ['test_dataloader'])
+    assert cfg.test_dataloader.dataset.data_root == 'elsewhere'
+    assert sets[0].data_root == 'data/shapes'
+    # two spellings of a folder are one
+    sets[1].data_root = 'data/./shapes/'
+    cfg.test_dataloader.dataset.data_root = 'data/shapes'
+    set_data_root(cfg, 'elsewhere')
+    assert sets[1].data_root == 'elsewhere'
+
+
 def test_check_data(cfg, shapes_root, tmp_path):
     set_data_root(cfg, str(shapes_root))
     check_data(cfg, 'train_dataloader', 'val_dataloader')

@@ -39,7 +39,7 @@ from mmrep.analysis.erf_report import (
     write_report,
     write_scores,
 )
-from mmrep.deploy.inputs import input_channels
+from mmrep.data.heads import input_channels
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 from mmrep.errors import UsageError, one_line

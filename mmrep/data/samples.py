@@ -1,0 +1,290 @@
+"""What the files of a segmentation data set hold, looked at before a run.
+
+Files are looked up by one listing a folder, and a sample of the label maps is
+read: what is wrong with all of them is known in seconds, not in the middle
+of a run, or never.
+"""
+
+import os
+import os.path as osp
+import time
+from typing import Any, Dict, List, Optional, Sequence, Set
+
+import numpy as np
+from torch import nn
+
+from mmrep.data.heads import heads, num_labels
+from mmrep.data.images import built_datasets, built_transforms, check_bytes
+from mmrep.data.labels import LabelCheck
+from mmrep.errors import UsageError, one_line
+
+# How many label maps are read, and for how long.
+SAMPLE = 100
+SECONDS = 10
+# Where none of so many samples can be loaded, none is expected to be.
+TRIES = 8
+# Whose loading transforms read files.
+_KNOWN = ('mmcv.', 'mmdet.', 'mmseg.')
+
+
+def check_samples(
+    key: str,
+    model: nn.Module,
+    dataset: Any,
+    metrics: Sequence[Any] = (),
+    skip_corrupt: bool = False,
+) -> List[str]:
+    """Check that a data set has its files, and classes to learn or measure.
+
+    Args:
+        key (str): The data loader, for messages.
+        model (nn.Module): A segmentor.
+        dataset (Dataset): One of MMSegmentation's, or a wrapper of such.
+        metrics (Sequence): The metrics that are measured on it. Defaults to
+            none.
+        skip_corrupt (bool): Leave out samples that cannot be loaded, as long
+            as there are others. Defaults to False.
+
+    Returns:
+        list[str]: What is no error, but should be known.
+
+    Raises:
+        UsageError: If files are missing, none of several samples can be
+            loaded, or labels are not those of the heads.
+    """
+    main = [h for k, h in heads(model) if k.startswith('model.decode_head')]
+    if not main:
+        return []
+    parts = [
+        part
+        for part in built_datasets(dataset)
+        if hasattr(part, 'get_data_info') and hasattr(part, 'data_prefix')
+    ]
+    check = LabelCheck.of(model)
+    counts = np.zeros(256, np.int64)
+    sampled = total = 0
+    for part in parts:
+        infos = [part.get_data_info(i) for i in range(len(part))]
+        if not infos or 'img_path' not in infos[0]:
+            continue
+        loaders = [
+            t
+            for t in built_transforms(part)
+            if type(t).__name__.startswith('Load')
+        ]
+        reads = [t for t in loaders if type(t).__name__ == 'LoadAnnotations']
+        # what a user's own transforms read need not be files
+        known = all(type(t).__module__.startswith(_KNOWN) for t in loaders)
+        if known:
+            labels = any('Annotation' in type(t).__name__ for t in loaders)
+            _check_purpose(key, infos[0], labels, metrics)
+        local = known and not any(
+            getattr(t, 'backend_args', None) for t in loaders
+        )
+        if local:
+            _check_images(key, part, infos)
+            if reads and not skip_corrupt:
+                _check_label_maps(key, infos)
+        _check_loading(key, loaders, _spread(infos, TRIES))
+        if reads and local:
+            total += len(infos)
+            sample = _spread(infos, SAMPLE // len(parts) or 1)
+            sampled += _count_labels(reads[0], sample, check, counts)
+    if not sampled:
+        return []
+    names = getattr(dataset, 'metainfo', {}).get('classes') or ()
+    return _judge(
+        key, main[-1], counts, names, sampled, total, key.startswith('train')
+    )
+
+
+def _spread(infos: List[dict], most: int) -> List[dict]:
+    """At most so many of a list, evenly spread."""
+    places = np.linspace(0, len(infos) - 1, min(most, len(infos)))
+    return [infos[i] for i in sorted({round(p) for p in places})]
+
+
+def _check_purpose(
+    key: str, info: dict, reads: bool, metrics: Sequence[Any]
+) -> None:
+    """Check that labels are there where they are used, and only there."""
+    evaluator = key.replace('_dataloader', '_evaluator')
+    labelled = bool(info.get('seg_map_path'))
+    way = (
+        f'to predict only, set {evaluator}.format_only=True, leave '
+        'LoadAnnotations out of test_pipeline and tta_pipeline, write '
+        f'{key}.dataset.data_prefix=dict(_delete_=True, img_path=FOLDER), '
+        'and pass --out'
+    )
+    if reads and not labelled:
+        raise UsageError(
+            f'the pipeline of {key} loads annotations, and its data set has '
+            f'none (data_prefix.seg_map_path is not set); {way}.'
+        )
+    for metric in metrics:
+        only = getattr(metric, 'format_only', None)
+        if only is False and not (reads and labelled):
+            raise UsageError(
+                f'{type(metric).__name__} of {evaluator} compares with '
+                f'labels, and the pipeline of {key} loads none; {way}.'
+            )
+        if only and getattr(metric, 'output_dir', '') is None:
+            raise UsageError(
+                f'{evaluator}.format_only=True measures nothing and only '
+                'saves predictions; say where, with --out DIR.'
+            )
+
+
+def _missing(paths: Sequence[str]) -> List[str]:
+    """Those of some local files that do not exist."""
+    listings: Dict[str, Set[str]] = {}
+    missing = []
+    for path in paths:
+        if '://' in path:
+            continue
+        folder, name = osp.split(path)
+        if folder not in listings:
+            exists = osp.isdir(folder)
+            listings[folder] = set(os.listdir(folder)) if exists else set()
+        if name not in listings[folder]:
+            missing.append(path)
+    return missing
+
+
+def _check_images(key: str, dataset: Any, infos: List[dict]) -> None:
+    missing = _missing([info['img_path'] for info in infos])
+    if not missing:
+        return
+    suffix = getattr(dataset, 'img_suffix', '')
+    name = osp.basename(missing[0])
+    line = name[: -len(suffix)] if suffix and name.endswith(suffix) else name
+    if not line:
+        hint = 'a line is blank; remove it'
+    elif ' ' in line.strip() or '\t' in line:
+        hint = f'a line has several names, {line!r}; leave the image alone'
+    elif osp.splitext(line)[1]:
+        hint = (
+            f'a line has a suffix, {line!r}, and img_suffix, {suffix!r}, is '
+            'added; take it off the lines'
+        )
+    else:
+        hint = 'check data_prefix and img_suffix'
+    raise UsageError(
+        f'{key}: the images that {dataset.ann_file or "the data set"} lists '
+        f'must exist, and {len(missing)} of {len(infos)} do not, e.g. '
+        f'{missing[0]}; {hint}.'
+    )
+
+
+def _check_label_maps(key: str, infos: List[dict]) -> None:
+    missing = _missing([i['seg_map_path'] for i in infos])
+    if not missing:
+        return
+    count = len(missing)
+    share = 'all' if count == len(infos) else f'{count} of'
+    raise UsageError(
+        f'{key}: each image must have a label map, and {share} {len(infos)} '
+        f'are missing, e.g. {missing[0]}; check data_prefix.seg_map_path and '
+        'seg_map_suffix, or add the files (in training --skip-corrupt leaves '
+        'out such images).'
+    )
+
+
+def _check_loading(
+    key: str, loaders: Sequence[Any], infos: Sequence[dict]
+) -> None:
+    """Raise if none of several samples can be loaded."""
+    reasons = []
+    for info in infos:
+        results: Optional[dict] = dict(info)
+        for loader in loaders:
+            try:
+                results = loader(results)
+            except Exception as error:  # each image library raises its own
+                text = one_line(error)
+                reason = f'{type(error).__name__}: {text}'
+            else:
+                if results is not None:
+                    continue
+                reason = 'it cannot be decoded'
+            reasons.append(f'{type(loader).__name__} fails ({reason})')
+            break
+        else:
+            return
+    raise UsageError(
+        f'{key}: none of {len(infos)} samples that were tried can be loaded: '
+        f'{reasons[0]} with {infos[0]["img_path"]}; check the loading '
+        'transforms of the pipeline, and what the files are.'
+    )
+
+
+def _count_labels(
+    loader: Any,
+    infos: Sequence[dict],
+    check: Optional[LabelCheck],
+    counts: np.ndarray,
+) -> int:
+    """Add the labels of files to ``counts``; return how many were read."""
+    end = time.monotonic() + SECONDS
+    read = 0
+    for info in infos:
+        if time.monotonic() > end:
+            break
+        check_bytes(info['seg_map_path'])
+        try:
+            labels = loader(dict(info, seg_fields=[]))['gt_seg_map']
+            found = np.bincount(labels.ravel(), minlength=256)
+            counts += found[:256]
+        except Exception:  # the run names such a file, or leaves it out
+            continue
+        if check is not None:
+            check.check_labels(np.flatnonzero(found).tolist(), info)
+        read += 1
+    return read
+
+
+def _judge(
+    key: str,
+    head: nn.Module,
+    counts: np.ndarray,
+    names: Sequence[str],
+    sampled: int,
+    total: int,
+    trains: bool,
+) -> List[str]:
+    """What the labels that occur say of a data set."""
+    ignored = getattr(head, 'ignore_index', None)
+    present = [
+        i for i in range(num_labels(head)) if counts[i] and i != ignored
+    ]
+    whole = sampled >= total
+    read = f'{sampled} label maps' if whole else (
+        f'a sample of {sampled} of {total} label maps'
+    )  # fmt: skip
+    if not present or (trains and len(present) == 1 < num_labels(head)):
+        found = f'only label {present[0]}' if present else 'no label'
+        text = (
+            f'{key}: {read} must have pixels of the classes, and there is '
+            f'{found}'
+        )
+        if ignored is not None and 0 <= ignored < 256 and counts[ignored]:
+            text += f' beside {ignored}, which is ignored'
+        if present == [0] and ignored == 255 and counts[255]:
+            text += '; masks of 0 and 255 must become 0 and 1'
+        elif present:
+            text += ': there is nothing to learn'
+        if whole:
+            raise UsageError(f'{text}.')
+        return [f'{text}.']
+    absent = [i for i in range(num_labels(head)) if not counts[i]]
+    absent = [i for i in absent if i != ignored]
+    if not trains or not absent:
+        return []
+    shown = ', '.join(
+        f'{i} ({names[i]})' if i < len(names) else str(i) for i in absent[:6]
+    )
+    more = f' and {len(absent) - 6} more' if len(absent) > 6 else ''
+    return [
+        f'{key}: no pixel of label {shown}{more} in {read}; '
+        + ('they are not learned.' if whole else 'rare, or never there.')
+    ]

@@ -1,0 +1,42 @@
+"""Normalisation of pictures with other than one or three channels."""
+
+from typing import Any, Sequence
+
+import torch
+from torch import nn
+
+from mmrep.errors import UsageError
+from mmrep.registry import MODELS
+
+
+@MODELS.register_module(name='SegDataPreProcessor')
+def seg_data_preprocessor(
+    mean: Sequence[float], std: Sequence[float], **kwargs: Any
+) -> nn.Module:
+    """MMSegmentation's SegDataPreProcessor, for any number of channels.
+
+    Args:
+        mean (Sequence[float]): Mean of each channel, in the order of the
+            input.
+        std (Sequence[float]): Standard deviation of each channel.
+        **kwargs: MMSegmentation's other arguments.
+
+    Returns:
+        nn.Module: MMSegmentation's, which refuses such a number itself.
+
+    Raises:
+        UsageError: If there are not as many of both.
+    """
+    from mmseg.models import SegDataPreProcessor
+
+    if len(mean) != len(std):
+        raise UsageError(
+            'data_preprocessor must have as many numbers in std as in mean, '
+            f'{len(mean)}, got {len(std)}.'
+        )
+    preprocessor = SegDataPreProcessor(**kwargs)
+    for name, values in (('mean', mean), ('std', std)):
+        values = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+        preprocessor.register_buffer(name, values, persistent=False)
+    preprocessor._enable_normalize = True
+    return preprocessor

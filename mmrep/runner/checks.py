@@ -1,0 +1,113 @@
+"""What a segmentor, its data and its metrics must be, before a run."""
+
+import logging
+import traceback
+from typing import Any, Iterator, List, Tuple
+
+import cv2
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from mmrep.compat import repair_losses
+from mmrep.data.heads import check_dataset, check_input, check_model
+from mmrep.data.images import built_datasets
+from mmrep.data.samples import check_samples
+from mmrep.errors import UsageError, one_line
+from mmrep.registry import HOOKS
+from mmrep.runner.sampler import seeded
+
+
+@HOOKS.register_module()
+class SegmentationCheckHook(Hook):
+    """Compare a segmentor with its data sets and metrics before a run.
+
+    It also repairs losses (:func:`mmrep.compat.repair_losses`) and names the
+    files that metrics write. The first of several processes alone looks at
+    files. Other models are left alone.
+
+    Args:
+        skip_corrupt (bool): Whether training leaves out samples that cannot
+            be loaded. Defaults to False.
+    """
+
+    def __init__(self, skip_corrupt: bool = False) -> None:
+        self.skip_corrupt = skip_corrupt
+
+    def before_run(self, runner: Runner) -> None:
+        """Check what the run has built.
+
+        Raises:
+            UsageError: If something does not fit, in one line.
+        """
+        model: nn.Module = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        if not hasattr(model, 'decode_head'):
+            return
+        repair_losses(model)
+        check_model(model)
+        for key, loop, metrics in _loops(runner):
+            dataset = loop.dataloader.dataset
+            check_dataset(key, model, dataset, metrics)
+            for metric in metrics:
+                if hasattr(metric, 'name_files'):
+                    metric.name_files(dataset)
+            if not is_main_process():
+                continue
+            trains = key == 'train_dataloader'
+            notes = check_samples(
+                key, model, dataset, metrics, trains and self.skip_corrupt
+            )
+            for note in notes:
+                runner.logger.warning(note)
+            check_input(key, model, _first_sample(key, dataset))
+            _check_drawing(runner, dataset)
+
+
+def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
+    """The loops that a run has built, with their metrics."""
+    for mode in ('train', 'val', 'test'):
+        loop = getattr(runner, f'_{mode}_loop')
+        if isinstance(loop, BaseLoop):
+            evaluator = getattr(loop, 'evaluator', None)
+            metrics = getattr(evaluator, 'metrics', [])
+            yield f'{mode}_dataloader', loop, metrics
+
+
+def _check_drawing(runner: Runner, dataset: Any) -> None:
+    """Raise if the pictures that are to be drawn on cannot be shown."""
+    if not any(
+        type(hook).__name__ == 'SegVisualizationHook' and hook.draw
+        for hook in runner.hooks
+    ):
+        return
+    path = next(built_datasets(dataset)).get_data_info(0)['img_path']
+    level = cv2.setLogLevel(0)  # it would say more than the error below
+    shown = '://' in path or cv2.imread(path) is not None
+    cv2.setLogLevel(level)
+    if not shown:
+        raise UsageError(
+            '--show-dir and the visualization hook draw on pictures of one or '
+            f'three bands, and OpenCV cannot show {path}; leave it out, and '
+            'draw with tools/image_demo.py, which shows the first three bands.'
+        )
+
+
+def _first_sample(key: str, dataset: Any) -> dict:
+    try:
+        with seeded(0):
+            return dataset[0]
+    except UsageError:
+        raise
+    except Exception as error:  # transforms fail in as many ways as there are
+        print_log(traceback.format_exc(), 'current', logging.DEBUG)
+        text = one_line(error)
+        raise UsageError(
+            f'the pipeline of {key} fails with its first sample: '
+            f'{type(error).__name__}: {text} '
+            '(log_level=DEBUG shows the traceback).'
+        ) from error

@@ -1,0 +1,361 @@
+"""Segmentation data and configs as people have them, by the tools."""
+
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'configs/upernet_replknet-tiny_shapes.py'
+SMALL = """
+channels = [8, 8, 8, 8]
+model = dict(
+    backbone=dict(arch=dict(
+        channels=channels, depths=(1, 1, 1, 1), kernel_sizes=(7, 7, 5, 5))),
+    decode_head=dict(in_channels=channels, channels=8),
+    auxiliary_head=dict(in_channels=8, channels=8))
+train_dataloader = dict(batch_size=2)
+train_cfg = dict(max_iters=2, val_interval=2)
+param_scheduler = None
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+"""
+EPOCHS = """
+train_cfg = dict(
+    _delete_=True, type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
+log_processor = dict(by_epoch=True)
+default_hooks.update(checkpoint=dict(interval=2, by_epoch=True))
+"""
+BINARY = """
+one = dict(
+    num_classes={}, out_channels=1, threshold=0.5,
+    loss_decode=dict(use_sigmoid=True))
+model['decode_head'].update(one)
+model['auxiliary_head'].update(one)
+metainfo = dict(classes=('ground', 'thing'), palette=[[0] * 3, [9] * 3])
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs')]
+binary = dict(metainfo=metainfo, reduce_zero_label=False, pipeline=pipeline)
+train_dataloader.update(dataset=binary)
+val_dataloader = dict(dataset=binary)
+test_dataloader = val_dataloader
+"""
+
+
+@pytest.fixture
+def tool(run_tool, shapes_root, tmp_path):
+    """Run train.py or test.py with text at the end of a small config."""
+
+    def run(name, extra='', *args, root=shapes_root):
+        config = tmp_path / 'config.py'
+        config.write_text(f"_base_ = '{CONFIG}'\n{SMALL}{extra}\n")
+        return run_tool(
+            ROOT / f'tools/{name}.py', config, *args,
+            '--work-dir', tmp_path / 'work',
+            *(['--data-root', root] if root else []),
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Weights of the small model that predict several classes."""
+    from mmrep.deploy import build_model
+    from mmrep.engine import load_config
+
+    def save(extra=''):
+        config = tmp_path / 'config.py'
+        config.write_text(f"_base_ = '{CONFIG}'\n{SMALL}{extra}\n")
+        model = build_model(load_config(str(config)))
+        torch.nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
+        return tmp_path / 'w.pth'
+
+    return save
+
+
+@pytest.fixture
+def binary_root(shapes_root, tmp_path):
+    """The shapes with labels 0 and 1."""
+    root = shutil.copytree(shapes_root, tmp_path / 'binary')
+    for path in (root / 'annotations').rglob('*.png'):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), (labels > 1).astype(np.uint8))
+    return root
+
+
+def log_of(done):
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def error_of(done):
+    """The only line of an error; nothing was trained."""
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr, done.stderr[-3000:]
+    assert 'Iter(train)' not in done.stdout + done.stderr
+    (line,) = [x for x in done.stderr.splitlines() if 'error: ' in x.lower()]
+    return line
+
+
+def test_epochs_over_a_config_of_iterations(tool, tmp_path):
+    """They end, though the sampler of our configs does not."""
+    log = log_of(tool('train', EPOCHS))
+    assert (
+        'train_dataloader.sampler, InfiniteSampler, has no end, so that no '
+        'epoch would end: DefaultSampler takes its place.'
+    ) in log
+    assert len(re.findall(r'Epoch\(train\) \[2\]\[8/8\]', log)) == 1
+    assert log.count('mIoU: ') == 2, 'validation behind each epoch'
+    assert (tmp_path / 'work/epoch_2.pth').is_file()
+
+
+def test_validation_with_an_infinite_sampler(tool):
+    extra = "val_dataloader = dict(sampler=dict(type='InfiniteSampler'))"
+    log = log_of(tool('train', extra))
+    assert 'val_dataloader.sampler, InfiniteSampler, has no end' in log
+    assert log.count('mIoU: ') == 1
+
+
+def test_last_batch_of_one_image(tool):
+    extra = EPOCHS + 'train_dataloader.update(batch_size=5)'
+    log = log_of(tool('train', extra))
+    assert 'the last batch of an epoch has one image' in log
+    assert 'train_dataloader.drop_last=True leaves such a batch out' in log
+    assert 'Epoch(train) [2][4/4]' in log
+    extra += '\ntrain_dataloader.update(drop_last=True)'
+    log = log_of(tool('train', extra))
+    assert 'Epoch(train) [2][3/3]' in log and 'has one image' not in log
+
+
+@pytest.mark.parametrize(
+    'extra, text',
+    [
+        (
+            "model['auxiliary_head'].update(num_classes=3)",
+            'model.auxiliary_head.num_classes must be that of',
+        ),
+        (
+            'val_evaluator = dict(ignore_index=250)',
+            'val_evaluator.ignore_index must be that of the heads, 255',
+        ),
+        (
+            "model['test_cfg'] = dict(mode='slide')",
+            "model.test_cfg with mode='slide' must have crop_size",
+        ),
+        (
+            "model['backbone'].update(in_channels=4)",
+            'as many channels as the model takes, 4, and have 3',
+        ),
+        (
+            'train_dataloader.update(dataset=dict(reduce_zero_label=False))',
+            'reduce_zero_label must be the same in the data set and in its',
+        ),
+        (
+            "train_dataloader['dataset'] = dict("
+            "pipeline=[dict(type='LoadImageFromFile'),"
+            "dict(type='LoadAnnotations'), dict(type='RandomCrop', "
+            "crop_size=(0.5, 0.5)), dict(type='PackSegInputs')])",
+            'the pipeline of train_dataloader fails with its first sample: '
+            'TypeError: ',
+        ),
+    ],
+)
+def test_known_before_the_run(tool, extra, text):
+    assert text in error_of(tool('train', extra))
+
+
+def test_weights_of_classes_over_labelled_pixels(tool):
+    loss = 'dict(class_weight=[1.0] * 7, avg_non_ignore=True)'
+    log = log_of(
+        tool('train', f"model['decode_head'].update(loss_decode={loss})")
+    )
+    assert 'Iter(train) [2/2]' in log and 'nan' not in log.split('[2/2]')[1]
+
+
+@pytest.mark.parametrize('num_classes', [1, 2])
+def test_one_output_with_sigmoid(tool, binary_root, num_classes):
+    """MMSegmentation's recipe for binary masks, with labels 0 and 1."""
+    done = tool('train', BINARY.format(num_classes), root=binary_root)
+    log = log_of(done)
+    assert 'Iter(train) [2/2]' in log and 'mIoU: ' in log
+
+
+def test_mask_of_0_and_255(tool, binary_root):
+    for path in (binary_root / 'annotations').rglob('*.png'):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), labels * 255)
+    done = tool('train', BINARY.format(2), root=binary_root)
+    assert 'masks of 0 and 255 must become 0 and 1' in error_of(done)
+
+
+def test_out_has_a_file_for_every_picture(
+    tool, checkpoint, shapes_root, tmp_path
+):
+    """Equal names in several folders and in several data sets."""
+    root = tmp_path / 'sets'
+    images = sorted((shapes_root / 'images/validation').iterdir())
+    places = ['a/img/x', 'a/img/north/x', 'b/img/x', 'b/img/south/y']
+    for place, image in zip(places, images, strict=False):
+        label = shapes_root / 'annotations/validation' / f'{image.stem}.png'
+        path = root / place.replace('img', 'ann')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(label, path.with_suffix('.png'))
+        path = root / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, path.with_suffix('.jpg'))
+    # another suffix beside it
+    first = cv2.imread(str(images[5]))
+    cv2.imwrite(str(root / 'a/img/x.png'), first)
+    extra = f"""
+meta = dict(
+    classes=('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star'),
+    palette=[[i * 9] * 3 for i in range(7)])
+steps = [
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs')]
+def part(name, suffix='.jpg'):
+    return dict(
+        type='BaseSegDataset', data_root='{root}/' + name, pipeline=steps,
+        data_prefix=dict(img_path='img', seg_map_path='ann'), metainfo=meta,
+        reduce_zero_label=True, img_suffix=suffix)
+test_dataloader = dict(dataset=dict(
+    _delete_=True, type='ConcatDataset',
+    datasets=[part('a'), part('b'), part('a', '.png')]))
+"""
+    out = tmp_path / 'out'
+    args = (checkpoint(extra), '--out', out)
+    log_of(tool('test', extra, *args, root=None))
+    found = sorted(str(p.relative_to(out)) for p in out.rglob('*.png'))
+    assert found == [
+        'a/img/north/x.png', 'a/img/x.jpg.png', 'a/img/x.png.png',
+        'b/img/south/y.png', 'b/img/x.png',
+    ]  # fmt: skip
+    # each is that of its own picture
+    assert len({(out / name).read_bytes() for name in found}) == 5
+    # one data set: names as the images'
+    shutil.rmtree(out)
+    log_of(tool('test', '', checkpoint(), '--out', out))
+    assert {p.stem for p in out.iterdir()} == {p.stem for p in images}
+
+
+def test_out_with_more_labels_than_bytes(tmp_path):
+    from mmrep.data.iou import IoUMetric
+
+    for classes, dtype in ((256, np.uint8), (300, np.uint16)):
+        metric = IoUMetric(output_dir=str(tmp_path), format_only=True)
+        metric.dataset_meta = dict(classes=list(map(str, range(classes))))
+        labels = torch.arange(classes).reshape(1, 1, -1)
+        sample = dict(img_path='x.jpg', pred_sem_seg=dict(data=labels))
+        metric.process({}, [sample])
+        written = cv2.imread(str(tmp_path / 'x.png'), cv2.IMREAD_UNCHANGED)
+        assert written.dtype == dtype
+        assert written.ravel().tolist() == list(range(classes))
+
+
+NO_LABELS = """
+test_dataloader = dict(dataset=dict(
+    data_prefix=dict(_delete_=True, img_path='images/validation')))
+"""
+PREDICT = """
+test_evaluator = dict(format_only=True)
+test_dataloader['dataset'].update(pipeline=[
+    dict(type='LoadImageFromFile'), dict(type='PackSegInputs')])
+"""
+
+
+def test_test_set_without_labels(tool, checkpoint, shapes_root, tmp_path):
+    weights, out = checkpoint(), tmp_path / 'out'
+    for extra in (NO_LABELS, NO_LABELS + PREDICT):
+        for args in ([weights], [weights, '--aug-test', '--out', out]):
+            error = error_of(tool('test', extra, *args))
+            assert 'test_evaluator.format_only=True' in error
+            assert '.jpg' not in error, 'no image is to blame'
+    assert not list(out.glob('*')) if out.exists() else True
+    log_of(tool('test', NO_LABELS + PREDICT, weights, '--out', out))
+    images = (shapes_root / 'images/validation').iterdir()
+    assert {p.stem for p in out.iterdir()} == {p.stem for p in images}
+
+
+def test_prefix_of_none(tool, checkpoint):
+    extra = NO_LABELS.replace(
+        "_delete_=True, img_path='images/validation'", 'seg_map_path=None'
+    )
+    error = error_of(tool('test', extra, checkpoint()))
+    assert 'dict(_delete_=True, img_path=FOLDER)' in error
+
+
+SIX_BANDS = """
+pipeline = [
+    dict(type='LoadImageFromFile', color_type='unchanged',
+         imdecode_backend='tifffile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs')]
+six = dict(img_suffix='.tif', pipeline=pipeline)
+train_dataloader.update(dataset=six)
+val_dataloader = dict(dataset=six)
+test_dataloader = val_dataloader
+model.update(data_preprocessor=dict(
+    type='mmrep.SegDataPreProcessor', mean=[99.0] * 6, std=[50.0] * 6))
+model['backbone'].update(in_channels=6)
+"""
+
+
+@pytest.fixture
+def six_bands(shapes_root, tmp_path):
+    """The shapes, whose pictures have six bands."""
+    tifffile = pytest.importorskip('tifffile')
+    root = shutil.copytree(shapes_root, tmp_path / 'six')
+    for path in (root / 'images').rglob('*.jpg'):
+        picture = cv2.imread(str(path))
+        tifffile.imwrite(
+            path.with_suffix('.tif'), np.concatenate([picture] * 2, 2),
+            photometric='minisblack', planarconfig='contig',
+        )  # fmt: skip
+    return root
+
+
+def test_six_bands(tool, run_tool, six_bands, tmp_path):
+    log = log_of(tool('train', SIX_BANDS, root=six_bands))
+    assert 'mIoU: ' in log
+    weights, out = tmp_path / 'work/iter_2.pth', tmp_path / 'out'
+    log_of(tool('test', SIX_BANDS, weights, '--out', out, root=six_bands))
+    assert len(list(out.glob('*.png'))) == 6
+    done = tool('test', SIX_BANDS, weights, '--show-dir', out, root=six_bands)
+    error = error_of(done)
+    assert 'OpenCV cannot show' in error and 'tools/image_demo.py' in error
+    image = next((six_bands / 'images/validation').glob('*.tif'))
+    for name, more in (('whole', []), ('windows', ['--slide', 48])):
+        folder = tmp_path / name
+        log_of(
+            run_tool(
+                ROOT / 'tools/image_demo.py',
+                image,
+                tmp_path / 'config.py',
+                weights,
+                '--out-dir',
+                folder,
+                '--device',
+                'cpu',
+                *more,
+            )  # fmt: skip
+        )
+        # the picture shows the first three bands beside the legend
+        drawn = cv2.imread(str(folder / f'{image.stem}.png'))[:64, :64]
+        shown = cv2.imread(str(image.with_suffix('.jpg')))
+        blended = drawn.astype(int) - shown * 0.5
+        assert np.ptp(blended.reshape(-1, 3), 0).max() < 256 * 0.5
+
+
+def test_means_of_six_bands_in_another_class(tool, six_bands):
+    extra = SIX_BANDS.replace(
+        'mmrep.SegDataPreProcessor', 'SegDataPreProcessor'
+    )
+    error = error_of(tool('train', extra, root=six_bands))
+    assert "set type='mmrep.SegDataPreProcessor'" in error
