@@ -4,7 +4,7 @@ import argparse
 import gc
 import os
 import sys
-from typing import Callable
+from typing import Callable, Optional
 
 import torch.distributed as dist
 from mmengine.config import DictAction
@@ -52,6 +52,24 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         help='load checkpoints that may run code; only for files whose source '
         'you trust',
     )
+
+
+def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of scripts that also run exported files."""
+    parser.add_argument(
+        '--runtime',
+        choices=['onnxruntime', 'openvino'],
+        help='what runs an exported model; ONNX Runtime for .onnx, OpenVINO '
+        'for .xml and PyTorch for .pt2 if not given',
+    )
+
+
+def check_runtime(checkpoint: str, runtime: Optional[str]) -> None:
+    """Raise if a runtime is asked for, but not for an exported file."""
+    if runtime and not checkpoint.endswith(('.onnx', '.pt2', '.xml')):
+        raise UsageError(
+            f'--runtime is for exported files, got {checkpoint!r}.'
+        )
 
 
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
