@@ -1,5 +1,6 @@
 """Writing a model as ONNX or as a torch.export program, checked."""
 
+import io
 import json
 import re
 import warnings
@@ -178,19 +179,16 @@ def export_onnx(
     with replaced(Path(out)) as path:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            torch.onnx.export(
+            graph = torch.onnx.export(
                 program,
                 (),
-                str(path),
                 input_names=['image'],
                 output_names=names,
                 opset_version=opset,
                 dynamo=True,
                 custom_translation_table=onnx_translations(),
-                external_data=False,
                 verbose=False,
-            )
-        graph = onnx.load(str(path))
+            ).model_proto
         operators = _standard_operators(graph)
         _finish(graph, dynamic, metadata)
         onnx.save(graph, str(path))
@@ -310,7 +308,10 @@ def export_program(
             operators[name] = operators.get(name, 0) + 1
     with replaced(Path(out)) as path:
         extra = {'mmrep.json': json.dumps(metadata)}
-        torch.export.save(program, str(path), extra_files=extra)
+        # given a path it raises an error that does not name a full disk
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer, extra_files=extra)
+        path.write_bytes(buffer.getbuffer())
         loaded = torch.export.load(str(path)).module()
         inputs = _inputs(module, size, dynamic, pictures)
         differences = _check(module, loaded, names, inputs, tolerance)
