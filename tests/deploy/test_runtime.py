@@ -42,7 +42,10 @@ def test_segmentor(exported):
     for slide in (None, (64, 40)):
         expected = Inferencer(str(config), str(checkpoint), slide=slide)
         found = Inferencer(str(config), str(path), slide=slide)
-        assert found.meta['classes'] == expected.meta['classes']
+        names, reference = (
+            list(infer.meta['classes']) for infer in (found, expected)
+        )
+        assert names == reference
         labels, reference = (
             infer.predict(image).pred_sem_seg.data[0].numpy()
             for infer in (found, expected)
@@ -140,7 +143,8 @@ def test_detections_in_the_original_picture(pasted):
         masks = torch.zeros(1, 2, 20, 30, dtype=torch.bool)
         masks[0, 0, 4:16, 3:15] = True
     model = ExportedDetector(
-        File(masks), dict(data_preprocessor=dict(type='DetDataPreprocessor'))
+        File(masks),
+        dict(data_preprocessor=dict(type='mmdet.DetDataPreprocessor')),
     )
     sample = DetDataSample(
         metainfo=dict(
