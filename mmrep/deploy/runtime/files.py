@@ -57,13 +57,13 @@ class ExportedFile:
             )
         if suffix == '.xml' and runtime == 'onnxruntime':
             raise UsageError('an .xml is run by OpenVINO, not by onnxruntime.')
-        opener = _open_onnxruntime
+        session: Any = _OnnxRuntime
         if suffix == '.pt2':
-            opener = _open_program
+            session = _Program
         elif suffix == '.xml' or runtime == 'openvino':
-            opener = _open_openvino
+            session = _OpenVino
         try:
-            self._session = opener(path, device)
+            self._session = session(path, device)
         except UsageError:
             raise
         except Exception as error:  # each library raises its own
@@ -107,7 +107,7 @@ def _line(error: Exception) -> str:
     return ' '.join(str(error).split())[:200]
 
 
-class _open_onnxruntime:
+class _OnnxRuntime:
     def __init__(self, path: str, device: str) -> None:
         try:
             import onnxruntime
@@ -137,7 +137,7 @@ class _open_onnxruntime:
         }
 
 
-class _open_openvino:
+class _OpenVino:
     def __init__(self, path: str, device: str) -> None:
         try:
             import openvino
@@ -151,8 +151,7 @@ class _open_openvino:
         self.about = {}
         # where OpenVINO puts what an ONNX file says
         if model.has_rt_info(['framework']):
-            found = model.get_rt_info(['framework'])
-            self.about = {key: str(found[key].value) for key in found.value}
+            self.about = model.get_rt_info(['framework']).value
         settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads()}
         # as exact as the other runtimes
         settings['INFERENCE_PRECISION_HINT'] = 'f32'
@@ -166,7 +165,7 @@ class _open_openvino:
         }
 
 
-class _open_program:
+class _Program:
     def __init__(self, path: str, device: str) -> None:
         import mmrep.deploy.whole.operators  # noqa: F401, it may have them
         import mmrep.ops  # noqa: F401
