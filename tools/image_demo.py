@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmrep.apis import Inferencer, list_images
+from mmrep.deploy.runtime import is_exported
 from mmrep.engine import load_config
 from mmrep.engine.cli import (
     add_checkpoint_arguments,
@@ -78,6 +79,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     check_runtime(args.checkpoint, args.runtime)
+    if args.deploy and is_exported(args.checkpoint):
+        raise UsageError('--deploy is for checkpoints; a file is merged.')
     if not 0 <= args.opacity <= 1:
         raise UsageError(f'--opacity must lie in 0..1, got {args.opacity}.')
     images = list_images(args.image)

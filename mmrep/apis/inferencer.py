@@ -166,8 +166,8 @@ class Inferencer:
         checkpoint (str): Weights, of which it needs all its parameters; or a
             whole model that ``tools/export.py`` wrote (``.onnx``, ``.pt2``,
             or OpenVINO's ``.xml``).
-        deploy (bool): Merge and fold the model once it is loaded. Defaults
-            to True.
+        deploy (bool): Merge and fold the model once it is loaded; an exported
+            file is merged already. Defaults to True.
         device (str, optional): Such as 'cpu' or 'cuda:1'. Defaults to the
             GPU if there is one.
         slide (int | tuple[int, int], optional): Size of the windows, or size
@@ -202,7 +202,9 @@ class Inferencer:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         cfg = config if isinstance(config, Config) else load_config(config)
         if is_exported(checkpoint):
-            self.model = load_exported(cfg, checkpoint, runtime, device)
+            self.model = load_exported(
+                cfg, checkpoint, runtime, device, trust_checkpoint
+            )
             self.channels = self.model.file.channels
         else:
             self.model = load_model(

@@ -103,7 +103,7 @@ def test_files_that_cannot_be_run(tmp_path, monkeypatch):
         broken = tmp_path / f'broken.{suffix}'
         broken.write_bytes(b'no model')
         with pytest.raises(UsageError, match='cannot be read as an exported'):
-            ExportedFile(str(broken))
+            ExportedFile(str(broken), trust=True)
     with pytest.raises(UsageError, match='run by PyTorch, not by onnxrun'):
         ExportedFile(f'{tmp_path}/broken.pt2', 'onnxruntime')
     (tmp_path / 'm.xml').write_text('')
@@ -172,7 +172,9 @@ def test_program(small_segmentor, tmp_path):
     about = describe_whole(cfg, {}, module)
     path = f'{tmp_path}/m.pt2'
     export_program(module, path, (64, 96), metadata=about)
-    file = ExportedFile(path)
+    with pytest.raises(UsageError, match='may run code.*trust-checkpoint'):
+        ExportedFile(path)
+    file = ExportedFile(path, trust=True)
     assert json.loads(file.about['outputs']) == ['labels', 'logits']
     image = torch.randint(0, 256, (1, 3, 70, 64))
     with torch.no_grad():

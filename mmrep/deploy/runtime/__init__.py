@@ -28,6 +28,7 @@ def build_exported(
     model: dict,
     runtime: Optional[str] = None,
     device: str = 'cpu',
+    trust: bool = False,
 ) -> nn.Module:
     """Build what stands in a model's place, for configs.
 
@@ -36,6 +37,7 @@ def build_exported(
         model (dict): Config of the model that was exported.
         runtime (str, optional): As :class:`ExportedFile` takes it.
         device (str): As :class:`ExportedFile` takes it. Defaults to 'cpu'.
+        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
 
     Returns:
         nn.Module: A segmentor of MMSegmentation or a detector of MMDetection.
@@ -43,7 +45,7 @@ def build_exported(
     Raises:
         UsageError: If the file does not run, or is of another model.
     """
-    file = ExportedFile(path, runtime, device)
+    file = ExportedFile(path, runtime, device, trust)
     expected = model_of(ConfigDict(model=model))
     if file.about['model'] != expected:
         raise UsageError(
@@ -60,17 +62,21 @@ def build_exported(
 
 
 def use_exported(
-    cfg: Config, path: str, runtime: Optional[str] = None
+    cfg: Config,
+    path: str,
+    runtime: Optional[str] = None,
+    trust: bool = False,
 ) -> None:
     """Have a config's model be an exported file, in place.
 
-    Raises:
-        UsageError: If the file does not run, or is of another model.
+    Its arguments are those of :func:`load_exported`.
     """
     model = cfg.model
     cfg.model = dict(type='mmrep.ExportedModel', path=path, model=model)
     if runtime is not None:
         cfg.model.runtime = runtime
+    if trust:
+        cfg.model.trust = True
     cfg.load_from = None
     cfg.resume = False
     if type_name(cfg.get('tta_model') or {}).endswith('InstanceTTAModel'):
@@ -84,6 +90,7 @@ def load_exported(
     path: str,
     runtime: Optional[str] = None,
     device: str = 'cpu',
+    trust: bool = False,
 ) -> nn.Module:
     """An exported file as :func:`mmrep.deploy.load_model` gives a model.
 
@@ -92,6 +99,7 @@ def load_exported(
         path (str): The file.
         runtime (str, optional): As :class:`ExportedFile` takes it.
         device (str): Where predictions go. Defaults to 'cpu'.
+        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
 
     Returns:
         nn.Module: With ``cfg`` and ``dataset_meta``.
@@ -100,7 +108,7 @@ def load_exported(
         UsageError: If the file does not run, or is of another model.
     """
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    model = build_exported(path, cfg.model, runtime, device)
+    model = build_exported(path, cfg.model, runtime, device, trust)
     about = model.file.about
     meta = {
         key: json.loads(about[key])

@@ -29,6 +29,8 @@ class ExportedFile:
             by PyTorch.
         device (str): 'cpu', or 'cuda' where ONNX Runtime has it. Defaults to
             'cpu'.
+        trust (bool): Run code that a ``.pt2`` may contain, without which
+            none is loaded. Defaults to False.
 
     Attributes:
         about (dict[str, str]): The file's metadata.
@@ -38,7 +40,11 @@ class ExportedFile:
     """
 
     def __init__(
-        self, path: str, runtime: Optional[str] = None, device: str = 'cpu'
+        self,
+        path: str,
+        runtime: Optional[str] = None,
+        device: str = 'cpu',
+        trust: bool = False,
     ) -> None:
         self.path = path
         if not Path(path).is_file():
@@ -54,6 +60,11 @@ class ExportedFile:
             raise UsageError(
                 f'a .pt2 is run by PyTorch, not by {runtime}; leave '
                 '--runtime out.'
+            )
+        if suffix == '.pt2' and not trust:
+            raise UsageError(
+                f'{path} may run code when PyTorch loads it; give '
+                '--trust-checkpoint if you trust its source, or use an .onnx.'
             )
         if suffix == '.xml' and runtime == 'onnxruntime':
             raise UsageError('an .xml is run by OpenVINO, not by onnxruntime.')
