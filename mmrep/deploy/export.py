@@ -92,6 +92,9 @@ def _program(
 ) -> torch.export.ExportedProgram:
     """The graph of a module; sizes are free where ``dynamic``."""
     free = torch.export.Dim.DYNAMIC
+    if dynamic and isinstance(module, WholeModel):
+        # a side of one would be one in every picture
+        size = tuple(max(side, 2 * module.stride) for side in size)
     image = module.example(size, 2 if dynamic else 1)
     shapes = ({0: free, 2: free, 3: free},) if dynamic else None
     try:

@@ -39,6 +39,7 @@ class WholeDenseDetector(WholeDetector):
         B.check_nms(head.test_cfg, head, 'nms_pre', 'max_per_img')
         super().__init__(model, input)
         self.head = head
+        self.stride = max(max(s) for s in head.prior_generator.strides)
 
     @property
     def rules(self) -> Any:

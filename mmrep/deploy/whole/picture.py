@@ -31,6 +31,7 @@ class WholeModel(nn.Module):
 
     part = 'model'
     names: Sequence[str] = ()
+    stride = 32  # of the smallest map, in pixels
 
     def __init__(self, model: nn.Module, input: str = 'picture') -> None:
         super().__init__()

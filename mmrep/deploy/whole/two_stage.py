@@ -33,6 +33,8 @@ class WholeTwoStageDetector(WholeDetector):
             raise ValueError(f'masks must be one of {MASKS}, got {masks!r}.')
         self.masks = masks
         self.rpn_head = model.rpn_head
+        strides = model.rpn_head.prior_generator.strides
+        self.stride = max(max(s) for s in strides)
         roi_head = model.roi_head
         self.roi_head = roi_head
         self.cascade = isinstance(roi_head.bbox_head, nn.ModuleList)
