@@ -17,8 +17,8 @@ from mmrep.deploy import load_model
 from mmrep.deploy.export import OPSET, export_onnx, export_program
 from mmrep.deploy.exportable import exportable
 from mmrep.deploy.inputs import first_test_image, prepared_picture
-from mmrep.deploy.metadata import describe_input, describe_whole
 from mmrep.deploy.whole import INPUTS, MASKS, WholeModel, whole_model
+from mmrep.deploy.whole.metadata import describe_input, describe_whole
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 from mmrep.errors import UsageError

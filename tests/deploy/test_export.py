@@ -17,7 +17,7 @@ from mmrep.deploy.exportable import (
     keep_operator,
     symbolic_resizing,
 )
-from mmrep.deploy.metadata import describe_input
+from mmrep.deploy.whole.metadata import describe_input
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

@@ -10,10 +10,10 @@ import torch
 from mmrep.apis import Inferencer
 from mmrep.deploy import load_model
 from mmrep.deploy.export import export_onnx, export_program
-from mmrep.deploy.metadata import describe_whole
 from mmrep.deploy.runtime import ExportedFile, load_exported, use_exported
 from mmrep.deploy.runtime.detector import ExportedDetector
 from mmrep.deploy.whole import whole_model
+from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

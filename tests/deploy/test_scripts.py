@@ -15,8 +15,8 @@ from mmengine.runner import save_checkpoint
 from mmrep.apis import Inferencer
 from mmrep.deploy import build_model, load_model
 from mmrep.deploy.export import export_onnx
-from mmrep.deploy.metadata import describe_whole
 from mmrep.deploy.whole import whole_model
+from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import load_config
 
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ from torch import nn
 
 from mmrep.deploy import build_model
 from mmrep.deploy.export import export_onnx, export_program
-from mmrep.deploy.metadata import describe_whole, model_of
 from mmrep.deploy.whole import whole_model
 from mmrep.deploy.whole.boxes import paste
 from mmrep.deploy.whole.detections import Found, _agree
+from mmrep.deploy.whole.metadata import describe_whole, model_of
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

@@ -8,8 +8,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmrep.deploy.loading import dataset_meta
-from mmrep.deploy.metadata import model_of
 from mmrep.deploy.runtime.files import RUNTIMES, ExportedFile, is_exported
+from mmrep.deploy.whole.metadata import model_of
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS, type_name
 

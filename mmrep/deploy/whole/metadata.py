@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from mmrep.deploy.form import DEPLOY_FORM
 from mmrep.deploy.inputs import inner_dataset
-from mmrep.deploy.whole import WholeModel
+from mmrep.deploy.whole.picture import WholeModel
 from mmrep.registry import type_name
 
 
