@@ -1,22 +1,24 @@
 """Export a model's deploy form as ONNX (OUT.onnx) or torch.export (OUT.pt2).
 
-A segmentor is exported whole: normalised images in, logits of their size out.
-A detector is exported with its neck, or a one-stage one with its head's maps;
-docs/deployment.md says how boxes are decoded. The file is run on three inputs
-and compared with PyTorch before it gets its name.
+A segmentor or detector is exported whole: a picture in, labels or boxes and
+masks out; docs/deployment.md says how to use the file. It is run on noise of
+three sizes and on a picture of the test set, and compared with what the model
+predicts, before it gets its name.
 """
 
 import argparse
 from pathlib import Path
+from typing import Dict, Optional
+
+from mmengine.config import Config
+from torch import Tensor
 
 from mmrep.deploy import load_model
-from mmrep.deploy.export import (
-    OPSET,
-    describe_input,
-    export_onnx,
-    export_program,
-)
-from mmrep.deploy.exportable import PARTS, exportable
+from mmrep.deploy.export import OPSET, export_onnx, export_program
+from mmrep.deploy.exportable import exportable
+from mmrep.deploy.inputs import first_test_image, prepared_picture
+from mmrep.deploy.whole import INPUTS, MASKS, WholeModel, whole_model
+from mmrep.deploy.whole.metadata import describe_input, describe_whole
 from mmrep.engine import load_config
 from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
 from mmrep.errors import UsageError
@@ -32,9 +34,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='a path that ends in .onnx or .pt2')
     parser.add_argument(
         '--part',
-        choices=PARTS,
-        help="what is exported; the segmentor, or a detector's neck (with "
-        'the backbone) if not given',
+        choices=['model', 'backbone', 'neck', 'head'],
+        default='model',
+        help='what is exported: the whole model if not given, or the maps of '
+        "the backbone, of the neck, or of a one-stage detector's head, from "
+        'normalised images',
+    )
+    parser.add_argument(
+        '--input',
+        choices=INPUTS,
+        default='picture',
+        help='what a whole model takes: pictures of bytes in the channel '
+        'order of OpenCV (the default), or images that are normalised',
+    )
+    parser.add_argument(
+        '--masks',
+        choices=MASKS,
+        default='pasted',
+        help="masks of the picture's size (the default), or probabilities "
+        'within the boxes, which are fast to copy',
+    )
+    parser.add_argument(
+        '--image',
+        help='a picture to compare with; the first of the test set, if that '
+        'is there',
     )
     parser.add_argument(
         '--shape',
@@ -67,7 +90,9 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=1e-4,
         help='largest difference of an output, divided by its largest value, '
-        'with which the file is written; 1e-4 if not given',
+        'with which the file is written, and that of a score of a detector, '
+        'whose boxes may be off by 100 times as many pixels; 1e-4 if not '
+        'given',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -90,13 +115,20 @@ def main() -> None:
     model = load_model(
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint
     )
-    metadata = describe_input(cfg, model.dataset_meta)
-    module = exportable(model, args.part)
+    if args.part == 'model':
+        module = whole_model(model, args.input, args.masks)
+        metadata = describe_whole(cfg, model.dataset_meta, module)
+        pictures = _pictures(cfg, module, args.image)
+    else:
+        module = exportable(model, args.part)
+        metadata = describe_input(cfg, model.dataset_meta)
+        pictures = {}
     settings = dict(
         size=tuple(args.shape),
         dynamic=not args.static,
         metadata=metadata,
         tolerance=args.tolerance,
+        pictures=pictures,
     )
     if suffix == '.onnx':
         done = export_onnx(module, args.out, opset=args.opset, **settings)
@@ -107,16 +139,31 @@ def main() -> None:
         kept = done.operators.get('mmrep.depthwise_conv2d.default', 0)
         about = f'{kept} nodes of the operator' if kept else 'plain operators'
     for name, differences in done.differences.items():
-        print(
-            f'{name}: differs from PyTorch by at most '
-            f'{max(d.max_abs for d in differences):.2e}, relative '
-            f'{differences[0].relative:.2e} ({differences[0].name})'
+        found = ', '.join(
+            f'{d.name} {d.max_abs:.2e}'
+            if args.part == 'model'
+            else f'{d.name} {d.max_abs:.2e}, relative {d.relative:.2e}'
+            for d in differences[: 3 if args.part == 'model' else 1]
         )
+        print(f'{name}: differs from PyTorch by at most {found}')
     sizes = 'batch and size free' if done.dynamic else 'fixed size'
     print(
         f'{module.part}, {sum(done.operators.values())} nodes, {sizes}, '
         f'{about}: {done.path}'
     )
+
+
+def _pictures(
+    cfg: Config, module: WholeModel, path: Optional[str]
+) -> Dict[str, Tensor]:
+    """The picture of the check, as the test pipeline prepares it."""
+    path = path or first_test_image(cfg)
+    if path is None:
+        return {}
+    picture = prepared_picture(cfg, path)[None]
+    if module.input == 'normalised':
+        picture = module.normalised(picture)
+    return {Path(path).name: picture}
 
 
 if __name__ == '__main__':

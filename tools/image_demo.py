@@ -12,8 +12,15 @@ from rich.console import Console
 from rich.progress import track
 
 from mmrep.apis import Inferencer, list_images
+from mmrep.deploy.runtime import is_exported
 from mmrep.engine import load_config
-from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
+from mmrep.engine.cli import (
+    add_checkpoint_arguments,
+    add_runtime_argument,
+    check_runtime,
+    parse_arguments,
+    run,
+)
 from mmrep.errors import UsageError
 
 
@@ -24,7 +31,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('image', help='an image, or a folder of images')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or a whole exported model'
+    )
     parser.add_argument(
         '--out-dir', required=True, help='where the pictures go, as PNG'
     )
@@ -62,12 +71,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--device', help='such as cpu or cuda:1; the GPU if there is one'
     )
+    add_runtime_argument(parser)
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
 
 
 def main() -> None:
     args = parse_args()
+    check_runtime(args.checkpoint, args.runtime)
+    if args.deploy and is_exported(args.checkpoint):
+        raise UsageError('--deploy is for checkpoints; a file is merged.')
     if not 0 <= args.opacity <= 1:
         raise UsageError(f'--opacity must lie in 0..1, got {args.opacity}.')
     images = list_images(args.image)
@@ -78,6 +91,7 @@ def main() -> None:
         args.device,
         args.slide,
         args.trust_checkpoint,
+        args.runtime,
     )
     results = inferencer.run(
         images,

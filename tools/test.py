@@ -1,8 +1,12 @@
-"""Test a segmentor or detector and print its metrics."""
+"""Test a segmentor or detector and print its metrics.
+
+In the checkpoint's place may be a file that tools/export.py wrote.
+"""
 
 import argparse
 import os.path as osp
 
+from mmrep.deploy.runtime import is_exported, use_exported
 from mmrep.engine import (
     build_runner,
     check_data,
@@ -13,13 +17,24 @@ from mmrep.engine import (
     set_data_root,
     set_work_dir,
 )
-from mmrep.engine.cli import add_run_arguments, parse_run_arguments, run
+from mmrep.engine.cli import (
+    add_run_arguments,
+    add_runtime_argument,
+    check_runtime,
+    parse_run_arguments,
+    run,
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or a whole exported model'
+    )
     parser.add_argument(
         '--aug-test',
         '--tta',
@@ -37,25 +52,29 @@ def parse_args() -> argparse.Namespace:
         help='save the predictions in this folder: label maps as PNG files, '
         "boxes and masks as COCO's result files",
     )
+    add_runtime_argument(parser)
     add_run_arguments(parser)
     return parse_run_arguments(parser)
 
 
 def main() -> None:
     args = parse_args()
+    check_runtime(args.checkpoint, args.runtime)
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.config, args.work_dir)
     if args.data_root:
         set_data_root(cfg, args.data_root, ['test_dataloader'])
     check_data(cfg, 'test_dataloader', launcher=args.launcher)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if is_exported(args.checkpoint):
+        use_exported(cfg, args.checkpoint, args.runtime, args.trust_checkpoint)
     if args.aug_test:
         enable_aug_test(cfg)
     if args.show_dir:
         pictures = enable_drawing(cfg, osp.abspath(args.show_dir))
     if args.out:
         predictions = enable_output(cfg, osp.abspath(args.out))
-    cfg.load_from = args.checkpoint
-    cfg.resume = False
     runner = build_runner(cfg, 'test', args.launcher, args.trust_checkpoint)
     runner.test()
     if args.show_dir:

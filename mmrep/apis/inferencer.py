@@ -26,6 +26,7 @@ from mmrep.data.heads import input_channels
 from mmrep.deploy import load_model
 from mmrep.deploy.inputs import picture_dataset
 from mmrep.deploy.models import model_kind
+from mmrep.deploy.runtime import is_exported, load_exported
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 from mmrep.files import replaced
@@ -118,9 +119,11 @@ class Inferencer:
 
     Args:
         config (str | Config): Config of a segmentor or detector.
-        checkpoint (str): Weights, of which it needs all its parameters.
-        deploy (bool): Merge and fold the model once it is loaded. Defaults
-            to True.
+        checkpoint (str): Weights, of which it needs all its parameters; or a
+            whole model that ``tools/export.py`` wrote (``.onnx``, ``.pt2``,
+            or OpenVINO's ``.xml``).
+        deploy (bool): Merge and fold the model once it is loaded; an exported
+            file is merged already. Defaults to True.
         device (str, optional): Such as 'cpu' or 'cuda:1'. Defaults to the
             GPU if there is one.
         slide (int | tuple[int, int], optional): Size of the windows, or size
@@ -129,6 +132,8 @@ class Inferencer:
             size if not given. Defaults to None, the config's way.
         trust_checkpoint (bool): Run code that the checkpoint may contain.
             Defaults to False.
+        runtime (str, optional): What runs an exported file, 'onnxruntime' or
+            'openvino'. Defaults to None, by its suffix.
 
     Raises:
         UsageError: If something that was given is missing or wrong.
@@ -147,16 +152,24 @@ class Inferencer:
         device: Optional[str] = None,
         slide: Union[int, Tuple[int, int], None] = None,
         trust_checkpoint: bool = False,
+        runtime: Optional[str] = None,
     ) -> None:
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         cfg = config if isinstance(config, Config) else load_config(config)
-        self.model = load_model(
-            cfg, checkpoint, deploy, device, trust_checkpoint
-        )
+        if is_exported(checkpoint):
+            self.model = load_exported(
+                cfg, checkpoint, runtime, device, trust_checkpoint
+            )
+            self.channels = self.model.file.channels
+        else:
+            self.model = load_model(
+                cfg, checkpoint, deploy, device, trust_checkpoint
+            )
+            self.channels = input_channels(self.model)
         self.segments = model_kind(self.model) == 'segmentor'
         self.meta: Dict[str, Any] = self.model.dataset_meta
-        self.reader = PictureReader(cfg, input_channels(self.model))
+        self.reader = PictureReader(cfg, self.channels)
         self.slide = _slide(slide)
         if self.slide and not self.segments:
             raise UsageError('slide needs a segmentor, got a detector.')

@@ -5,26 +5,37 @@ import json
 import re
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
-from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmrep.deploy.compare import Difference, compare
+from mmrep.deploy.compare import Difference
 from mmrep.deploy.exportable import (
     Exportable,
     keep_operator,
+    named,
     symbolic_resizing,
 )
-from mmrep.deploy.inputs import random_input
-from mmrep.deploy.merge import check_tolerance
+from mmrep.deploy.whole import WholeModel
+from mmrep.deploy.whole.operators import onnx_translations
 from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced
 
 # The least that torch's exporter writes.
 OPSET = 18
 INSTALL = 'pip install -r requirements/export.txt'
+
+Module = Union[Exportable, WholeModel]
 
 
 class Exported(NamedTuple):
@@ -43,30 +54,6 @@ class Exported(NamedTuple):
     dynamic: bool
 
 
-def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
-    """What a user of the file must know: normalisation, names of classes.
-
-    Args:
-        cfg (Config): Config of the model.
-        meta (dict): Its ``dataset_meta``.
-
-    Returns:
-        dict[str, str]: Short texts, JSON where they hold lists.
-    """
-    known = cfg.model.get('data_preprocessor') or {}
-    count = (cfg.model.get('backbone') or {}).get('in_channels', 3)
-    order = 'RGB' if known.get('bgr_to_rgb') else 'BGR'
-    text = dict(
-        channels=order if count == 3 else str(count),
-        mean=json.dumps(list(known.get('mean') or [0.0] * count)),
-        std=json.dumps(list(known.get('std') or [1.0] * count)),
-    )
-    for key in ('classes', 'palette'):
-        if meta.get(key):
-            text[key] = json.dumps(meta[key])
-    return text
-
-
 def check_sizes(size: Tuple[int, int], dynamic: bool) -> List[Tuple]:
     """Batch, height and width of the three inputs of a check."""
     height, width = size
@@ -81,23 +68,35 @@ def check_sizes(size: Tuple[int, int], dynamic: bool) -> List[Tuple]:
 
 
 def _inputs(
-    channels: int, size: Tuple[int, int], dynamic: bool
+    module: Module,
+    size: Tuple[int, int],
+    dynamic: bool,
+    pictures: Dict[str, Tensor],
 ) -> Dict[str, Tensor]:
-    inputs = {}
+    """The inputs of a check; pictures as far as the file takes them."""
+    inputs = {
+        name: picture
+        for name, picture in pictures.items()
+        if dynamic or tuple(picture.shape[2:]) == tuple(size)
+    }
     for i, (batch, *shape) in enumerate(check_sizes(size, dynamic)):
-        name = f'{batch}x{channels}x{shape[0]}x{shape[1]}'
+        name = f'{batch}x{module.channels}x{shape[0]}x{shape[1]}'
         if not dynamic:
             name += f' #{i + 1}'
-        inputs[name] = random_input(tuple(shape), batch, i, channels)
+        inputs[name] = module.example(tuple(shape), batch, i)
     return inputs
 
 
 def _program(
-    module: Exportable, size: Tuple[int, int], dynamic: bool
+    module: Module, size: Tuple[int, int], dynamic: bool
 ) -> torch.export.ExportedProgram:
     """The graph of a module; sizes are free where ``dynamic``."""
     free = torch.export.Dim.DYNAMIC
-    image = random_input(size, 2 if dynamic else 1, channels=module.channels)
+    if dynamic and isinstance(module, WholeModel):
+        # a side of one would be one in every picture
+        height, width = (max(side, 2 * module.stride) for side in size)
+        size = height, width
+    image = module.example(size, 2 if dynamic else 1)
     shapes = ({0: free, 2: free, 3: free},) if dynamic else None
     try:
         with torch.no_grad(), symbolic_resizing(module):
@@ -110,55 +109,52 @@ def _program(
         ) from error
 
 
-def _named(names: Sequence[str], values: Any) -> Dict[str, Tensor]:
-    values = [values] if isinstance(values, Tensor) else list(values)
-    return dict(zip(names, values, strict=True))
-
-
 def _check(
-    module: nn.Module,
+    module: Module,
     run: Callable[[Tensor], Any],
     names: Sequence[str],
     inputs: Dict[str, Tensor],
     tolerance: float,
 ) -> Dict[str, List[Difference]]:
-    """Compare what a file computes with what the module does."""
+    """Compare what a file computes with what the model does."""
     differences = {}
     for name, image in inputs.items():
         with torch.no_grad():
-            expected = _named(names, module(image))
+            expected = module.expected(image)
         try:
-            found = _named(names, run(image))
+            found = named(names, run(image))
         except Exception as error:
             raise UsageError(
                 f'the exported file does not run on the {name} input: '
                 f'{one_line(error)[:300]}; nothing was written.'
             ) from error
-        differences[name] = compare(expected, found)
-        check_tolerance(name, differences[name], tolerance)
+        differences[name] = module.compare(name, expected, found, tolerance)
     return differences
 
 
 def export_onnx(
-    module: Exportable,
+    module: Module,
     out: str,
     size: Tuple[int, int] = (256, 256),
     dynamic: bool = True,
     opset: int = OPSET,
     metadata: Dict[str, str] = {},
     tolerance: float = 1e-4,
+    pictures: Dict[str, Tensor] = {},
 ) -> Exported:
     """Write ONNX, and compare ONNX Runtime's outputs with PyTorch's.
 
     Args:
-        module (Exportable): What :func:`mmrep.deploy.exportable` returns.
+        module (Exportable | WholeModel): What is exported.
         out (str): Path of the file.
         size (tuple[int, int]): Height and width of the first image of the
             check. Defaults to (256, 256).
         dynamic (bool): Leave batch and size free. Defaults to True.
         opset (int): Version of ONNX's operators. Defaults to 18.
         metadata (dict[str, str]): Texts that the file carries.
-        tolerance (float): Largest relative difference. Defaults to 1e-4.
+        tolerance (float): Largest relative difference, and of a whole
+            detector's scores the largest one. Defaults to 1e-4.
+        pictures (dict[str, Tensor]): More inputs of the check, by name.
 
     Returns:
         Exported: Path, differences and nodes.
@@ -181,23 +177,21 @@ def export_onnx(
             f'the opset must be {OPSET} to {newest}, the newest that onnx '
             f'{onnx.__version__} knows, got {opset}.'
         )
-    names = module.output_names(random_input(size, channels=module.channels))
+    names = module.output_names(module.example(size))
     program = _program(module, size, dynamic)
     with replaced(Path(out)) as path:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            torch.onnx.export(
+            graph = torch.onnx.export(
                 program,
                 (),
-                str(path),
                 input_names=['image'],
                 output_names=names,
                 opset_version=opset,
                 dynamo=True,
-                external_data=False,
+                custom_translation_table=onnx_translations(),
                 verbose=False,
-            )
-        graph = onnx.load(str(path))
+            ).model_proto
         operators = _standard_operators(graph)
         _finish(graph, dynamic, metadata)
         onnx.save(graph, str(path))
@@ -220,7 +214,7 @@ def export_onnx(
             found = session.run(names, {'image': x.numpy()})
             return [torch.from_numpy(value) for value in found]
 
-        inputs = _inputs(module.channels, size, dynamic)
+        inputs = _inputs(module, size, dynamic, pictures)
         differences = _check(module, run, names, inputs, tolerance)
     return Exported(Path(out), differences, operators, dynamic)
 
@@ -266,19 +260,20 @@ def _finish(graph: Any, dynamic: bool, metadata: Dict[str, str]) -> None:
 
 
 def export_program(
-    module: Exportable,
+    module: Module,
     out: str,
     size: Tuple[int, int] = (256, 256),
     dynamic: bool = True,
     operator: str = 'lowered',
     metadata: Dict[str, str] = {},
     tolerance: float = 1e-4,
+    pictures: Dict[str, Tensor] = {},
 ) -> Exported:
     """Write a torch.export program, load it, and compare its outputs.
 
     Args:
-        module (Exportable): What :func:`mmrep.deploy.exportable` returns; it
-            is changed in place.
+        module (Exportable | WholeModel): What is exported; it is changed in
+            place.
         out (str): Path of the file, ending in ``.pt2``.
         size (tuple[int, int]): Height and width of the first image of the
             check. Defaults to (256, 256).
@@ -289,7 +284,9 @@ def export_program(
             imported before the file is loaded. Defaults to 'lowered'.
         metadata (dict[str, str]): Texts that the file carries, as
             ``mmrep.json``.
-        tolerance (float): Largest relative difference. Defaults to 1e-4.
+        tolerance (float): Largest relative difference, and of a whole
+            detector's scores the largest one. Defaults to 1e-4.
+        pictures (dict[str, Tensor]): More inputs of the check, by name.
 
     Returns:
         Exported: Path, differences and nodes.
@@ -304,7 +301,8 @@ def export_program(
         )
     if operator == 'node' and keep_operator(module) == 0:
         raise UsageError('the model has no large kernels to keep as nodes.')
-    names = module.output_names(random_input(size, channels=module.channels))
+    names = module.output_names(module.example(size))
+    metadata = {**metadata, 'outputs': json.dumps(names)}
     program = _program(module, size, dynamic)
     operators: Dict[str, int] = {}
     for node in program.graph.nodes:
@@ -317,6 +315,6 @@ def export_program(
         torch.export.save(program, buffer, extra_files=extra)
         path.write_bytes(buffer.getbuffer())
         loaded = torch.export.load(str(path)).module()
-        inputs = _inputs(module.channels, size, dynamic)
+        inputs = _inputs(module, size, dynamic, pictures)
         differences = _check(module, loaded, names, inputs, tolerance)
     return Exported(Path(out), differences, operators, dynamic)

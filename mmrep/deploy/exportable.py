@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import ExitStack, contextmanager
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from unittest.mock import patch
 
 import torch
@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmrep.data.heads import input_channels
+from mmrep.deploy.compare import Difference, compare
+from mmrep.deploy.inputs import random_input
+from mmrep.deploy.merge import check_tolerance
 from mmrep.deploy.uperhead import restore_uper_heads
 from mmrep.errors import UsageError
 from mmrep.ops import DepthwiseConv2d
@@ -92,8 +95,7 @@ class Exportable(nn.Module):
         elif part == 'head':
             self.head = model.bbox_head
         if not keep_pooling:
-            _replace_pooling(self)
-            restore_uper_heads(self)
+            prepare_layers(self)
         self.requires_grad_(False)
         self.eval()
 
@@ -112,6 +114,28 @@ class Exportable(nn.Module):
                 align_corners=self.head.align_corners,
             )
         return tuple(_flat(out))
+
+    def example(
+        self, size: Tuple[int, int], batch: int = 1, seed: int = 0
+    ) -> Tensor:
+        """An input of a size: noise."""
+        return random_input(size, batch, seed, self.channels)
+
+    def expected(self, image: Tensor) -> Dict[str, Tensor]:
+        """What a file must compute from an input."""
+        return named(self.output_names(image), self(image))
+
+    def compare(
+        self,
+        name: str,
+        expected: Dict[str, Tensor],
+        found: Dict[str, Tensor],
+        tolerance: float,
+    ) -> List[Difference]:
+        """The differences of an input; raise if one exceeds ``tolerance``."""
+        differences = compare(expected, found)
+        check_tolerance(name, differences, tolerance)
+        return differences
 
     def output_names(self, image: Tensor) -> List[str]:
         """A name for each output."""
@@ -162,6 +186,12 @@ def exportable(
     return Exportable(model, part, keep_pooling)
 
 
+def named(names: Sequence[str], values: Any) -> Dict[str, Tensor]:
+    """The outputs of a module or file, one tensor or several, by name."""
+    values = [values] if isinstance(values, Tensor) else list(values)
+    return dict(zip(names, values, strict=True))
+
+
 def keep_operator(model: nn.Module) -> int:
     """Have the large kernels be nodes ``mmrep::depthwise_conv2d``, in place.
 
@@ -185,7 +215,9 @@ def _flat(value: Any) -> Iterator[Tensor]:
             yield from _flat(part)
 
 
-def _replace_pooling(model: nn.Module) -> None:
+def prepare_layers(model: nn.Module) -> None:
+    """Replace what ONNX does not have, in place."""
+    restore_uper_heads(model)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.AdaptiveAvgPool2d:

@@ -2,7 +2,7 @@
 
 import copy
 import os.path as osp
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -69,9 +69,30 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
     Raises:
         UsageError: If it is not an image, or the pipeline fails.
     """
+    data = pseudo_collate([_prepared(cfg, path)])
+    return model.data_preprocessor(data, False)['inputs']
+
+
+def prepared_picture(cfg: Config, path: str) -> Tensor:
+    """A picture as the test pipeline leaves it, before it is normalised.
+
+    Args:
+        cfg (Config): Config with a test pipeline.
+        path (str): An image file.
+
+    Returns:
+        Tensor: Shape (C, H, W), bytes.
+
+    Raises:
+        UsageError: If it is not an image, or the pipeline fails.
+    """
+    return _prepared(cfg, path)['inputs']
+
+
+def _prepared(cfg: Config, path: str) -> Dict[str, Any]:
     if not osp.isfile(path):
         raise UsageError(f'the image must be an existing file, got {path!r}.')
-    data = dict(img_path=path, img_id=0)
+    data: Any = dict(img_path=path, img_id=0)
     for step in picture_pipeline(cfg).transforms:
         name = type(step).__name__
         try:
@@ -86,8 +107,7 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
             raise UsageError(
                 f'{what}: {one_line(error, kind=True)}'
             ) from error
-    data = model.data_preprocessor(pseudo_collate([data]), False)
-    return data['inputs']
+    return data
 
 
 def first_test_image(cfg: Config) -> Optional[str]:

@@ -4,7 +4,7 @@ import argparse
 import gc
 import os
 import sys
-from typing import Callable
+from typing import Callable, Optional
 
 import torch.distributed as dist
 from mmengine.config import DictAction
@@ -57,6 +57,24 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
         'as key="[a,b]"',
     )
+
+
+def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of scripts that also run exported files."""
+    parser.add_argument(
+        '--runtime',
+        choices=['onnxruntime', 'openvino'],
+        help='what runs an exported model; ONNX Runtime for .onnx, OpenVINO '
+        'for .xml and PyTorch for .pt2 if not given',
+    )
+
+
+def check_runtime(checkpoint: str, runtime: Optional[str]) -> None:
+    """Raise if a runtime is asked for, but not for an exported file."""
+    if runtime and not checkpoint.endswith(('.onnx', '.pt2', '.xml')):
+        raise UsageError(
+            f'--runtime is for exported files, got {checkpoint!r}.'
+        )
 
 
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:

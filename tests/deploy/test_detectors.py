@@ -86,7 +86,7 @@ def test_predictions_and_pictures(trained, tmp_path):
 
 @pytest.mark.slow
 def test_boxes_are_decoded_from_the_exported_maps(trained, tmp_path):
-    """The documented route: ONNX up to the maps, MMDetection behind it."""
+    """ONNX up to the maps of the head, MMDetection behind it."""
     import onnxruntime
 
     cfg, checkpoint = trained(FCOS)

@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,12 +9,7 @@ import torch
 from torch import nn
 
 from mmrep.deploy import build_model, load_model
-from mmrep.deploy.export import (
-    check_sizes,
-    describe_input,
-    export_onnx,
-    export_program,
-)
+from mmrep.deploy.export import check_sizes, export_onnx, export_program
 from mmrep.deploy.exportable import (
     MatrixPool2d,
     OperatorNode,
@@ -19,6 +17,7 @@ from mmrep.deploy.exportable import (
     keep_operator,
     symbolic_resizing,
 )
+from mmrep.deploy.whole.metadata import describe_input
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
@@ -92,6 +91,22 @@ def test_what_differs_is_not_written(model, tmp_path):
     module = exportable(model, 'backbone')
     with pytest.raises(UsageError, match='more than the tolerance'):
         export_onnx(module, f'{tmp_path}/m.onnx', SIZE, False, tolerance=1e-12)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_full_disk(model, tmp_path, monkeypatch):
+    import onnx
+
+    def write(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    module = exportable(model, 'backbone')
+    monkeypatch.setattr(onnx, 'save', write)
+    monkeypatch.setattr(Path, 'write_bytes', write)
+    for export, name in ((export_onnx, 'm.onnx'), (export_program, 'm.pt2')):
+        with pytest.raises(UsageError, match='written: No space left on'):
+            export(module, f'{tmp_path}/{name}', SIZE, False)
     assert list(tmp_path.iterdir()) == []
 
 

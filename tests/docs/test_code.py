@@ -17,9 +17,13 @@ from .pages import PAGES, ROOT, blocks, build_backbone
 
 # Too long to run twice: what a test elsewhere runs.
 TESTED = {
-    "onnxruntime.InferenceSession('fcos.onnx')": (
-        'deploy/test_detectors.py',
-        'test_boxes_are_decoded_from_the_exported_maps',
+    "onnxruntime.InferenceSession('segmentor.onnx')": (
+        'deploy/test_scripts.py',
+        'test_segmentor',
+    ),
+    "onnxruntime.InferenceSession('detector.onnx')": (
+        'deploy/test_scripts.py',
+        'test_detector',
     ),
 }
 CODE = [

@@ -1,5 +1,6 @@
 """tools/export.py as a user runs it."""
 
+import re
 import socket
 from pathlib import Path
 
@@ -17,14 +18,17 @@ def error_of(done):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'name, options, text',
+    'name, options, text, count',
     [
-        ('m.onnx', [], 'opset 18, standard operators only'),
-        ('m.pt2', ['--operator', 'node'], '4 nodes of the operator'),
-        ('m.onnx', ['--part', 'backbone', '--static'], 'fixed size'),
+        # noise of three sizes, and a picture of the test set
+        ('m.onnx', [], 'opset 18, standard operators only', 4),
+        ('m.pt2', ['--operator', 'node'], '4 nodes of the operator', 4),
+        ('m.onnx', ['--part', 'backbone', '--static'], 'fixed size', 3),
     ],
 )
-def test_export(run_tool, small_segmentor, tmp_path, name, options, text):
+def test_export(
+    run_tool, small_segmentor, tmp_path, name, options, text, count
+):
     out = tmp_path / name
     # of an export that was killed
     host = socket.gethostname().partition('.')[0]
@@ -35,8 +39,40 @@ def test_export(run_tool, small_segmentor, tmp_path, name, options, text):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert text in done.stdout
-    assert done.stdout.count('differs from PyTorch by at most') == 3
+    assert done.stdout.count('differs from PyTorch by at most') == count
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.slow
+def test_metric_of_the_file(run_tool, small_segmentor, shapes_root, tmp_path):
+    """tools/test.py prints of an exported file what it does of the model."""
+    config, checkpoint = small_segmentor
+    out = tmp_path / 'm.onnx'
+    done = run_tool(TOOL, config, checkpoint, out, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {}
+    for model in (checkpoint, out):
+        for more in ([], ['--aug-test']):
+            done = run_tool(
+                ROOT / 'tools/test.py', config, model, '--data-root',
+                shapes_root, '--work-dir', tmp_path / 'work', *more,
+                timeout=600,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr[-3000:]
+            text = done.stdout + done.stderr
+            (value,) = re.findall(r'mIoU: ([\d.]+)', text)
+            found[Path(model).suffix, bool(more)] = float(value)
+    for more in (False, True):
+        assert found['.onnx', more] > 0
+        assert found['.onnx', more] == pytest.approx(
+            found['.pth', more], abs=0.1
+        )
+
+
+def test_runtime_is_for_exported_files(run_tool, small_segmentor):
+    tool = ROOT / 'tools/test.py'
+    done = run_tool(tool, *small_segmentor, '--runtime', 'openvino')
+    assert '--runtime is for exported files' in error_of(done)
 
 
 @pytest.mark.parametrize(

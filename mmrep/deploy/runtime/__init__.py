@@ -1,0 +1,120 @@
+"""Exported files in the place of a config's model and its checkpoint."""
+
+import json
+from typing import Optional
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmrep.data.datasets import dataset_meta
+from mmrep.deploy.runtime.files import RUNTIMES, ExportedFile, is_exported
+from mmrep.deploy.whole.metadata import model_of
+from mmrep.errors import UsageError
+from mmrep.registry import MODELS, type_name
+
+__all__ = [
+    'RUNTIMES',
+    'ExportedFile',
+    'is_exported',
+    'load_exported',
+    'use_exported',
+]
+
+
+@MODELS.register_module(name='ExportedModel')
+def build_exported(
+    path: str,
+    model: dict,
+    runtime: Optional[str] = None,
+    device: str = 'cpu',
+    trust: bool = False,
+) -> nn.Module:
+    """Build what stands in a model's place, for configs.
+
+    Args:
+        path (str): A whole model that ``tools/export.py`` wrote.
+        model (dict): Config of the model that was exported.
+        runtime (str, optional): As :class:`ExportedFile` takes it.
+        device (str): As :class:`ExportedFile` takes it. Defaults to 'cpu'.
+        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+
+    Returns:
+        nn.Module: A segmentor of MMSegmentation or a detector of MMDetection.
+
+    Raises:
+        UsageError: If the file does not run, or is of another model.
+    """
+    file = ExportedFile(path, runtime, device, trust)
+    expected = model_of(ConfigDict(model=model))
+    if file.about['model'] != expected:
+        raise UsageError(
+            f'{path} must be of the model of the config ({expected}), and is '
+            f'of another one ({file.about["model"]}).'
+        )
+    if 'align_corners' in file.decisions:
+        from mmrep.deploy.runtime.segmentor import ExportedSegmentor
+
+        return ExportedSegmentor(file, model).eval()
+    from mmrep.deploy.runtime.detector import ExportedDetector
+
+    return ExportedDetector(file, model).eval()
+
+
+def use_exported(
+    cfg: Config,
+    path: str,
+    runtime: Optional[str] = None,
+    trust: bool = False,
+) -> None:
+    """Have a config's model be an exported file, in place.
+
+    Its arguments are those of :func:`load_exported`.
+    """
+    model = cfg.model
+    cfg.model = dict(type='mmrep.ExportedModel', path=path, model=model)
+    if runtime is not None:
+        cfg.model.runtime = runtime
+    if trust:
+        cfg.model.trust = True
+    cfg.load_from = None
+    cfg.resume = False
+    if type_name(cfg.get('tta_model') or {}).endswith('InstanceTTAModel'):
+        # it needs the features of each view
+        cfg.tta_model = None
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+
+
+def load_exported(
+    cfg: Config,
+    path: str,
+    runtime: Optional[str] = None,
+    device: str = 'cpu',
+    trust: bool = False,
+) -> nn.Module:
+    """An exported file as :func:`mmrep.deploy.load_model` gives a model.
+
+    Args:
+        cfg (Config): Config of the model that was exported.
+        path (str): The file.
+        runtime (str, optional): As :class:`ExportedFile` takes it.
+        device (str): Where predictions go. Defaults to 'cpu'.
+        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+
+    Returns:
+        nn.Module: With ``cfg`` and ``dataset_meta``.
+
+    Raises:
+        UsageError: If the file does not run, or is of another model.
+    """
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    model = build_exported(path, cfg.model, runtime, device, trust)
+    about = model.file.about
+    meta = {
+        key: json.loads(about[key])
+        for key in ('classes', 'palette')
+        if key in about
+    }
+    model.cfg = cfg
+    model.dataset_meta = dataset_meta(cfg, dict(meta=dict(dataset_meta=meta)))
+    return model.to(device)

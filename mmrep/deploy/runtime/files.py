@@ -1,0 +1,192 @@
+"""Exported files, run by ONNX Runtime, OpenVINO or PyTorch."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import torch
+from torch import Tensor
+
+from mmrep.errors import UsageError, one_line
+
+RUNTIMES = ('onnxruntime', 'openvino')
+SUFFIXES = ('.onnx', '.pt2', '.xml')
+
+
+def is_exported(path: str) -> bool:
+    """Whether a path is one of an exported file, by its suffix."""
+    return Path(path).suffix in SUFFIXES
+
+
+class ExportedFile:
+    """A whole model in a file, ready to run.
+
+    Args:
+        path (str): What ``tools/export.py`` wrote, or OpenVINO's ``.xml`` of
+            that.
+        runtime (str, optional): 'onnxruntime' or 'openvino'. Defaults to the
+            first for ``.onnx`` and the second for ``.xml``; a ``.pt2`` is run
+            by PyTorch.
+        device (str): 'cpu', or 'cuda' where ONNX Runtime has it. Defaults to
+            'cpu'.
+        trust (bool): Run code that a ``.pt2`` may contain, without which
+            none is loaded. Defaults to False.
+
+    Attributes:
+        about (dict[str, str]): The file's metadata.
+
+    Raises:
+        UsageError: If the file cannot be run, or is of another program.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        runtime: Optional[str] = None,
+        device: str = 'cpu',
+        trust: bool = False,
+    ) -> None:
+        self.path = path
+        if not Path(path).is_file():
+            raise UsageError(
+                f'the model must be an existing file, got {path!r}.'
+            )
+        suffix = Path(path).suffix
+        if runtime not in (None, *RUNTIMES):
+            raise ValueError(
+                f'runtime must be one of {RUNTIMES}, got {runtime!r}.'
+            )
+        if suffix == '.pt2' and runtime is not None:
+            raise UsageError(
+                f'a .pt2 is run by PyTorch, not by {runtime}; leave '
+                '--runtime out.'
+            )
+        if suffix == '.pt2' and not trust:
+            raise UsageError(
+                f'{path} may run code when PyTorch loads it; give '
+                '--trust-checkpoint if you trust its source, or use an .onnx.'
+            )
+        if suffix == '.xml' and runtime == 'onnxruntime':
+            raise UsageError('an .xml is run by OpenVINO, not by onnxruntime.')
+        session: Any = _OnnxRuntime
+        if suffix == '.pt2':
+            session = _Program
+        elif suffix == '.xml' or runtime == 'openvino':
+            session = _OpenVino
+        try:
+            self._session = session(path, device)
+        except UsageError:
+            raise
+        except Exception as error:  # each library raises its own
+            raise UsageError(
+                f'{path} cannot be read as an exported model: '
+                f'{type(error).__name__}: {_line(error)}'
+            ) from error
+        self.about = self._session.about
+        missing = {'model', 'input', 'decisions'} - set(self.about)
+        if missing:
+            raise UsageError(
+                f'{path} must be a whole model that tools/export.py wrote, '
+                f'and has no {", ".join(sorted(missing))} in its metadata.'
+            )
+        self.decisions: Dict[str, Any] = json.loads(self.about['decisions'])
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+        text = self.about['channels']
+        return int(text) if text.isdigit() else len(text)
+
+    def run(self, image: Tensor) -> Dict[str, Tensor]:
+        """The outputs, by name, for pictures (N, C, H, W).
+
+        Raises:
+            UsageError: If the file does not take pictures of that size.
+        """
+        if self.about['input'] == 'picture':
+            image = image.to(torch.uint8)
+        try:
+            return self._session.run(image.cpu().contiguous())
+        except Exception as error:
+            raise UsageError(
+                f'{self.path} does not run on an input of '
+                f'{tuple(image.shape)}: {_line(error)}'
+            ) from error
+
+
+def _line(error: Exception) -> str:
+    return one_line(error)[:200]
+
+
+class _OnnxRuntime:
+    def __init__(self, path: str, device: str) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UsageError(
+                'running an .onnx file needs onnxruntime; pip install -r '
+                'requirements/export.txt'
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = ['CPUExecutionProvider']
+        if device != 'cpu':
+            known = onnxruntime.get_available_providers()
+            if 'CUDAExecutionProvider' in known:
+                providers.insert(0, 'CUDAExecutionProvider')
+        self.session = onnxruntime.InferenceSession(
+            path, options, providers=providers
+        )
+        self.names = [output.name for output in self.session.get_outputs()]
+        self.about = self.session.get_modelmeta().custom_metadata_map
+
+    def run(self, image: Tensor) -> Dict[str, Tensor]:
+        values = self.session.run(None, {'image': image.numpy()})
+        return {
+            name: torch.from_numpy(value)
+            for name, value in zip(self.names, values, strict=True)
+        }
+
+
+class _OpenVino:
+    def __init__(self, path: str, device: str) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise UsageError(
+                'running a model by OpenVINO needs openvino; pip install -r '
+                'requirements/openvino.txt'
+            ) from error
+        core = openvino.Core()
+        model = core.read_model(path)
+        self.about = {}
+        # where OpenVINO puts what an ONNX file says
+        if model.has_rt_info(['framework']):
+            self.about = model.get_rt_info(['framework']).value
+        settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads()}
+        # as exact as the other runtimes
+        settings['INFERENCE_PRECISION_HINT'] = 'f32'
+        self.compiled = core.compile_model(model, 'CPU', settings)
+
+    def run(self, image: Tensor) -> Dict[str, Tensor]:
+        values = self.compiled({'image': image.numpy()})
+        return {
+            output.get_any_name(): torch.from_numpy(value.copy())
+            for output, value in values.items()
+        }
+
+
+class _Program:
+    def __init__(self, path: str, device: str) -> None:
+        import mmrep.deploy.whole.operators  # noqa: F401, it may have them
+        import mmrep.ops  # noqa: F401
+
+        extra = {'mmrep.json': ''}
+        program = torch.export.load(path, extra_files=extra)
+        self.about = json.loads(extra['mmrep.json'] or '{}')
+        self.module = program.module()
+        self.names = json.loads(self.about.get('outputs', '[]'))
+
+    def run(self, image: Tensor) -> Dict[str, Tensor]:
+        with torch.no_grad():
+            return dict(zip(self.names, self.module(image), strict=True))

@@ -1,0 +1,43 @@
+"""An exported segmentor in the place of MMSegmentation's."""
+
+import copy
+from types import SimpleNamespace
+from typing import List
+
+from mmengine.config import ConfigDict
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.models.segmentors.base import BaseSegmentor
+from torch import Tensor
+
+from mmrep.deploy.runtime.files import ExportedFile
+
+
+class ExportedSegmentor(EncoderDecoder):
+    """Predicts as the model that was exported: whole pictures or windows.
+
+    Args:
+        file (ExportedFile): The file.
+        model (dict): Config of the model, for its ``data_preprocessor`` and
+            ``test_cfg``.
+    """
+
+    def __init__(self, file: ExportedFile, model: dict) -> None:
+        preparation = copy.deepcopy(model.get('data_preprocessor') or {})
+        if file.about['input'] == 'picture':  # the file normalises
+            preparation.update(mean=None, std=None, bgr_to_rgb=False)
+        preparation.pop('test_cfg', None)  # and pads
+        BaseSegmentor.__init__(self, data_preprocessor=preparation)
+        self.file = file
+        self.test_cfg = ConfigDict(model.get('test_cfg') or dict(mode='whole'))
+        self.out_channels = file.decisions['out_channels']
+        self.num_classes = file.decisions['num_classes']
+        self.align_corners = file.decisions['align_corners']
+        self.decode_head = SimpleNamespace(
+            threshold=file.decisions['threshold']
+        )
+
+    def encode_decode(
+        self, inputs: Tensor, batch_img_metas: List[dict]
+    ) -> Tensor:
+        """Pictures (N, C, H, W) to logits (N, K, H, W)."""
+        return self.file.run(inputs)['logits'].to(inputs.device)

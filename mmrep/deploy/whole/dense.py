@@ -1,0 +1,96 @@
+"""Whole one-stage detectors, such as FCOS, RetinaNet and ATSS."""
+
+from typing import Any, List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from mmrep.deploy.whole import boxes as B
+from mmrep.deploy.whole.detections import WholeDetector
+from mmrep.deploy.whole.operators import NOTHING
+
+
+class WholeDenseDetector(WholeDetector):
+    """A one-stage detector from the picture to the boxes.
+
+    Args:
+        model (nn.Module): MMDetection's ``SingleStageDetector``.
+        input (str): As :class:`WholeModel` takes it. Defaults to 'picture'.
+
+    Raises:
+        UsageError: If its head predicts in a way of its own.
+    """
+
+    names = ('dets', 'labels')
+
+    def __init__(self, model: nn.Module, input: str = 'picture') -> None:
+        from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+
+        head = model.bbox_head
+        B.check_methods(
+            head,
+            BaseDenseHead,
+            'predict',
+            'predict_by_feat',
+            '_predict_by_feat_single',
+            '_bbox_post_process',
+        )
+        B.check_coder(head)
+        B.check_nms(head.test_cfg, head, 'nms_pre', 'max_per_img')
+        super().__init__(model, input)
+        self.head = head
+        self.stride = max(max(s) for s in head.prior_generator.strides)
+
+    @property
+    def rules(self) -> Any:
+        """``test_cfg`` of the head."""
+        return self.head.test_cfg
+
+    def forward(self, image: Tensor) -> Tuple[Tensor, ...]:
+        """Images (N, C, H, W) to dets (N, num, 5) and labels (N, num)."""
+        maps = self.neck(self.backbone(self.prepare(image)))
+        found = self.candidates(maps, image.shape[2:])
+        cfg = self.head.test_cfg
+        found = B.suppress(*found, cfg['nms'], cfg['max_per_img'])
+        return tuple(B.detections(*found))
+
+    def candidates(self, maps: Any, size: Tuple[int, int]) -> B.Boxes:
+        """What goes into NMS: boxes, scores and labels of all levels."""
+        cfg = self.head.test_cfg
+        levels: List[List[Tensor]] = []
+        for i, outputs in enumerate(zip(*self.head(maps), strict=True)):
+            levels.append(self._level(i, cfg, *outputs))
+        priors, codes, scores, labels = (
+            torch.cat(parts, 1) for parts in zip(*levels, strict=True)
+        )
+        boxes = B.decode(self.head.bbox_coder, priors, codes, size)
+        least = cfg.get('min_bbox_size', -1)
+        return boxes, B.without_small(boxes, scores, least), labels
+
+    def _level(
+        self,
+        level: int,
+        cfg: Any,
+        scores: Tensor,
+        codes: Tensor,
+        *factors: Tensor,
+    ) -> List[Tensor]:
+        """The best of a level: priors, codes, scores and labels."""
+        head = self.head
+        priors = B.grid_priors(head.prior_generator, level, scores)
+        scores = B.rows(scores, head.cls_out_channels)
+        if head.use_sigmoid_cls:
+            scores = scores.sigmoid()
+        else:
+            scores = scores.softmax(-1)[..., :-1]
+        classes = scores.size(-1)
+        least = cfg.get('score_thr', 0)
+        scores = torch.where(scores > least, scores, NOTHING).flatten(1)
+        scores, places = B.best(scores, cfg['nms_pre'])
+        labels, places = places % classes, places // classes
+        if factors:
+            factor = B.rows(factors[0], 1).sigmoid()
+            factor = B.take(factor, places).squeeze(-1)
+            scores = torch.where(scores >= 0, scores * factor, NOTHING)
+        priors = B.take(priors.expand(scores.size(0), -1, -1), places)
+        return [priors, B.take(B.rows(codes, 4), places), scores, labels]

@@ -1,0 +1,212 @@
+"""Whether a file finds what MMDetection's model finds."""
+
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from mmrep.deploy.compare import Difference
+from mmrep.deploy.whole.boxes import paste
+from mmrep.deploy.whole.picture import WholeModel
+from mmrep.errors import UsageError
+
+# How near a score or an IoU may lie to a threshold, to fall on either side.
+NEAR = 1e-5
+# Pixels that a box may be off, for a tolerance of 1e-4 of the scores.
+PIXELS = 100
+MASK_IOU = 0.999
+
+
+class Found(NamedTuple):
+    """Detections of one picture.
+
+    Attributes:
+        boxes: Shape (n, 4).
+        scores: Shape (n, ).
+        labels: Shape (n, ).
+        masks: Shape (n, H, W), bool; None of a detector without.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Any = None
+
+
+class WholeDetector(WholeModel):
+    """What one-stage and two-stage detectors have in common.
+
+    Args:
+        model (nn.Module): A detector of MMDetection.
+        input (str): As :class:`WholeModel` takes it. Defaults to 'picture'.
+    """
+
+    @property
+    def rules(self) -> Any:
+        """``test_cfg`` of the head that decides."""
+        raise NotImplementedError
+
+    @property
+    def decisions(self) -> Dict[str, Any]:
+        """Thresholds, and how many boxes a picture has at most."""
+        rules = self.rules
+        return dict(
+            score_threshold=rules.get('score_thr', 0.0),
+            iou_threshold=rules['nms']['iou_threshold'],
+            mask_threshold=self.mask_threshold,
+            max_per_image=rules['max_per_img'],
+        )
+
+    def expected(self, image: Tensor) -> Dict[str, Any]:
+        """MMDetection's predictions for an input."""
+        from mmdet.structures import DetDataSample
+
+        (model,) = self._model
+        shape = tuple(image.shape[2:])
+        meta = dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0))
+        samples = [DetDataSample(metainfo=meta) for _ in image]
+        if self.input == 'picture':
+            data = dict(inputs=list(image), data_samples=samples)
+            data = model.data_preprocessor(data, False)
+            x, samples = data['inputs'], data['data_samples']
+        else:
+            x = self.prepare(image)
+        results = model.predict(x, samples, rescale=False)
+        found = [sample.pred_instances for sample in results]
+        return dict(
+            found=[
+                Found(r.bboxes, r.scores, r.labels, r.get('masks'))
+                for r in found
+            ]
+        )
+
+    def compare(
+        self,
+        name: str,
+        expected: Dict[str, Any],
+        found: Dict[str, Tensor],
+        tolerance: float,
+    ) -> List[Difference]:
+        """The largest differences; raise if a detection has none like it."""
+        size = None
+        worst = dict(boxes=0.0, scores=0.0, masks=0.0)
+        for i, reference in enumerate(expected['found']):
+            size = None if reference.masks is None else reference.masks.shape
+            result = read_outputs(found, i, size, self.mask_threshold)
+            own = _agree(name, reference, result, self.rules, tolerance)
+            worst = {key: max(worst[key], own[key]) for key in worst}
+        if size is None:
+            del worst['masks']
+        return [Difference(key, v, v) for key, v in worst.items()]
+
+    @property
+    def mask_threshold(self) -> float:
+        """Least probability of a pixel of a mask."""
+        return self.rules.get('mask_thr_binary', 0.5)
+
+
+def read_outputs(
+    outputs: Dict[str, Tensor], image: int, size: Any, threshold: float
+) -> Found:
+    """The detections of one picture in a file's outputs, without padding.
+
+    Args:
+        outputs (dict[str, Tensor]): What the file gave.
+        image (int): Place in the batch.
+        size (tuple, optional): What ends in height and width, for masks
+            within boxes that are to be pasted.
+        threshold (float): Least probability of a pixel of a mask.
+    """
+    labels = outputs['labels'][image]
+    there = labels >= 0
+    dets = outputs['dets'][image][there]
+    masks = outputs.get('masks')
+    if masks is not None:
+        masks = masks[image][there]
+        if masks.dtype != torch.bool and size is not None:
+            masks = paste(masks, dets[:, :4], size[-2:]) >= threshold
+    return Found(dets[:, :4], dets[:, 4], labels[there], masks)
+
+
+def _agree(
+    name: str, expected: Found, found: Found, rules: Any, tolerance: float
+) -> Dict[str, float]:
+    """The largest differences of two lists of detections."""
+    pixels = tolerance * PIXELS
+    left = set(range(len(found.labels)))
+    alone: List[int] = []
+    worst = dict(boxes=0.0, scores=0.0, masks=0.0)
+    for i, (box, score, label) in enumerate(zip(*expected[:3], strict=True)):
+        pairs = [
+            (
+                (found.boxes[j] - box).abs().max().item(),
+                (found.scores[j] - score).abs().item(),
+                j,
+            )
+            for j in left
+            if found.labels[j] == label
+        ]
+        pairs = [p for p in pairs if p[0] <= pixels and p[1] <= tolerance]
+        if not pairs:
+            alone.append(i)
+            continue
+        off, score_off, j = min(pairs)
+        left.remove(j)
+        worst['boxes'] = max(worst['boxes'], off)
+        worst['scores'] = max(worst['scores'], score_off)
+        if expected.masks is not None:
+            miss = _mask_difference(expected.masks[i], found.masks[j])
+            worst['masks'] = max(worst['masks'], miss)
+    both = [(expected, alone), (found, sorted(left))]
+    _check_left(name, both, rules)
+    if worst['masks'] > 1 - MASK_IOU:
+        raise UsageError(
+            f'a mask of the {name} input has an IoU of '
+            f'{1 - worst["masks"]:.5f} with that of the model, less than '
+            f'{MASK_IOU}; nothing was written.'
+        )
+    return worst
+
+
+def _mask_difference(expected: Tensor, found: Tensor) -> float:
+    """1 - IoU; 0 where one pixel differs."""
+    wrong = (expected != found).sum().item()
+    if wrong <= 1:
+        return 0.0
+    return wrong / (expected | found).sum().item()
+
+
+def _check_left(
+    name: str, both: Sequence[Tuple[Found, List[int]]], rules: Any
+) -> None:
+    """Raise for a detection that only one of the two has without excuse."""
+    count = rules['max_per_img']
+    for result, alone in both:
+        cut = [rules.get('score_thr', 0.0)]
+        if len(result.scores) == count:
+            cut.append(result.scores.min().item())
+        for i in alone:
+            score, label = result.scores[i], result.labels[i]
+            if min(abs(score.item() - c) for c in cut) <= NEAR:
+                continue
+            rivals = torch.cat(
+                [other.boxes[other.labels == label] for other, _ in both]
+            )
+            ious = _ious(result.boxes[i], rivals)
+            limit = rules['nms']['iou_threshold']
+            if ((ious - limit).abs() <= NEAR).any():
+                continue
+            raise UsageError(
+                f'a detection of the {name} input, score {score:.5f} of '
+                f'class {label}, is only in one of the file and the model '
+                f'({sum(len(a) for _, a in both)} such of '
+                f'{len(both[0][0].labels)}); nothing was written.'
+            )
+
+
+def _ious(box: Tensor, others: Tensor) -> Tensor:
+    corner = torch.minimum(box[2:], others[:, 2:])
+    inter = (corner - torch.maximum(box[:2], others[:, :2])).clamp(min=0)
+    inter = inter.prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1)
+    return inter / ((box[2:] - box[:2]).prod() + areas - inter)

@@ -1,0 +1,97 @@
+"""What an exported file says about itself: how it is fed, what it is of."""
+
+import json
+from typing import Any, Dict, Optional
+
+from mmengine.config import Config
+
+from mmrep.data.datasets import first_dataset
+from mmrep.deploy.form import DEPLOY_FORM
+from mmrep.deploy.whole.picture import WholeModel
+from mmrep.registry import type_name
+
+
+def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
+    """What a user of the file must know: normalisation, names of classes.
+
+    Args:
+        cfg (Config): Config of the model.
+        meta (dict): Its ``dataset_meta``.
+
+    Returns:
+        dict[str, str]: Short texts, JSON where they hold lists.
+    """
+    known = cfg.model.get('data_preprocessor') or {}
+    count = (cfg.model.get('backbone') or {}).get('in_channels', 3)
+    order = 'RGB' if known.get('bgr_to_rgb') else 'BGR'
+    text = dict(
+        channels=order if count == 3 else str(count),
+        mean=json.dumps(list(known.get('mean') or [0.0] * count)),
+        std=json.dumps(list(known.get('std') or [1.0] * count)),
+    )
+    for key in ('classes', 'palette'):
+        if meta.get(key):
+            text[key] = json.dumps(meta[key])
+    return text
+
+
+def describe_whole(
+    cfg: Config, meta: Dict[str, Any], module: WholeModel
+) -> Dict[str, str]:
+    """What the file of a whole model says.
+
+    Args:
+        cfg (Config): Config of the model.
+        meta (dict): Its ``dataset_meta``.
+        module (WholeModel): What is exported.
+
+    Returns:
+        dict[str, str]: As :func:`describe_input`; ``model``, which configs
+        the file is of; ``input``; ``scale`` (width, height), ``keep_ratio``
+        and ``divisor``, to which the test pipeline resizes; ``decisions``,
+        such as thresholds.
+    """
+    text = describe_input(cfg, meta)
+    text.update(
+        model=model_of(cfg),
+        input=module.input,
+        decisions=json.dumps(module.decisions),
+        **_resizing(cfg),
+    )
+    if module.input == 'picture' and module.channels == 3:
+        text['channels'] = 'BGR'
+    return text
+
+
+def model_of(cfg: Config) -> str:
+    """The kind of a config's model, the same in both of its forms."""
+    model = cfg.model
+    kind = type_name(model)
+    if kind == DEPLOY_FORM:
+        kind = model['form_of']
+    names = [kind.rpartition('.')[2], _short(model.get('backbone'))]
+    roi_head = model.get('roi_head') or {}
+    head: Any = roi_head.get('bbox_head') or {}
+    for key in ('decode_head', 'bbox_head'):
+        head = model.get(key) or head
+    head = head[-1] if isinstance(head, (list, tuple)) else head
+    names.append(_short(head))
+    return f'{", ".join(names)}, {head.get("num_classes")} classes'
+
+
+def _short(part: Optional[dict]) -> str:
+    return type_name(part or {}).rpartition('.')[2]
+
+
+def _resizing(cfg: Config) -> Dict[str, str]:
+    """How the test pipeline resizes, as far as it does."""
+    text = dict(divisor='1')
+    pipeline = (first_dataset(cfg, 'test_dataloader') or {}).get('pipeline')
+    for step in pipeline or []:
+        name = _short(step)
+        if name == 'Resize' and step.get('scale'):
+            text['scale'] = json.dumps(list(step['scale']))
+            text['keep_ratio'] = json.dumps(bool(step.get('keep_ratio')))
+        elif name == 'ResizeToMultiple':
+            text['divisor'] = str(step.get('size_divisor', 32))
+    return text

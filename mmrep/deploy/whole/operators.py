@@ -1,0 +1,147 @@
+"""NMS and RoIAlign as single nodes of a graph, which ONNX has too.
+
+``torch.export`` cannot look into MMCV's operators, whose results have sizes
+that depend on the picture. Here each is an operator of mmrep with a result of
+fixed size, computed by MMCV's own when a program runs, and written to ONNX as
+``NonMaxSuppression`` and ``RoiAlign``.
+"""
+
+from typing import Any, Callable, Dict
+
+import torch
+from torch import Tensor
+
+# A score that no threshold lets through.
+NOTHING = -1.0
+# ONNX's numbers of types.
+INT64, BOOL = 7, 9
+
+
+@torch.library.custom_op('mmrep::nms_mask', mutates_args=())
+def nms_mask(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, count: int
+) -> Tensor:
+    """Which boxes of each image non-maximum suppression keeps.
+
+    Args:
+        boxes (Tensor): Shape (N, M, 4), as (x1, y1, x2, y2).
+        scores (Tensor): Shape (N, M); boxes of a negative one are left out.
+        iou_threshold (float): A box goes if its IoU with a kept box of a
+            higher score is above this.
+        count (int): How many boxes of an image are kept at most, those of
+            the highest scores.
+
+    Returns:
+        Tensor: Shape (N, M), bool.
+    """
+    from mmcv.ops import nms
+
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    for i, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+        places = (score >= 0).nonzero().squeeze(1)
+        if len(places):
+            _, order = nms(box[places], score[places], iou_threshold)
+            kept[i, places[order[:count]]] = True
+    return kept
+
+
+@nms_mask.register_fake
+def _(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, count: int
+) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)
+
+
+@torch.library.custom_op('mmrep::roi_align', mutates_args=())
+def roi_align(
+    maps: Tensor,
+    rois: Tensor,
+    height: int,
+    width: int,
+    scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """Pool a feature map in each RoI to a fixed size, by averages.
+
+    Args:
+        maps (Tensor): Shape (N, C, H, W).
+        rois (Tensor): Shape (R, 5), as (image, x1, y1, x2, y2).
+        height (int): Of what is returned.
+        width (int): Of what is returned.
+        scale (float): From the coordinates of RoIs to the map's.
+        sampling_ratio (int): Samples of a bin along each axis, 0 for one
+            each pixel.
+        aligned (bool): Whether pixels have their centres at halves.
+
+    Returns:
+        Tensor: Shape (R, C, height, width).
+    """
+    from mmcv.ops import roi_align
+
+    return roi_align(
+        maps, rois, (height, width), scale, sampling_ratio, 'avg', aligned
+    )
+
+
+@roi_align.register_fake
+def _(
+    maps: Tensor,
+    rois: Tensor,
+    height: int,
+    width: int,
+    scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    return maps.new_empty(rois.size(0), maps.size(1), height, width)
+
+
+def onnx_translations() -> Dict[Callable, Callable]:
+    """What torch's ONNX exporter makes of each operator."""
+    from onnxscript import opset18 as op
+
+    def nms_mask(
+        boxes: Any, scores: Any, iou_threshold: float, count: int
+    ) -> Any:
+        selected = op.NonMaxSuppression(
+            boxes,
+            op.Unsqueeze(scores, [1]),
+            op.Constant(value_ints=[count]),
+            op.Constant(value_floats=[iou_threshold]),
+            op.Constant(value_floats=[NOTHING / 2]),
+        )
+        # rows of (image, class, box); the standard leaves their order open
+        places = op.Gather(selected, [0, 2], axis=1)
+        chosen = op.GreaterOrEqual(op.Gather(selected, 0, axis=1), 0)
+        none = op.Expand(op.Cast(0, to=BOOL), op.Shape(scores))
+        return op.ScatterND(none, places, chosen)
+
+    def roi_align(
+        maps: Any,
+        rois: Any,
+        height: int,
+        width: int,
+        scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+    ) -> Any:
+        image = op.Cast(op.Gather(rois, 0, axis=1), to=INT64)
+        return op.RoiAlign(
+            maps,
+            op.Slice(rois, [1], [5], [1]),
+            image,
+            coordinate_transformation_mode=(
+                'half_pixel' if aligned else 'output_half_pixel'
+            ),
+            mode='avg',
+            output_height=height,
+            output_width=width,
+            sampling_ratio=sampling_ratio,
+            spatial_scale=scale,
+        )
+
+    return {
+        torch.ops.mmrep.nms_mask.default: nms_mask,
+        torch.ops.mmrep.roi_align.default: roi_align,
+    }

@@ -1,0 +1,119 @@
+"""What every exported model begins with: the picture becomes its input."""
+
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmrep.data.heads import input_channels
+from mmrep.deploy.compare import Difference
+from mmrep.deploy.exportable import prepare_layers
+from mmrep.deploy.inputs import random_input
+from mmrep.errors import UsageError
+
+INPUTS = ('picture', 'normalised')
+MASKS = ('pasted', 'raw')
+
+
+class WholeModel(nn.Module):
+    """A model from the picture to the answer, for exporters.
+
+    Args:
+        model (nn.Module): A segmentor or detector in evaluation mode; it is
+            changed in place.
+        input (str): 'picture' for bytes in the channel order of OpenCV, as
+            the config's pipeline gives them; 'normalised' for what the
+            model's normalisation makes of them. Defaults to 'picture'.
+
+    Raises:
+        UsageError: If the model prepares pictures in a way of its own.
+    """
+
+    part = 'model'
+    names: Sequence[str] = ()
+    stride = 32  # of the smallest map, in pixels
+
+    def __init__(self, model: nn.Module, input: str = 'picture') -> None:
+        super().__init__()
+        if input not in INPUTS:
+            raise ValueError(f'input must be one of {INPUTS}, got {input!r}.')
+        self.input = input
+        self.channels = input_channels(model)
+        self._set_preparation(model.data_preprocessor)
+        self.backbone = model.backbone
+        self.neck = model.neck if model.with_neck else nn.Identity()
+        # not a part, or the graph would have it twice
+        self._model = (model,)
+        prepare_layers(model)
+        model.requires_grad_(False)
+        self.eval()
+
+    def _set_preparation(self, known: Any) -> None:
+        test = getattr(known, 'test_cfg', None) or {}
+        if not hasattr(known, '_enable_normalize') or test.get('size'):
+            raise UsageError(
+                f'{type(known).__name__} prepares pictures in a way that is '
+                'not exported; --part exports what follows it.'
+            )
+        self.swap = known._channel_conversion and self.channels == 3
+        self.normalise = known._enable_normalize
+        if self.normalise:
+            self.register_buffer('mean', known.mean)
+            self.register_buffer('std', known.std)
+        # a segmentor's pads in training, and here as its test_cfg says
+        segments = hasattr(known, 'size_divisor')
+        divisor = (
+            test.get('size_divisor') if segments else known.pad_size_divisor
+        )
+        self.divisor = divisor or 1
+        self.pad_value = float(known.pad_value)
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """Normalise (N, C, H, W), and pad it below and to the right."""
+        x = self.normalised(image) if self.input == 'picture' else image
+        if self.divisor == 1:
+            return x
+        height, width = x.shape[2:]
+        below = (self.divisor - height % self.divisor) % self.divisor
+        right = (self.divisor - width % self.divisor) % self.divisor
+        return F.pad(x, (0, right, 0, below), value=self.pad_value)
+
+    def normalised(self, picture: Tensor) -> Tensor:
+        """What the model's normalisation makes of bytes (N, C, H, W)."""
+        x = picture.float()
+        if self.swap:
+            x = x.flip(1)
+        return (x - self.mean) / self.std if self.normalise else x
+
+    def example(
+        self, size: Tuple[int, int], batch: int = 1, seed: int = 0
+    ) -> Tensor:
+        """An input of a size: noise."""
+        noise = random_input(size, batch, seed, self.channels)
+        if self.input == 'normalised':
+            return noise
+        return (noise * 64 + 128).clamp(0, 255).to(torch.uint8)
+
+    @property
+    def decisions(self) -> Dict[str, Any]:
+        """What a user may want to know about how the model decides."""
+        raise NotImplementedError
+
+    def output_names(self, image: Tensor) -> List[str]:
+        """A name for each output."""
+        return list(self.names)
+
+    def expected(self, image: Tensor) -> Dict[str, Any]:
+        """What the model itself computes from an input of a file."""
+        raise NotImplementedError
+
+    def compare(
+        self,
+        name: str,
+        expected: Dict[str, Any],
+        found: Dict[str, Tensor],
+        tolerance: float,
+    ) -> List[Difference]:
+        """The differences of an input; raise if one is too large."""
+        raise NotImplementedError

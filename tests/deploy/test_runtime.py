@@ -1,0 +1,194 @@
+"""Exported files in the place of a model and its checkpoint."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mmrep.apis import Inferencer
+from mmrep.deploy import load_model
+from mmrep.deploy.export import export_onnx, export_program
+from mmrep.deploy.runtime import ExportedFile, load_exported, use_exported
+from mmrep.deploy.runtime.detector import ExportedDetector
+from mmrep.deploy.whole import whole_model
+from mmrep.deploy.whole.metadata import describe_whole
+from mmrep.engine import load_config
+from mmrep.errors import UsageError
+
+
+@pytest.fixture(scope='module')
+def exported(small_segmentor, tmp_path_factory):
+    """Config, checkpoint, and the file of a small segmentor."""
+    cfg = load_config(str(small_segmentor[0]))
+    model = load_model(cfg, str(small_segmentor[1]), deploy=True)
+    module = whole_model(model)
+    about = describe_whole(cfg, model.dataset_meta, module)
+    path = tmp_path_factory.mktemp('exported') / 'm.onnx'
+    export_onnx(module, str(path), (64, 96), metadata=about)
+    return small_segmentor[0], small_segmentor[1], path
+
+
+def picture(height=90, width=120):
+    noise = np.random.RandomState(0).randint(0, 256, (9, 12, 3), np.uint8)
+    return np.kron(noise, np.ones((height // 9, width // 12, 1), np.uint8))
+
+
+@pytest.mark.slow
+def test_segmentor(exported):
+    config, checkpoint, path = exported
+    image = picture()
+    for slide in (None, (64, 40)):
+        expected = Inferencer(str(config), str(checkpoint), slide=slide)
+        found = Inferencer(str(config), str(path), slide=slide)
+        names, reference = (
+            list(infer.meta['classes']) for infer in (found, expected)
+        )
+        assert names == reference
+        labels, reference = (
+            infer.predict(image).pred_sem_seg.data[0].numpy()
+            for infer in (found, expected)
+        )
+        assert labels.shape == image.shape[:2]
+        assert len(np.unique(reference)) > 2
+        assert (labels == reference).mean() >= 0.999
+
+
+@pytest.mark.slow
+def test_windows_of_the_config(exported):
+    """MMSegmentation's slide mode, whose windows the file segments."""
+    config, checkpoint, path = exported
+    cfg = load_config(str(config))
+    windows = dict(mode='slide', crop_size=(64, 64), stride=(40, 40))
+    cfg.model.test_cfg = windows
+    model = load_model(cfg, str(checkpoint))
+    stand_in = load_exported(cfg, str(path))
+    x = torch.randint(0, 256, (1, 3, 90, 110))
+    metas = [dict(ori_shape=(90, 110), img_shape=(90, 110))]
+    with torch.no_grad():
+        data = model.data_preprocessor(dict(inputs=list(x)), False)
+        expected = model.inference(data['inputs'], [dict(metas[0])])
+        found = stand_in.inference(x.float(), [dict(metas[0])])
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_does_not_fit(exported, tmp_path):
+    import onnx
+
+    config, _, path = exported
+    cfg = load_config(str(config), {'model.decode_head.num_classes': 9})
+    with pytest.raises(UsageError, match='9 classes.*another.*7 classes'):
+        load_exported(cfg, str(path))
+    with pytest.raises(UsageError, match='must be of the model'):
+        use_exported(cfg, str(path))
+        from mmrep.registry import MODELS
+
+        MODELS.build(cfg.model)
+    graph = onnx.load(str(path))
+    del graph.metadata_props[:]
+    onnx.save(graph, f'{tmp_path}/foreign.onnx')
+    with pytest.raises(UsageError, match='that tools/export.py wrote, and'):
+        ExportedFile(f'{tmp_path}/foreign.onnx')
+    file = ExportedFile(str(path))
+    with pytest.raises(UsageError, match=r'input of \(1, 5, 64, 64\)'):
+        file.run(torch.zeros(1, 5, 64, 64))
+
+
+def test_files_that_cannot_be_run(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match='must be an existing file'):
+        ExportedFile(f'{tmp_path}/none.onnx')
+    for suffix in ('onnx', 'pt2'):
+        broken = tmp_path / f'broken.{suffix}'
+        broken.write_bytes(b'no model')
+        with pytest.raises(UsageError, match='cannot be read as an exported'):
+            ExportedFile(str(broken), trust=True)
+    with pytest.raises(UsageError, match='run by PyTorch, not by onnxrun'):
+        ExportedFile(f'{tmp_path}/broken.pt2', 'onnxruntime')
+    (tmp_path / 'm.xml').write_text('')
+    with pytest.raises(UsageError, match='by OpenVINO, not by onnxruntime'):
+        ExportedFile(f'{tmp_path}/m.xml', 'onnxruntime')
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    with pytest.raises(UsageError, match='requirements/openvino.txt'):
+        ExportedFile(f'{tmp_path}/broken.onnx', 'openvino')
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(UsageError, match='requirements/export.txt'):
+        ExportedFile(f'{tmp_path}/broken.onnx')
+
+
+class File:
+    """Stands for a file that finds one object."""
+
+    about = dict(input='picture')
+    decisions = dict(mask_threshold=0.5)
+
+    def __init__(self, masks):
+        self.masks = masks
+
+    def run(self, image):
+        assert image.shape == (1, 3, 20, 30)
+        dets = torch.zeros(1, 2, 5)
+        dets[0, 0] = torch.tensor([3, 4, 15, 16, 0.9])
+        labels = torch.tensor([[1, -1]])
+        return dict(dets=dets, labels=labels, masks=self.masks)
+
+
+@pytest.mark.parametrize('pasted', [True, False])
+def test_detections_in_the_original_picture(pasted):
+    from mmdet.structures import DetDataSample
+
+    masks = torch.ones(1, 2, 28, 28)
+    if pasted:
+        masks = torch.zeros(1, 2, 20, 30, dtype=torch.bool)
+        masks[0, 0, 4:16, 3:15] = True
+    model = ExportedDetector(
+        File(masks),
+        dict(data_preprocessor=dict(type='mmdet.DetDataPreprocessor')),
+    )
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=(20, 30), ori_shape=(40, 60), scale_factor=(0.5, 0.5)
+        )
+    )
+    data = dict(
+        inputs=[torch.zeros(3, 20, 30, dtype=torch.uint8)],
+        data_samples=[sample],
+    )
+    (sample,) = model.eval().test_step(data)
+    found = sample.pred_instances
+    assert found.labels.tolist() == [1]
+    assert found.bboxes.tolist() == [[6, 8, 30, 32]]
+    expected = torch.zeros(40, 60, dtype=torch.bool)
+    expected[8:32, 6:30] = True
+    assert (found.masks[0] == expected).all()
+
+
+@pytest.mark.slow
+def test_program(small_segmentor, tmp_path):
+    cfg = load_config(str(small_segmentor[0]))
+    model = load_model(cfg, str(small_segmentor[1]), deploy=True)
+    module = whole_model(model)
+    about = describe_whole(cfg, {}, module)
+    path = f'{tmp_path}/m.pt2'
+    export_program(module, path, (64, 96), metadata=about)
+    with pytest.raises(UsageError, match='may run code.*trust-checkpoint'):
+        ExportedFile(path)
+    file = ExportedFile(path, trust=True)
+    assert json.loads(file.about['outputs']) == ['labels', 'logits']
+    image = torch.randint(0, 256, (1, 3, 70, 64))
+    with torch.no_grad():
+        expected = module(image.to(torch.uint8))[1]
+    torch.testing.assert_close(file.run(image)['logits'], expected)
+
+
+@pytest.mark.slow
+def test_openvino(exported):
+    pytest.importorskip('openvino')
+    _, _, path = exported
+    image = torch.randint(0, 256, (1, 3, 70, 64))
+    expected = ExportedFile(str(path)).run(image)
+    found = ExportedFile(str(path), 'openvino').run(image)
+    torch.testing.assert_close(
+        found['logits'], expected['logits'], rtol=1e-3, atol=1e-4
+    )

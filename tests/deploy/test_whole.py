@@ -1,0 +1,289 @@
+"""Whole models: the graph that is exported, and the file, against the model.
+
+The heads are MMDetection's and MMSegmentation's own, on a small RepLKNet.
+"""
+
+import json
+from pathlib import Path
+
+import mmseg
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmrep.deploy import build_model
+from mmrep.deploy.export import export_onnx, export_program
+from mmrep.deploy.whole import whole_model
+from mmrep.deploy.whole.boxes import paste
+from mmrep.deploy.whole.detections import Found, _agree
+from mmrep.deploy.whole.metadata import describe_whole, model_of
+from mmrep.engine import load_config
+from mmrep.errors import UsageError
+
+BACKBONE = """
+_base_ = 'BASE'
+channels = [8, 12, 16, 20]
+backbone = dict(
+    _delete_=True,
+    type='mmrep.RepLKNet',
+    arch=dict(channels=channels, depths=(1, 1, 1, 1),
+              kernel_sizes=(13, 9, 7, 5)),
+    out_indices=(0, 1, 2, 3),
+)
+"""
+NECK = 'neck=dict(in_channels=channels, out_channels=64)'
+DENSE = 'bbox_head=dict(num_classes=3, in_channels=64, feat_channels=64, '
+DENSE += 'stacked_convs=1)'
+TEST = 'test_cfg=dict(score_thr=0.0, nms_pre=60)'
+RPN = 'rpn_head=dict(in_channels=64, feat_channels=64)'
+BOX = 'dict(in_channels=64, fc_out_channels=64, num_classes=3)'
+MASK = 'mask_roi_extractor=dict(out_channels=64), mask_head=dict(\
+num_convs=1, in_channels=64, conv_out_channels=64, num_classes=3)'
+ROI = (
+    f'roi_head=dict(bbox_roi_extractor=dict(out_channels=64), bbox_head={BOX}'
+)
+CASCADE = f"""roi_head=dict(
+    bbox_roi_extractor=dict(out_channels=64),
+    bbox_head=[dict(
+        type='Shared2FCBBoxHead', in_channels=64, fc_out_channels=64,
+        roi_feat_size=7, num_classes=3, reg_class_agnostic=agnostic,
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder',
+                        target_stds=[0.1, 0.1, 0.2, 0.2]),
+        loss_cls=dict(type='CrossEntropyLoss'),
+        loss_bbox=dict(type='L1Loss'),
+    ) for agnostic in (True, False, False)], {MASK})"""
+RCNN = 'test_cfg=dict(rpn=dict(nms_pre=40, max_per_img=30), '
+RCNN += 'rcnn=dict(score_thr=0.0))'
+MODELS = 'mmdet::_base_/models/'
+# mmengine looks for MMSegmentation under the name of upstream's package
+SEG = f'{Path(mmseg.__file__).parent}/.mim/configs/'
+# name: what it inherits from, and what is other
+DETECTORS = {
+    'retinanet': (f'{MODELS}retinanet_r50_fpn.py', f'{DENSE}, {TEST}'),
+    'fcos': (
+        'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
+        f'{DENSE}, {TEST}',
+    ),
+    'atss': ('mmdet::atss/atss_r50_fpn_1x_coco.py', f'{DENSE}, {TEST}'),
+    'faster': (f'{MODELS}faster-rcnn_r50_fpn.py', f'{RPN}, {ROI}), {RCNN}'),
+    'mask': (
+        f'{MODELS}mask-rcnn_r50_fpn.py',
+        f'{RPN}, {ROI}, {MASK}), {RCNN}',
+    ),
+    'cascade': (
+        f'{MODELS}cascade-mask-rcnn_r50_fpn.py',
+        f'{RPN}, {CASCADE}, {RCNN}',
+    ),
+}
+HEAD = 'in_channels=channels, channels=16, num_classes=4'
+SEGMENTORS = {
+    'upernet': (
+        f'{SEG}_base_/models/upernet_r50.py',
+        f'pretrained=None, decode_head=dict({HEAD}), auxiliary_head=None',
+    ),
+    'segformer': (
+        f'{SEG}_base_/models/segformer_mit-b0.py',
+        f'decode_head=dict({HEAD})',
+    ),
+    'deeplabv3plus': (
+        f'{SEG}_base_/models/deeplabv3plus_r50-d8.py',
+        'pretrained=None, auxiliary_head=None, decode_head=dict('
+        'in_channels=20, channels=16, c1_in_channels=8, c1_channels=8, '
+        'num_classes=4)',
+    ),
+}
+
+
+def make_config(folder, name):
+    base, changes = {**DETECTORS, **SEGMENTORS}[name]
+    if name in DETECTORS:
+        changes = f'{NECK}, {changes}'
+    text = BACKBONE.replace('BASE', base)
+    text += f'model = dict(backbone=backbone, {changes})\n'
+    text += "del channels, backbone\ndefault_scope = 'SCOPE'\n".replace(
+        'SCOPE', 'mmdet' if name in DETECTORS else 'mmseg'
+    )
+    path = folder / f'{name}.py'
+    path.write_text(text)
+    return load_config(str(path))
+
+
+@pytest.fixture
+def make(tmp_path, randomise):
+    def make(name):
+        cfg = make_config(tmp_path, name)
+        model = randomise(build_model(cfg))
+        if name in SEGMENTORS:  # a new head sees no difference
+            nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
+        return cfg, model
+
+    return make
+
+
+@pytest.mark.parametrize('input', ['picture', 'normalised'])
+@pytest.mark.parametrize('name', [*DETECTORS, *SEGMENTORS])
+def test_graph_is_the_model(make, name, input):
+    _, model = make(name)
+    module = whole_model(model, input)
+    for size, batch in (((64, 96), 1), ((75, 53), 2)):
+        image = module.example(size, batch)
+        with torch.no_grad():
+            expected = module.expected(image)
+            found = dict(zip(module.names, module(image), strict=True))
+        differences = module.compare('x', expected, found, 1e-4)
+        assert all(d.max_abs < 1e-3 for d in differences)
+        if name in DETECTORS:
+            assert found['dets'].shape == (batch, 100, 5)
+            assert found['labels'].shape == (batch, 100)
+            assert min(len(f.labels) for f in expected['found']) > 10
+            assert ('masks' in found) == (name in ('mask', 'cascade'))
+        else:
+            assert found['labels'].shape == (batch, *size)
+
+
+def test_detections_are_padded(make):
+    _, model = make('retinanet')
+    model.bbox_head.test_cfg.score_thr = 0.9
+    with torch.no_grad():
+        model.bbox_head.retina_cls.bias.fill_(-20)
+        dets, labels = whole_model(model)(
+            torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+        )
+    assert (dets == 0).all() and (labels == -1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name', ['atss', 'retinanet', 'mask', 'segformer', 'deeplabv3plus']
+)
+def test_onnx(make, tmp_path, name):
+    """A file per kind of head; those of the configs are tested elsewhere."""
+    import onnx
+
+    cfg, model = make(name)
+    module = whole_model(model, masks='raw') if name == 'mask' else (
+        whole_model(model)
+    )  # fmt: skip
+    metadata = describe_whole(cfg, dict(classes=['a', 'b', 'c']), module)
+    done = export_onnx(
+        module, f'{tmp_path}/m.onnx', (64, 96), metadata=metadata
+    )
+    assert len(done.differences) == 3
+    graph = onnx.load(f'{tmp_path}/m.onnx')
+    assert {node.domain for node in graph.graph.node} == {''}
+    assert [o.name for o in graph.graph.output] == list(module.names)
+    if name == 'mask':
+        kinds = {node.op_type for node in graph.graph.node}
+        assert {'NonMaxSuppression', 'RoiAlign'} <= kinds
+    texts = {p.key: p.value for p in graph.metadata_props}
+    assert texts['channels'] == 'BGR' and texts['input'] == 'picture'
+    assert texts['model'] == model_of(cfg)
+    assert json.loads(texts['classes']) == ['a', 'b', 'c']
+
+
+@pytest.mark.slow
+def test_program(make, tmp_path):
+    _, model = make('faster')
+    done = export_program(
+        whole_model(model), f'{tmp_path}/m.pt2', (64, 96), dynamic=False
+    )
+    assert done.operators['mmrep.nms_mask.default'] == 2
+    assert done.operators['mmrep.roi_align.default'] == 4
+
+
+def test_unsupported_models(make):
+    _, model = make('cascade')
+    model.roi_head.test_cfg.nms = dict(type='soft_nms')
+    with pytest.raises(UsageError, match='CascadeRoIHead .* NMS soft_nms'):
+        whole_model(model)
+    _, model = make('mask')
+    model.roi_head.mask_head.__class__ = type(
+        'PointHead', (nn.Module,), dict(predict_by_feat=None)
+    )
+    with pytest.raises(UsageError, match='PointHead .* own predict_by_feat'):
+        whole_model(model)
+    _, model = make('atss')
+    model.bbox_head.__class__ = type(
+        'OwnHead', (type(model.bbox_head),), dict(predict_by_feat=None)
+    )
+    with pytest.raises(UsageError, match='OwnHead .* own predict_by_feat'):
+        whole_model(model)
+    _, model = make('upernet')
+    model.decode_head.__class__ = type(
+        'OwnHead', (type(model.decode_head),), dict(predict=None)
+    )
+    with pytest.raises(UsageError, match='OwnHead as decode_head'):
+        whole_model(model)
+    with pytest.raises(UsageError, match='whole Linear cannot be exported'):
+        whole_model(nn.Linear(1, 1))
+
+
+def test_pasted_masks_are_mmdetections():
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+
+    masks = torch.rand(5, 28, 28)
+    corners = torch.rand(5, 2, 2).sort(1).values * torch.tensor([90, 60])
+    boxes = corners.flatten(1) + torch.tensor([-5, -5, 12, 12])
+    found = paste(masks, boxes, (60, 90))
+    expected, _ = _do_paste_mask(masks[:, None], boxes, 60, 90, False)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+RULES = dict(score_thr=0.05, max_per_img=4, nms=dict(iou_threshold=0.5))
+
+
+def detections(*rows):
+    rows = torch.tensor(rows).reshape(-1, 6)
+    return Found(rows[:, :4], rows[:, 4], rows[:, 5].long())
+
+
+def test_what_counts_as_the_same():
+    box = [0.0, 0.0, 10.0, 10.0, 0.9, 1.0]
+    other = [20.0, 20.0, 30.0, 40.0, 0.3, 0.0]
+    both = detections(box, other)
+    near = detections(other, [0.0, 0.0, 10.005, 10.0, 0.90005, 1.0])
+    worst = _agree('x', both, near, RULES, 1e-4)
+    assert worst['boxes'] == pytest.approx(5e-3, rel=1e-2)
+    assert worst['scores'] == pytest.approx(5e-5, rel=1e-2)
+    for wrong in (
+        [0.0, 0.0, 10.02, 10.0, 0.9, 1.0],
+        [0.0, 0.0, 10.0, 10.0, 0.9002, 1.0],
+        [0.0, 0.0, 10.0, 10.0, 0.9, 2.0],
+    ):
+        with pytest.raises(UsageError, match='only in one of the file and'):
+            _agree('x', both, detections(other, wrong), RULES, 1e-4)
+    with pytest.raises(UsageError, match='of class 0, is only in one'):
+        _agree('x', both, detections(box), RULES, 1e-4)
+    # at a threshold it may be there or not
+    edge = detections(box, [20.0, 20.0, 30.0, 40.0, 0.050005, 0.0])
+    _agree('x', edge, detections(box), RULES, 1e-4)
+    rival = [0.0, 0.0, 10.0, 20.0001, 0.8, 1.0]
+    _agree('x', detections(box, rival), detections(box), RULES, 1e-4)
+
+
+def test_masks_must_agree():
+    box = detections([0.0, 0.0, 10.0, 10.0, 0.9, 1.0])
+    mask = torch.zeros(1, 40, 40, dtype=torch.bool)
+    mask[:, :35] = True
+    other = mask.clone()
+    other[0, 35, :2] = True
+    _agree(
+        'x', box._replace(masks=mask), box._replace(masks=mask), RULES, 1e-4
+    )
+    with pytest.raises(UsageError, match='IoU of 0.998.*less than 0.999'):
+        _agree(
+            'x', box._replace(masks=mask), box._replace(masks=other), RULES,
+            1e-4,
+        )  # fmt: skip
+
+
+def test_metadata(small_segmentor):
+    cfg = load_config(str(small_segmentor[0]))
+    module = whole_model(build_model(cfg))
+    text = describe_whole(cfg, {}, module)
+    assert text['model'] == 'EncoderDecoder, RepLKNet, UPerHead, 7 classes'
+    assert json.loads(text['scale']) == [128, 128]
+    assert text['keep_ratio'] == 'true' and text['divisor'] == '1'
+    assert np.allclose(json.loads(text['mean']), [123.675, 116.28, 103.53])
+    assert json.loads(text['decisions'])['align_corners'] is False
