@@ -1,5 +1,6 @@
 from mmrep.models.backbones import (
     LargeKernelMobileNetV2,
+    OverLoCK,
     RepLKNet,
     UniRepLKNet,
 )
@@ -10,6 +11,7 @@ __all__ = [
     'ImageClassifier',
     'InstanceTTAModel',
     'LargeKernelMobileNetV2',
+    'OverLoCK',
     'RepLKNet',
     'UniRepLKNet',
 ]

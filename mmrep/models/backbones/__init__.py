@@ -1,5 +1,6 @@
 from mmrep.models.backbones.mobilenet import LargeKernelMobileNetV2
+from mmrep.models.backbones.overlock import OverLoCK
 from mmrep.models.backbones.replknet import RepLKNet
 from mmrep.models.backbones.unireplknet import UniRepLKNet
 
-__all__ = ['LargeKernelMobileNetV2', 'RepLKNet', 'UniRepLKNet']
+__all__ = ['LargeKernelMobileNetV2', 'OverLoCK', 'RepLKNet', 'UniRepLKNet']

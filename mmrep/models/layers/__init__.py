@@ -1,4 +1,5 @@
 from mmrep.models.layers.checkpointing import checkpoint_forward
+from mmrep.models.layers.contmix import ContMix
 from mmrep.models.layers.conv_bn import (
     NormFirstBlock,
     bn_scale_shift,
@@ -6,7 +7,12 @@ from mmrep.models.layers.conv_bn import (
     fold_affine,
     fold_bn,
     fold_bn_ahead,
+    fold_bn_behind,
     is_frozen_bn,
+)
+from mmrep.models.layers.neighbourhood import (
+    neighbourhood_product,
+    relative_bias,
 )
 from mmrep.models.layers.norms import (
     CPUSyncBatchNorm,
@@ -29,18 +35,27 @@ from mmrep.models.layers.reparam import (
     depthwise,
     merged_depthwise,
 )
+from mmrep.models.layers.residual import (
+    LayerScale2d,
+    ResidualDepthwise,
+    SEGate,
+)
 
 __all__ = [
     'CPUSyncBatchNorm',
+    'ContMix',
     'DILATED_BRANCHES',
     'DilatedReparamBlock',
     'GRN',
     'InplaceGELU',
     'LayerNorm2d',
+    'LayerScale2d',
     'NormFirstBlock',
     'PointwiseLinear',
     'ReparamLargeKernelConv',
+    'ResidualDepthwise',
     'SEBlock',
+    'SEGate',
     'SingleImageBatchNorm',
     'bn_scale_shift',
     'build_conv_bn',
@@ -49,9 +64,12 @@ __all__ = [
     'fold_affine',
     'fold_bn',
     'fold_bn_ahead',
+    'fold_bn_behind',
     'is_frozen_bn',
     'may_overwrite',
     'merged_depthwise',
+    'neighbourhood_product',
     'overwrite_input',
     'pointwise_linear',
+    'relative_bias',
 ]
