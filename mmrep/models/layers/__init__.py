@@ -28,6 +28,7 @@ from mmrep.models.layers.pointwise import (
     overwrite_input,
     pointwise_linear,
 )
+from mmrep.models.layers.pooling import MatrixPool2d, matrix_pool
 from mmrep.models.layers.reparam import (
     DILATED_BRANCHES,
     DilatedReparamBlock,
@@ -50,6 +51,7 @@ __all__ = [
     'InplaceGELU',
     'LayerNorm2d',
     'LayerScale2d',
+    'MatrixPool2d',
     'NormFirstBlock',
     'PointwiseLinear',
     'ReparamLargeKernelConv',
@@ -67,6 +69,7 @@ __all__ = [
     'fold_bn_behind',
     'is_frozen_bn',
     'may_overwrite',
+    'matrix_pool',
     'merged_depthwise',
     'neighbourhood_product',
     'overwrite_input',

@@ -11,6 +11,7 @@ from mmrep.models.layers.neighbourhood import (
     neighbourhood_product,
     relative_bias,
 )
+from mmrep.models.layers.pooling import matrix_pool
 
 # The context is averaged into so many places a side.
 CONTEXT = 7
@@ -80,13 +81,17 @@ class ContMix(nn.Module):
             Tensor: Shape (N, C, H, W).
         """
         shape = x.shape[2:]
-        larger = self._larger(*shape)
-        if larger != tuple(shape):
+        symbolic = any(isinstance(n, torch.SymInt) for n in shape)
+        resizes = symbolic or min(shape) < max(self.kernel_sizes)
+        height, width = shape
+        if resizes:
+            height, width = self._larger(*shape, symbolic)
             x, query, context = (
-                F.interpolate(m, larger, mode='bilinear', align_corners=False)
+                F.interpolate(
+                    m, (height, width), mode='bilinear', align_corners=False
+                )
                 for m in (x, query, context)
             )
-        height, width = larger
         query = self.weight_query(query) * self.scale
         # (N, heads, H * W, c), (N, heads, c, 7 * 7)
         query = query.unflatten(1, (self.num_heads, -1)).flatten(3)
@@ -112,16 +117,25 @@ class ContMix(nn.Module):
             outs.append(neighbourhood_product(weights, value, size))
         # (N, 2, heads, c, H, W)
         out = torch.stack(outs, 1).permute(0, 1, 2, 5, 3, 4).flatten(1, 3)
-        if larger != tuple(shape):
-            out = F.adaptive_avg_pool2d(out, shape)
-        return out
+        if symbolic:
+            return matrix_pool(out, shape)
+        return F.adaptive_avg_pool2d(out, shape) if resizes else out
 
-    def _larger(self, height: int, width: int) -> Tuple[int, int]:
-        """Size of a map that holds the large window, in proportion."""
+    def _larger(
+        self, height: int, width: int, symbolic: bool
+    ) -> Tuple[int, int]:
+        """Size of a map that holds the large window, in proportion.
+
+        Symbols may stand for a map that is large enough, which keeps its
+        size.
+        """
         size = max(self.kernel_sizes)
-        if min(height, width) >= size:
-            return height, width
-        # in the published order of operations, of which the rounding depends
+        if symbolic:
+            return tuple(
+                torch.sym_max(torch.sym_max(a, size), a * size // b)
+                for a, b in ((height, width), (width, height))
+            )
+        # in the published order of operations, on which the rounding depends
         if height < width:
             return size, int(size / height * width)
         return int(size / width * height), size
