@@ -1,4 +1,5 @@
 from mmrep.models.backbones import (
+    WBMM,
     LargeKernelMobileNetV2,
     OverLoCK,
     RepLKNet,
@@ -14,4 +15,5 @@ __all__ = [
     'OverLoCK',
     'RepLKNet',
     'UniRepLKNet',
+    'WBMM',
 ]

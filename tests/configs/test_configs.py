@@ -28,7 +28,7 @@ TRAINED = [
     for path in CONFIGS.glob('*.py')
     if not re.search(
         'replknet(31b-in22k|31l|xl)|unireplknet-(s|b|l|xl)(_|-in22k)'
-        '|overlock-(s|b)_|overlock-t_coco-1x',
+        '|overlock-(s|b)_|overlock-t_coco-1x|wbmm-s_',
         path.stem,
     )
 ]

@@ -41,6 +41,7 @@ from mmrep.models.layers.residual import (
     ResidualDepthwise,
     SEGate,
 )
+from mmrep.models.layers.windows import WindowProduct
 
 __all__ = [
     'CPUSyncBatchNorm',
@@ -59,6 +60,7 @@ __all__ = [
     'SEBlock',
     'SEGate',
     'SingleImageBatchNorm',
+    'WindowProduct',
     'bn_scale_shift',
     'build_conv_bn',
     'checkpoint_forward',
