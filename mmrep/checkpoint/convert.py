@@ -19,7 +19,8 @@ from mmrep.files import replaced, torch_save
 
 _EMA_NAMES = ('model_ema', 'state_dict_ema', 'ema_state_dict')
 _STAGE = re.compile(r'(?:stages|downsample_layers)\.(\d+)\.|transitions\.(\d)')
-_OUTPUT_NORM = re.compile(r'(?:stages\.\d+\.norm|norm\d+)\.')
+_OVERLOCK_PART = re.compile(r'(?:patch_embed|blocks|sub_blocks|high_level)\w+')
+_OUTPUT_NORM = re.compile(r'(?:stages\.\d+\.norm|norm\d+|extra_norm|h_proj)\.')
 
 
 @dataclass
@@ -236,8 +237,12 @@ def _stages(state: Iterable[str], prefix: str) -> List[str]:
 def _unbuilt(found: State, expected: State, prefix: str) -> List[str]:
     """Keys of stages behind the last one of the model."""
     last = max((int(n) for n in _stages(expected, prefix)), default=-1)
+    parts = {key[len(prefix) :].split('.')[0] for key in expected}
     keys = []
     for key in found:
+        part = _OVERLOCK_PART.match(key[len(prefix) :])
+        if part and part[0] not in parts:
+            keys.append(key)
         stage = _STAGE.match(key[len(prefix) :])
         if stage is None:
             continue

@@ -23,6 +23,7 @@ _DOWNSTREAM_PARTS = (
     'roi_head.',
     'bbox_head.',
 )
+_OVERLOCK_KERNEL = 'blocks1.0.proj.1.lk_origin.weight'
 _STAGE_NORM = re.compile(r'stages\.(\d+)\.norm\.')
 
 
@@ -106,6 +107,14 @@ def unireplknet_authors(state: State) -> Optional[Released]:
     return _split_classifier(state) if _is_unireplknet(state) else None
 
 
+def overlock_authors(state: State) -> Optional[Released]:
+    """The authors' own files: ``patch_embed1.*``, ``head``, ``aux_head``.
+
+    A backbone saved downstream has its output norms, ``extra_norm``.
+    """
+    return _split_classifier(state) if _is_overlock(state) else None
+
+
 def ours(state: State) -> Optional[Released]:
     """Backbones of ours that are not in the authors' files.
 
@@ -133,6 +142,7 @@ LAYOUTS: Tuple[Callable[[State], Optional[Released]], ...] = (
     replknet_mmpretrain,
     replknet_authors,
     unireplknet_authors,
+    overlock_authors,
     ours,
 )
 """What knows a layout: each takes a state dict and returns its tensors sorted
@@ -163,6 +173,10 @@ def _is_unireplknet(state: State) -> bool:
     )
 
 
+def _is_overlock(state: State) -> bool:
+    return {'patch_embed1.0.weight', _OVERLOCK_KERNEL} <= state.keys()
+
+
 def _is_mobilenet(state: State) -> bool:
     return 'stem.conv.weight' in state and any(
         '.large_kernel.' in key for key in state
@@ -171,12 +185,20 @@ def _is_mobilenet(state: State) -> bool:
 
 def _is_known(state: State) -> bool:
     return any(
-        kind(state) for kind in (_is_replknet, _is_unireplknet, _is_mobilenet)
+        kind(state)
+        for kind in (
+            _is_replknet,
+            _is_unireplknet,
+            _is_overlock,
+            _is_mobilenet,
+        )
     )
 
 
 def _is_merged(state: State) -> bool:
-    """Whether the blocks of either family are in deploy form."""
+    """Whether the blocks of any family are in deploy form."""
+    if _is_overlock(state):
+        return _OVERLOCK_KERNEL.replace('weight', 'bias') in state
     if _is_unireplknet(state):
         # merging does away with the norm behind every depth-wise convolution
         return 'stages.0.0.norm.weight' not in state
@@ -186,7 +208,7 @@ def _is_merged(state: State) -> bool:
 def _split_classifier(state: State) -> Released:
     released = Released('authors', {}, deploy=_is_merged(state))
     for key, value in state.items():
-        is_classifier = key.split('.')[0] in ('norm', 'head')
+        is_classifier = key.split('.')[0] in ('norm', 'head', 'aux_head')
         part = released.classifier if is_classifier else released.backbone
         part[key] = value
     return released

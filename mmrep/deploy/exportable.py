@@ -15,45 +15,11 @@ from mmrep.deploy.inputs import random_input
 from mmrep.deploy.merge import check_tolerance
 from mmrep.deploy.uperhead import restore_uper_heads
 from mmrep.errors import UsageError
+from mmrep.models.layers import MatrixPool2d
 from mmrep.ops import DepthwiseConv2d
 from mmrep.ops.module import is_eligible
 
 PARTS = ('backbone', 'neck', 'head', 'segmentor')
-
-
-class MatrixPool2d(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as two matrix products.
-
-    ONNX has no adaptive pooling, and exporters unroll it for one input size.
-    Here the averaging matrices are computed from the size of the input.
-
-    Args:
-        output_size (tuple[int, int]): Height and width of the output.
-    """
-
-    def __init__(self, output_size: Tuple[int, int]) -> None:
-        super().__init__()
-        self.output_size = output_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, H, W) to (N, C, *output_size)."""
-        bins_h, bins_w = self.output_size
-        if bins_h == bins_w == 1:
-            return x.mean((2, 3), keepdim=True)
-        height, width = x.shape[2:]
-        rows = self._matrix(bins_h, height, x)
-        columns = self._matrix(bins_w, width, x)
-        return rows @ x @ columns.transpose(0, 1)
-
-    @staticmethod
-    def _matrix(bins: int, size: int, x: Tensor) -> Tensor:
-        """Weight of each place in each bin: (bins, size)."""
-        i = torch.arange(bins, device=x.device).unsqueeze(1)
-        place = torch.arange(size, device=x.device).unsqueeze(0) * bins
-        # floor(i size / bins) <= place < ceil((i + 1) size / bins)
-        inside = (place + bins > i * size) & (place < (i + 1) * size)
-        weight = inside.to(x.dtype)
-        return weight / weight.sum(1, keepdim=True)
 
 
 class OperatorNode(DepthwiseConv2d):

@@ -1,7 +1,9 @@
 """Backbones, a classifier around one, and test-time augmentation."""
 
 from mmrep.models.backbones import (
+    WBMM,
     LargeKernelMobileNetV2,
+    OverLoCK,
     RepLKNet,
     UniRepLKNet,
 )
@@ -13,7 +15,9 @@ __all__ = [
     'ImageClassifier',
     'InstanceTTAModel',
     'LargeKernelMobileNetV2',
+    'OverLoCK',
     'RepLKNet',
     'UniRepLKNet',
+    'WBMM',
     'seg_data_preprocessor',
 ]

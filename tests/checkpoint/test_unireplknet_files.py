@@ -8,7 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmrep.checkpoint.convert import convert
 from mmrep.checkpoint.loading import CheckpointError
-from mmrep.models import UniRepLKNet
+from mmrep.models import WBMM, UniRepLKNet
 
 ARCH = dict(
     channels=(8, 12, 16, 20),
@@ -112,3 +112,17 @@ def test_another_size_is_refused(tmp_path):
     done = convert(path, wider)
     with pytest.raises(CheckpointError, match='have another shape'):
         done.write(str(tmp_path / 'out.pth'))
+
+
+@pytest.mark.parametrize('deploy', [False, True])
+def test_wbmm_file(tmp_path, deploy):
+    """Tables and indices of the windows in place of large kernels."""
+    kernels = (('W7',), (3,), ('W7', 3), ('W7',))
+    arch = {**ARCH, 'kernel_sizes': kernels}
+    source = WBMM(arch, deploy=deploy)
+    path = save(tmp_path / 'in1k.pth', imagenet(source))
+    model = WBMM(arch)
+    found = convert(path, model).match
+    assert not found.problems and found.deploy is deploy is model.deploy
+    for name, value in found.state.items():
+        assert torch.equal(value, source.state_dict()[name]), name

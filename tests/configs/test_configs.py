@@ -21,14 +21,14 @@ from shipped_configs import (
 )
 from torch import nn
 
-# The larger sizes of a published config differ by a few numbers, which
-# test_replknet_configs.py and test_unireplknet_configs.py look at; the tests
-# of projects/ train theirs.
+# The larger sizes of a published config differ by a few numbers, which the
+# files beside this one look at; the tests of projects/ train theirs.
 TRAINED = [
     path
     for path in CONFIGS.glob('*.py')
     if not re.search(
-        'replknet(31b-in22k|31l|xl)|unireplknet-(s|b|l|xl)(_|-in22k)',
+        'replknet(31b-in22k|31l|xl)|unireplknet-(s|b|l|xl)(_|-in22k)'
+        '|overlock-(s|b)_|overlock-t_coco-1x|wbmm-s_',
         path.stem,
     )
 ]

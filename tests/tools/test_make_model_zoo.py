@@ -37,6 +37,9 @@ def test_published_counts(metafile, counts):
     differ = []
     for row in rows(metafile):
         found = counts[row['Config']]
+        if 'FLOPs' not in row:  # OverLoCK's authors give none downstream
+            assert '_overlock' in row['Config']
+            continue
         assert found['flops'] / 1e9 == pytest.approx(row['FLOPs'], rel=0.02)
         if round(found['folded'] / 1e6) != row['Params']:
             differ.append(row['Config'])

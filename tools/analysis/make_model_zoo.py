@@ -28,6 +28,7 @@ TASKS = {
     'upernet': ('Semantic segmentation', 'mIoU, single- / multi-scale'),
     'fcos': ('Object detection', 'AP, box / mask'),
     'cascade-mask-rcnn': ('Object detection', 'AP, box / mask'),
+    'mask-rcnn': ('Object detection', 'AP, box / mask'),
 }
 
 
@@ -89,8 +90,8 @@ def model_table(family: dict, counts: Dict[str, Dict[str, int]]) -> List[str]:
         lines.append(
             f'| [{name}](../configs/{name}.py) | {row["Pretraining"]} '
             f'| {row["Score"]} | {found["params"] / 1e6:.2f} '
-            f'| {found["folded"] / 1e6:.2f} | {row["Params"]} '
-            f'| {flops} | {row["FLOPs"]} '
+            f'| {found["folded"] / 1e6:.2f} | {row.get("Params", "–")} '
+            f'| {flops} | {row.get("FLOPs", "–")} '
             f'| {row["Shape"][0]}×{row["Shape"][1]} '
             f'| {files[0]} | {files[1]} |'
         )

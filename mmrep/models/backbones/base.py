@@ -25,15 +25,17 @@ class StagedBackbone(BaseModule):
     """A backbone of a stem, stages, and what leads from stage to stage.
 
     A subclass names its archs in ``arch_settings``, the other keys of an
-    arch with their defaults in ``_arch_defaults``, and builds ``stages``.
+    arch with their defaults in ``_arch_defaults``, and builds the stages. One
+    whose maps do not come from one stage each says in ``_part_depths`` what
+    it consists of.
 
     Args:
         arch (str | dict): A name in ``arch_settings``, or a dict with
             ``channels``, ``depths`` and the keys in ``_required``.
         out_indices (Sequence[int]): Stages whose maps are returned.
         drop_path_rate (float): Stochastic depth of the last block.
-        frozen_stages (int): Number of frozen stages; 0 freezes the stem,
-            -1 nothing.
+        frozen_stages (int): Number of frozen parts, which are the stages as
+            a rule; 0 freezes the stem, -1 nothing.
         norm_eval (bool): Keep every BN in evaluation mode.
         with_cp (bool): Recompute activations in the backward pass.
         deploy (bool): Build the deploy form.
@@ -43,6 +45,8 @@ class StagedBackbone(BaseModule):
     arch_settings: dict = {}
     _required: Tuple[str, ...] = ('channels', 'depths', 'kernel_sizes')
     _arch_defaults: dict = {}
+    # parts of which three blocks are one layer of the learning-rate decay
+    _decays_by_threes: Tuple[int, ...] = (2,)
 
     def __init__(
         self,
@@ -66,16 +70,17 @@ class StagedBackbone(BaseModule):
                 f'out_indices must lie in 0..{num_stages - 1} '
                 f'and not be empty, got {out_indices}.'
             )
-        if not -1 <= frozen_stages <= num_stages:
+        num_parts = len(self._part_depths())
+        if not -1 <= frozen_stages <= num_parts:
             raise ValueError(
-                f'frozen_stages must lie in -1..{num_stages}, '
+                f'frozen_stages must lie in -1..{num_parts}, '
                 f'got {frozen_stages}.'
             )
         if not 0 <= drop_path_rate < 1:
             raise ValueError(
                 f'drop_path_rate must lie in [0, 1), got {drop_path_rate}.'
             )
-        blocks = sum(self.arch['depths'])
+        blocks = sum(self._part_depths())
         # linear from 0 at the first block
         self.drop_path_rates = [
             drop_path_rate * i / max(blocks - 1, 1) for i in range(blocks)
@@ -111,10 +116,14 @@ class StagedBackbone(BaseModule):
             )
         return {**cls._arch_defaults, **arch}
 
-    def _locate(self, name: str) -> Optional[Tuple[int, int]]:
-        """Stage and block of a parameter.
+    def _part_depths(self) -> Sequence[int]:
+        """Number of blocks of each part, in the order of computation."""
+        return self.arch['depths']
 
-        The block is -1 for what leads to a stage, the stem for stage 0. None
+    def _locate(self, name: str) -> Optional[Tuple[int, int]]:
+        """Part and block of a parameter.
+
+        The block is -1 for what leads to a part, the stem for part 0. None
         stands for what is behind the stages, such as norms of the outputs.
         """
         raise NotImplementedError
@@ -142,10 +151,11 @@ class StagedBackbone(BaseModule):
         Returns:
             tuple[int, int]: Depth, and the number of depths.
         """
-        depths = self.arch['depths']
+        depths = self._part_depths()
         firsts = [1]
         for i, depth in enumerate(depths):
-            firsts.append(firsts[i] + (-(-depth // 3) if i == 2 else 1))
+            layers = -(-depth // 3) if i in self._decays_by_threes else 1
+            firsts.append(firsts[i] + layers)
         own = firsts.pop() - 1
         if num_layers is None:
             num_layers = own
@@ -160,18 +170,18 @@ class StagedBackbone(BaseModule):
         place = self._locate(param_name[len(prefix) :])
         if place is None:
             return num_depths - 1, num_depths
-        stage, block = place
-        if (stage, block) == (0, -1):
+        part, block = place
+        if (part, block) == (0, -1):
             return 0, num_depths
-        depth = firsts[stage]
-        if stage == 2:
+        depth = firsts[part]
+        if part in self._decays_by_threes:
             depth += max(block, 0) // 3
-        if stage == len(depths) - 1:
+        if part == len(depths) - 1:
             depth += num_layers - own
         return depth, num_depths
 
     def _frozen_modules(self, num_stages: int) -> Sequence[nn.Module]:
-        """The stem, the first stages, and what lies between them."""
+        """The stem, the first parts, and what lies between them."""
         raise NotImplementedError
 
     def _freeze_stages(self) -> None:

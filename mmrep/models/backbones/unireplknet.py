@@ -27,6 +27,7 @@ from mmrep.models.layers import (
     LayerNorm2d,
     PointwiseLinear,
     SEBlock,
+    WindowProduct,
     bn_scale_shift,
     checkpoint_forward,
     depthwise,
@@ -49,7 +50,8 @@ class UniRepLKNetBlock(nn.Module):
 
     Args:
         channels (int): Channels of the input and of the output.
-        kernel_size (int): Size of the depth-wise kernel, odd.
+        kernel_size (int | str): Size of the depth-wise kernel, odd; or 'W'
+            and the size of windows in which a product takes its place.
         branches (Sequence[tuple[int, int]], optional): Size and dilation of
             the kernels beside it; None means the published ones from 7 on
             and none below.
@@ -65,7 +67,7 @@ class UniRepLKNetBlock(nn.Module):
     def __init__(
         self,
         channels: int,
-        kernel_size: int,
+        kernel_size: Union[int, str],
         branches: Optional[Sequence[Tuple[int, int]]],
         se_ratio: float,
         ffn_ratio: float,
@@ -75,13 +77,18 @@ class UniRepLKNetBlock(nn.Module):
         deploy: bool,
     ) -> None:
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
+        window = isinstance(kernel_size, str) and kernel_size.startswith('W')
+        if isinstance(kernel_size, str):
+            kernel_size = int(kernel_size.removeprefix('W'))
+        elif kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(
                 f'kernel_size must be odd and positive, got {kernel_size}.'
             )
         self.deploy = deploy
         hidden_channels = int(channels * ffn_ratio)
-        if kernel_size >= LARGE_KERNEL or branches is not None:
+        if window:
+            self.dwconv = WindowProduct(channels, kernel_size, deploy)
+        elif kernel_size >= LARGE_KERNEL or branches is not None:
             self.dwconv = DilatedReparamBlock(
                 channels, kernel_size, norm_cfg, branches, deploy
             )
@@ -126,9 +133,13 @@ class UniRepLKNetBlock(nn.Module):
         """As the deploy form, while the batch norms are frozen."""
         kernel, kernel_bias, weight, bias = self.merge()
         conv = self.dwconv
-        if isinstance(conv, DilatedReparamBlock):
-            conv = conv.lk_origin
-        out = self.se(conv.convolve(x, kernel, kernel_bias))
+        if isinstance(conv, WindowProduct):
+            out = conv.product(x, kernel, kernel_bias)
+        else:
+            if isinstance(conv, DilatedReparamBlock):
+                conv = conv.lk_origin
+            out = conv.convolve(x, kernel, kernel_bias)
+        out = self.se(out)
         out = self.act[0](self.pwconv1(out))
         out = self.act[1](out, with_bias=False)
         out = pointwise_linear(out, weight, bias)
@@ -162,10 +173,10 @@ class UniRepLKNetBlock(nn.Module):
         the GRN, the norm and the layer scale into the second linear layer.
 
         Returns:
-            tuple[Tensor, ...]: Kernel (C, 1, K, K) and bias (C, ), weight
-            (C, C') and bias (C, ).
+            tuple[Tensor, ...]: Kernel (C, 1, K, K), or table of a product in
+            windows, and bias (C, ), weight (C, C') and bias (C, ).
         """
-        if isinstance(self.dwconv, DilatedReparamBlock):
+        if isinstance(self.dwconv, (DilatedReparamBlock, WindowProduct)):
             kernel, kernel_bias = self.dwconv.merge()
         else:
             kernel, kernel_bias = self.dwconv.weight, self.dwconv.bias
@@ -190,7 +201,7 @@ class UniRepLKNetBlock(nn.Module):
         if self.deploy:
             return
         kernel, kernel_bias, weight, bias = self.merge()
-        if isinstance(self.dwconv, DilatedReparamBlock):
+        if isinstance(self.dwconv, (DilatedReparamBlock, WindowProduct)):
             self.dwconv.set_merged(kernel, kernel_bias)
         else:
             self.dwconv = merged_depthwise(self.dwconv, kernel, kernel_bias)
@@ -213,8 +224,9 @@ class UniRepLKNet(StagedBackbone):
     Args:
         arch (str | dict): 'A', 'F', 'P', 'N', 'T', 'S', 'B', 'L' or 'XL', or
             a dict with ``channels``, ``depths`` and ``kernel_sizes`` (a
-            sequence for each stage, a size for each of its blocks), a value
-            per stage, and optionally ``dilated_branches`` (size and dilation
+            sequence for each stage, a size for each of its blocks, or 'W7'
+            for a product in windows of 7x7: :class:`WBMM`), a value per
+            stage, and optionally ``dilated_branches`` (size and dilation
             of the parallel kernels by the size of the large one, where they
             differ from the published), ``se_ratio`` (0.25) and
             ``ffn_ratio`` (4). Defaults to 'T'.

@@ -33,7 +33,9 @@ class _FrozenBNStatistics:
             norm.num_batches_tracked.copy_(num_batches)
 
 
-def checkpoint_forward(module: nn.Module, x: Tensor, with_cp: bool) -> Tensor:
+def checkpoint_forward(
+    module: nn.Module, x: Tensor, with_cp: bool, *others: Tensor
+) -> Tensor:
     """Run ``module(x)``, recomputing it in the backward pass if asked to.
 
     Checkpointing takes place only in training and when gradients are
@@ -41,21 +43,23 @@ def checkpoint_forward(module: nn.Module, x: Tensor, with_cp: bool) -> Tensor:
     buffers after a step are the same with and without it.
 
     Args:
-        module (nn.Module): A block that maps one tensor to one tensor.
+        module (nn.Module): A block that maps tensors to one tensor.
         x (Tensor): Its input.
         with_cp (bool): Whether to trade computation for memory.
+        *others (Tensor): Its further inputs.
 
     Returns:
         Tensor: The block's output.
     """
     if not (with_cp and module.training and torch.is_grad_enabled()):
-        return module(x)
+        return module(x, *others)
     if torch.compiler.is_compiling():
         # takes no contexts, and does not record statistics again
-        return checkpoint(module, x, use_reentrant=False)
+        return checkpoint(module, x, *others, use_reentrant=False)
     return checkpoint(
         module,
         x,
+        *others,
         use_reentrant=False,
         context_fn=lambda: (nullcontext(), _FrozenBNStatistics(module)),
     )

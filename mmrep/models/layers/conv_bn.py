@@ -172,6 +172,24 @@ def fold_bn_ahead(bn: nn.Module, conv: nn.Conv2d) -> nn.Module:
     return nn.Identity()
 
 
+def fold_bn_behind(block: nn.Module, bn: nn.Module) -> nn.Module:
+    """Fold a norm into the large kernel before it, in place.
+
+    Args:
+        block (nn.Module): A :class:`DilatedReparamBlock`; only its deploy
+            form can take the norm.
+        bn (nn.Module): The norm behind it.
+
+    Returns:
+        nn.Module: What takes the norm's place: an ``nn.Identity``, or the
+        norm itself if it cannot be folded.
+    """
+    if block.origin_bn is not None or not is_foldable(block.lk_origin, bn):
+        return bn
+    set_parameters(block.lk_origin, *fold_bn(block.lk_origin, bn))
+    return nn.Identity()
+
+
 def set_parameters(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
     """Give a convolution a weight of its own, and a bias."""
     trains = conv.weight.requires_grad

@@ -100,17 +100,21 @@ class GRN(nn.Module):
     Args:
         channels (int): Channels of the map.
         bias (bool): Add ``beta``. Defaults to True.
+        channels_first (bool): Shape of the parameters in the released files:
+            (1, C, 1, 1), or (1, 1, 1, C). Defaults to False.
     """
 
     eps = 1e-6
 
-    def __init__(self, channels: int, bias: bool = True) -> None:
+    def __init__(
+        self, channels: int, bias: bool = True, channels_first: bool = False
+    ) -> None:
         super().__init__()
-        # the shape in the released files, where channels come last
-        self.gamma = nn.Parameter(torch.zeros(1, 1, 1, channels))
+        shape = (1, channels, 1, 1) if channels_first else (1, 1, 1, channels)
+        self.gamma = nn.Parameter(torch.zeros(shape))
         self.beta: Optional[nn.Parameter] = None
         if bias:
-            self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
+            self.beta = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor, with_bias: bool = True) -> Tensor:
         """Map (N, C, H, W) to the same shape.
@@ -119,15 +123,18 @@ class GRN(nn.Module):
         ``beta`` the map is overwritten where no graph is recorded.
         """
         beta = self.beta if with_bias else None
+        gamma = self.gamma.reshape(1, 1, 1, -1)
+        if beta is not None:
+            beta = beta.reshape(1, 1, 1, -1)
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return _grn(x, self.gamma, beta, self.eps)
+            return _grn(x, gamma, beta, self.eps)
         if torch.is_grad_enabled():
-            return _GRNFunction.apply(x, self.gamma, beta, self.eps)
+            return _GRNFunction.apply(x, gamma, beta, self.eps)
         norms = _channel_norms(x)
         if beta is None and may_overwrite(x):
-            scale = _relative(norms, self.eps) * self.gamma.permute(0, 3, 1, 2)
+            scale = _relative(norms, self.eps) * gamma.permute(0, 3, 1, 2)
             return x.mul_(scale.add_(1))
-        return _grn(x, self.gamma, beta, self.eps, norms)
+        return _grn(x, gamma, beta, self.eps, norms)
 
 
 def _grn(

@@ -1,0 +1,14 @@
+# Mask R-CNN, OverLoCK-B (ImageNet-1K), COCO, 1x.
+# Paper: box AP 49.9, mask AP 44.4 (the authors').
+# 8 GPUs x 2 images x 12 epochs = 1.42 M samples, as the authors'.
+_base_ = './mask-rcnn_overlock-t_coco-1x.py'
+
+checkpoint = 'https://github.com/LMMMEng/OverLoCK/releases/download/v1/overlock_b_in1k_224.pth'
+model = dict(
+    backbone=dict(
+        arch='B',
+        drop_path_rate=0.6,
+        init_cfg=dict(checkpoint=checkpoint),
+    ),
+    neck=dict(in_channels=[80, 160, 528, 720]),
+)

@@ -1,0 +1,42 @@
+"""WBMM: UniRepLKNet with products in windows in place of large kernels.
+
+Paper: `Windowed Batch Matrix Multiplication for Efficient Large Receptive
+Field Convolution <https://arxiv.org/abs/2607.02097>`_ (ICML 2026). Source:
+https://github.com/wansong-s/WBMM (Apache-2.0). Parameter names of the
+training form are that repository's, so the released checkpoints load as they
+are; its deploy form has other names.
+"""
+
+from mmrep.models.backbones.unireplknet import UniRepLKNet
+from mmrep.registry import MODELS
+
+
+@MODELS.register_module()
+class WBMM(UniRepLKNet):
+    """WBMM backbone for dense prediction, with products in the first stage.
+
+    What a large kernel is worth shows beside UniRepLKNet, which differs in
+    nothing else. Arguments are :class:`UniRepLKNet`'s; ``arch`` is 'T', 'S'
+    or a dict, whose ``kernel_sizes`` may have the word 'W7' for a block with
+    windows of 7x7. Exported files are of one size (``--static``), because the
+    number of windows depends on it.
+
+    Examples:
+        >>> backbone = WBMM('T', out_indices=(3, ))
+        >>> backbone(torch.rand(1, 3, 64, 64))[0].shape
+        torch.Size([1, 640, 2, 2])
+    """
+
+    _ends = ('W7', 3, 'W7')
+    arch_settings = {
+        'T': dict(
+            channels=(80, 160, 320, 640),
+            depths=(3, 3, 18, 3),
+            kernel_sizes=(_ends, _ends, ('W7', 3) * 9, ('W7',) * 3),
+        ),
+        'S': dict(
+            channels=(96, 192, 384, 768),
+            depths=(3, 3, 27, 3),
+            kernel_sizes=(_ends, _ends, ('W7', 3, 3) * 9, ('W7',) * 3),
+        ),
+    }
