@@ -8,13 +8,13 @@ tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmrep.analysis import build_on_meta
 from mmrep.checkpoint import convert
 from mmrep.engine import load_config
-from mmrep.engine.cli import run
+from mmrep.engine.cli import OptionsAction, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. model.backbone.arch=31L',
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     )
     try:
         return parser.parse_args()
-    except ValueError as error:  # from DictAction
+    except ValueError as error:  # from OptionsAction
         parser.error(f'--cfg-options takes KEY=VALUE ({error})')
 
 

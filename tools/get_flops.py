@@ -14,13 +14,13 @@ import sys
 from contextlib import contextmanager
 from typing import Iterator
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import nn
 
 from mmrep.analysis import Complexity, ValuesNeeded, build_on_meta, count
 from mmrep.deploy import build_model
 from mmrep.engine import load_config
-from mmrep.engine.cli import run
+from mmrep.engine.cli import OptionsAction, run
 from mmrep.errors import UsageError
 
 
@@ -55,14 +55,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. model.backbone.arch=31L',
     )
     try:
         return parser.parse_args()
-    except ValueError as error:  # from DictAction
+    except ValueError as error:  # from OptionsAction
         parser.error(f'--cfg-options takes KEY=VALUE ({error})')
 
 

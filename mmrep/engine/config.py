@@ -13,6 +13,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmrep.data.coco import check_coco
+from mmrep.engine.inheritance import check_lists, replace_others
+from mmrep.engine.outdated import check_age
 from mmrep.errors import UsageError
 from mmrep.registry import name_types, type_name
 
@@ -68,11 +70,12 @@ def load_config(
     if cfg_options:
         _check_options(cfg, cfg_options)
         try:
-            cfg.merge_from_dict(cfg_options)
+            cfg.merge_from_dict(replace_others(cfg, cfg_options))
         except Exception as error:
             raise UsageError(
                 f'--cfg-options does not fit the config: {_one_line(error)}'
             ) from error
+    check_lists(cfg)
     return cfg
 
 
@@ -216,6 +219,7 @@ def check_data(cfg: Config, *loaders: str) -> None:
             an annotation file in COCO's form is wrong (see
             :func:`mmrep.data.coco.check_coco`).
     """
+    check_age(cfg)
     for name in loaders:
         if cfg.get(name) is None:
             raise UsageError(f'the config must define {name}.')

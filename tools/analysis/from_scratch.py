@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 from typing import Dict, List
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmrep.analysis.guidelines import table_rows
@@ -29,7 +28,7 @@ from mmrep.analysis.runs import (
     write_json,
 )
 from mmrep.engine import load_config
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import OptionsAction, parse_arguments, run
 from mmrep.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of every config',

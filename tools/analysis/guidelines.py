@@ -19,7 +19,6 @@ import argparse
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmrep.analysis.guidelines import (
@@ -38,7 +37,7 @@ from mmrep.analysis.runs import (
     train,
     write_json,
 )
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import OptionsAction, parse_arguments, run
 from mmrep.errors import UsageError
 from mmrep.ops.benchmark import Clock
 
@@ -82,7 +81,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config in every run',

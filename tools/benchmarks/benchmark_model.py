@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Iterator, List, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmrep.analysis.forms import FORMS
 from mmrep.analysis.runs import facts, write_json
@@ -38,7 +38,7 @@ from mmrep.analysis.throughput import (
     with_baseline,
 )
 from mmrep.engine import load_config
-from mmrep.engine.cli import parse_arguments, run
+from mmrep.engine.cli import OptionsAction, parse_arguments, run
 from mmrep.errors import UsageError
 
 
@@ -126,7 +126,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the configs',
