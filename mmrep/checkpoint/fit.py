@@ -44,6 +44,12 @@ def check_fit(
         key for key in common if expected[key].shape != found[key].shape
     )
     unexpected = sorted(found.keys() - expected.keys())
+    if not missing and not other_shape and not unexpected:
+        return None
+    fits = len(common) > len(other_shape)
+    merged = any(part in key for key in unexpected for part in MERGED)
+    if fits and not ((missing or other_shape) and (strict or merged)):
+        return _describe_start(missing, other_shape, unexpected)
     problems = []
     if missing:
         problems.append(
@@ -61,20 +67,39 @@ def check_fit(
         problems.append(
             f'{len(unexpected)} are unknown to the model ({_some(unexpected)})'
         )
-    if not problems:
-        return None
-    text = 'the checkpoint does not fit the model of the config: ' + '; '.join(
-        problems
-    )
-    fits = len(common) > len(other_shape)
-    if not fits or (strict and (missing or other_shape)):
-        merged = any(part in key for key in unexpected for part in MERGED)
+    if not merged:
+        advice = 'give the checkpoint that was trained with this config'
+    elif strict:
         advice = (
             'it is in deploy form, so give the config that was written '
             'beside it, or set model.backbone.deploy=True if only its '
             'backbone is merged'
-            if merged
-            else 'give the checkpoint that was trained with this config'
         )
-        raise CheckpointError(f'{text}; {advice}.')
-    return f'{text}.'
+    else:
+        advice = (
+            'it is in deploy form, which cannot be trained: give the '
+            'checkpoint that it was merged from'
+        )
+    raise CheckpointError(
+        'the checkpoint does not fit the model of the config: '
+        f'{"; ".join(problems)}; {advice}.'
+    )
+
+
+def _describe_start(
+    missing: List[str], other_shape: List[str], unexpected: List[str]
+) -> str:
+    """Say what a model takes from a file that has not all, or more."""
+    parts = []
+    anew = sorted([*missing, *other_shape])
+    if anew:
+        parts.append(
+            f'{len(anew)} parameters start anew, which the checkpoint '
+            f'lacks or has in another shape ({_some(anew)})'
+        )
+    if unexpected:
+        parts.append(
+            f'{len(unexpected)} of the checkpoint are not used '
+            f'({_some(unexpected)})'
+        )
+    return f'the model starts from the checkpoint; {"; ".join(parts)}.'
