@@ -1,16 +1,60 @@
 """What the scripts in ``tools/`` share on the command line."""
 
 import argparse
+import ast
 import gc
 import os
 import sys
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import torch.distributed as dist
 from mmengine.config import DictAction
 
 from mmrep.errors import UsageError
 from mmrep.runner.faults import explained_faults
+
+
+class OptionsAction(DictAction):
+    """MMEngine's KEY=VALUE, with dicts as values too.
+
+    ``KEY={'depths': [2, 2], 'kernel_sizes': 7}`` and ``KEY=dict(depths=2)``,
+    alone or in a list, are read as Python reads them.
+    """
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        text = val.strip()
+        # not iter_{}.pth
+        python = text.startswith(('{', 'dict(')) or (
+            text.startswith(('[', '(')) and ('{' in text or 'dict(' in text)
+        )
+        if not python:
+            try:
+                return DictAction._parse_iterable(val)
+            except AssertionError as error:  # brackets
+                raise ValueError(error) from error
+        try:
+            return _literal(ast.parse(text, mode='eval').body)
+        except (SyntaxError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'{text} is no dict or list that Python can read: quote '
+                'names, and the whole for the shell'
+            ) from error
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of constants, containers and ``dict(key=value)``."""
+    if isinstance(node, ast.Call):
+        if getattr(node.func, 'id', None) != 'dict' or node.args:
+            raise ValueError('only dict(key=value) may be called')
+        return {key.arg: _literal(key.value) for key in node.keywords}
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys]
+        return dict(zip(keys, map(_literal, node.values), strict=True))
+    if isinstance(node, (ast.List, ast.Tuple)):
+        kind = list if isinstance(node, ast.List) else tuple
+        return kind(map(_literal, node.elts))
+    return ast.literal_eval(node)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +94,12 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. '
         'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
-        'as key="[a,b]"',
+        'as key="[a,b]", dicts as key="dict(a=1,b=2)"',
     )
 
 

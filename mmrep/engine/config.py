@@ -15,6 +15,8 @@ from mmengine.runner import Runner
 from mmrep.compat.coco_eval import take_missing_crowds_as_none
 from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets
+from mmrep.engine.inheritance import check_lists, replace_others
+from mmrep.engine.outdated import check_age
 from mmrep.errors import UsageError, one_line
 from mmrep.registry import name_types, type_name
 from mmrep.runner.distributed import ask_rank_0, init_distributed
@@ -71,12 +73,13 @@ def load_config(
     if cfg_options:
         _check_options(cfg, cfg_options)
         try:
-            cfg.merge_from_dict(cfg_options)
+            cfg.merge_from_dict(replace_others(cfg, cfg_options))
         except Exception as error:
             raise UsageError(
                 '--cfg-options does not fit the config: '
                 f'{one_line(error, kind=True)}'
             ) from error
+    check_lists(cfg)
     return cfg
 
 
@@ -217,6 +220,7 @@ def check_data(cfg: Config, *loaders: str, launcher: str = 'none') -> None:
             an annotation file in COCO's form is wrong (see
             :func:`mmrep.data.coco.check_coco`).
     """
+    check_age(cfg)
     for name in loaders:
         if cfg.get(name) is None:
             raise UsageError(f'the config must define {name}.')

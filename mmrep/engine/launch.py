@@ -1,13 +1,16 @@
 """From a config to a runner that is ready to train or test."""
 
+import copy
 import logging
 import os
 import traceback
 from typing import Any, Callable
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmrep.checkpoint import (
@@ -20,6 +23,7 @@ from mmrep.checkpoint import (
 )
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
+from mmrep.engine.checks import check_config
 from mmrep.errors import UsageError, one_line
 from mmrep.files import remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
@@ -63,7 +67,8 @@ def build_runner(
         check_file(cfg.load_from)
     register_loaders(trust_checkpoint)
     init_distributed(cfg, launcher)
-    notes = prepare_resume(cfg, trust_checkpoint)
+    notes = check_config(cfg, mode)
+    notes += prepare_resume(cfg, trust_checkpoint)
     resume = bool(cfg.get('resume'))
     hooks = [
         dict(
@@ -107,6 +112,10 @@ def build_runner(
     runner.optim_wrapper = _build(
         f'optim_wrapper, with optimizer {optimizer}',
         lambda: runner.build_optim_wrapper(runner.optim_wrapper),
+    )
+    _build(
+        'param_scheduler',
+        lambda: _try_schedulers(runner, cfg.get('param_scheduler')),
     )
     _build_loop(runner, 'val')
     if _log_batch_size(runner) == 1 or _ends_with_one(runner):
@@ -189,10 +198,34 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
             )
         if 'should have 1 or 3 values' in text:
             text += "; for another number set type='mmrep.SegDataPreProcessor'"
+        if text.endswith('in METAINFO.'):
+            # how MMSegmentation's do when they have other classes
+            text += (
+                " The config, or its base, has metainfo for another data set's"
+                ' classes: set metainfo=None in the data set for its own'
+            )
         raise UsageError(
             f'the config cannot be built ({part}): {text} '
             '(log_level=DEBUG shows the traceback).'
         ) from error
+
+
+def _try_schedulers(runner: Runner, schedulers: Any) -> None:
+    """Build them for a parameter of no model; the run does it too late."""
+    wrapper = runner.optim_wrapper
+    if not schedulers or not isinstance(wrapper, OptimWrapper):
+        return
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
+    group = wrapper.optimizer.param_groups[0]
+    optimizer.param_groups[0].update(
+        {key: value for key, value in group.items() if key != 'params'}
+    )
+    optimizer.defaults.update(wrapper.optimizer.defaults)
+    try:
+        runner.optim_wrapper = OptimWrapper(optimizer)
+        runner.build_param_scheduler(copy.deepcopy(schedulers))
+    finally:
+        runner.optim_wrapper = wrapper
 
 
 def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:

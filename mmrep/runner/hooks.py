@@ -12,9 +12,13 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmrep.checkpoint import CheckpointError, check_fit, get_state_dict
+from mmrep.checkpoint import check_fit, get_state_dict
 from mmrep.registry import HOOKS
-from mmrep.runner.resume import checkpoint_folder, keep_to_own_folder
+from mmrep.runner.resume import (
+    check_resumable,
+    checkpoint_folder,
+    keep_to_own_folder,
+)
 
 
 @HOOKS.register_module()
@@ -42,17 +46,10 @@ class CheckpointGuardHook(Hook):
         Raises:
             CheckpointError: If it does not fit.
         """
-        needed = ('meta', 'message_hub', 'optimizer') if self.resume else ()
-        absent = [key for key in needed if key not in checkpoint]
-        if absent:
-            raise CheckpointError(
-                'a run cannot be resumed from this checkpoint, it holds no '
-                f'{" and no ".join(absent)}; to start from its weights, '
-                'leave out --resume and pass --cfg-options load_from=PATH.'
-            )
         if self.resume:
+            check_resumable(checkpoint)
             keep_to_own_folder(
-                checkpoint['message_hub'].get('runtime_info', {}),
+                checkpoint['message_hub']['runtime_info'],
                 _checkpoint_folder(runner),
             )
         model: nn.Module = runner.model

@@ -3,8 +3,18 @@
 import os.path as osp
 import re
 import zipfile
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from mmengine.config import Config
 
@@ -103,6 +113,8 @@ def _find(cfg: Config, trust: bool) -> _Found:
     # sharded: every process has its own file
     file = Path(path, 'rank0.pth') if Path(path).is_dir() else path
     checkpoint = load_checkpoint(str(file), trust=trust, mmap=True)
+    if file == path:
+        check_resumable(checkpoint, path)
     return _Found(path, checkpoint.get('meta', {}).get('seed'), notes)
 
 
@@ -137,6 +149,8 @@ def keep_to_own_folder(info: Dict[str, Any], folder: str) -> None:
                 info[key] = osp.join(folder, name)
             else:
                 del info[key]
+    if not isinstance(info.get('keep_ckpt_ids', []), list):
+        del info['keep_ckpt_ids']
     if 'keep_ckpt_ids' in info:
         info['keep_ckpt_ids'] = [
             i for i in info['keep_ckpt_ids'] if type(i) is int
@@ -147,6 +161,75 @@ def _name(path: str) -> str:
     """The file name of a path of any system, '' if it has none."""
     name = re.split(r'[/\\]', path.strip())[-1]
     return '' if name in ('.', '..') else name
+
+
+def check_resumable(
+    checkpoint: Dict[str, Any], name: str = 'this checkpoint'
+) -> None:
+    """Check that a checkpoint holds what a resumed run takes from it.
+
+    Args:
+        checkpoint (dict): What was saved.
+        name (str): Its path, for the message.
+
+    Raises:
+        CheckpointError: With each part that is absent or of another form.
+    """
+    faults = []
+    for key in ('meta', 'message_hub', 'optimizer'):
+        if key not in checkpoint:
+            faults.append(f'it holds no {key}')
+        elif not isinstance(checkpoint[key], dict):
+            faults.append(f'{key} is no dict')
+    if not faults:
+        faults = [
+            *_meta_faults(checkpoint['meta']),
+            *_hub_faults(checkpoint['message_hub']),
+            *_optimizer_faults(checkpoint['optimizer']),
+        ]
+    if not isinstance(checkpoint.get('param_schedulers', []), (list, dict)):
+        faults.append('param_schedulers is no list')
+    if faults:
+        raise CheckpointError(
+            f'a run cannot be resumed from {name}: '
+            f'{"; ".join(faults)}. To start from its weights, leave out '
+            '--resume and pass --cfg-options load_from=PATH.'
+        )
+
+
+def _meta_faults(meta: Dict[str, Any]) -> Iterator[str]:
+    for key in ('epoch', 'iter'):
+        value = meta.get(key)
+        if not _is_whole(value) or value < 0:
+            yield f'meta.{key} must be a whole number from 0, got {value!r}'
+    if meta.get('seed') is not None and not _is_whole(meta['seed']):
+        yield f'meta.seed must be a whole number, got {meta["seed"]!r}'
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _hub_faults(hub: Dict[str, Any]) -> Iterator[str]:
+    for key in ('log_scalars', 'runtime_info', 'resumed_keys'):
+        if not isinstance(hub.get(key), dict):
+            yield f'message_hub.{key} must be a dict'
+    info = hub.get('runtime_info')
+    for key, value in info.items() if isinstance(info, dict) else ():
+        if str(key).startswith('best_score') and not isinstance(value, Real):
+            yield f'{key} must be a number, got {value!r}'
+
+
+def _optimizer_faults(state: Dict[str, Any]) -> Iterator[str]:
+    # several optimizers have a state each
+    states = [state] if 'param_groups' in state else list(state.values())
+    if not states or not all(
+        isinstance(s, dict)
+        and isinstance(s.get('param_groups'), list)
+        and isinstance(s.get('state'), dict)
+        for s in states
+    ):
+        yield 'optimizer must have param_groups and state'
 
 
 def find_checkpoint(

@@ -10,6 +10,7 @@ from mmengine.runner import FlexibleRunner as _FlexibleRunner
 from mmengine.runner import Runner as _Runner
 from torch import nn
 
+from mmrep.checkpoint import CheckpointError
 from mmrep.errors import UsageError
 from mmrep.files import WriteError, partial_path, replaced
 from mmrep.registry import RUNNERS
@@ -73,6 +74,32 @@ class Runner(_AtomicSaving, _Runner):
         """Apply the config's switches, then wrap as MMEngine does."""
         use_speed_switches(self.cfg, model)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Resume as MMEngine does; say in a line what the file does not fit.
+
+        Raises:
+            CheckpointError: If the optimizer, a scheduler or another part of
+                the run has another form than in the checkpoint.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+        except UsageError:
+            raise
+        except (
+            AssertionError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            text = ' '.join(str(error).split())
+            raise CheckpointError(
+                f'a run cannot be resumed from {filename}, whose parts are '
+                f'not those of this config: {type(error).__name__}: {text}. '
+                'Go on with the config of that run, or start from its weights '
+                'with --cfg-options load_from=PATH in place of --resume.'
+            ) from error
 
 
 @RUNNERS.register_module()

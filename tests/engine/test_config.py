@@ -117,8 +117,8 @@ def test_data_root_of_sets_in_two_folders(cfg):
         set_data_root(cfg, 'elsewhere')
     assert str(error.value) == (
         '--data-root takes the place of one folder, and the data sets of the '
-        'config lie in 2: data/more (train_dataloader.dataset.datasets.1), '
-        'data/shapes (train_dataloader.dataset.datasets.0); set the data_root '
+        'config lie in 2: data/shapes (train_dataloader.dataset.datasets.0), '
+        'data/more (train_dataloader.dataset.datasets.1); set the data_root '
         'of each with --cfg-options.'
     )
     sets = cfg.train_dataloader.dataset.datasets

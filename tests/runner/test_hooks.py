@@ -7,7 +7,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel
 from torch import nn
 
-from mmrep.checkpoint import CheckpointError
+from mmrep.checkpoint import CheckpointError, check_fit
 from mmrep.models import RepLKNet
 from mmrep.runner import CheckpointGuardHook, LoggerHook
 
@@ -69,12 +69,33 @@ def test_deploy_checkpoint_is_explained(runner, tiny_arch):
         check(runner, state)
 
 
+def test_deploy_checkpoint_is_no_start_of_a_training(runner, tiny_arch):
+    """It would leave the branches of all large kernels as they are."""
+    state = RepLKNet(tiny_arch, deploy=True).state_dict()
+    with pytest.raises(CheckpointError, match='deploy form, .* be trained'):
+        check(runner, state, strict=False)
+
+
+def test_fine_tuning_says_what_starts_anew(runner):
+    state = dict(runner.model.state_dict())
+    state['stem.0.conv.weight'] = state['stem.0.conv.weight'][:1]
+    state['head.fc.weight'] = nn.Linear(2, 2).weight
+    note = check_fit(runner.model, state, strict=False)
+    assert 'does not fit' not in note
+    assert '1 parameters start anew' in note and 'stem.0.conv.weight' in note
+    assert '1 of the checkpoint are not used (head.fc.weight)' in note
+
+
 def test_resume_needs_more_than_weights(runner):
     checkpoint = dict(state_dict=runner.model.state_dict(), meta={})
     hook = CheckpointGuardHook(resume=True)
     with pytest.raises(CheckpointError, match='message_hub.*load_from=PATH'):
         hook.after_load_checkpoint(runner, checkpoint)
-    checkpoint.update(message_hub={}, optimizer={})
+    checkpoint.update(
+        meta=dict(epoch=0, iter=2),
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+        optimizer=dict(state={}, param_groups=[]),
+    )
     runner.hooks, runner.work_dir = [], 'work'
     hook.after_load_checkpoint(runner, checkpoint)
 

@@ -16,6 +16,7 @@ from mmengine.runner import ValLoop
 from mmrep.checkpoint import CheckpointError, load_checkpoint
 from mmrep.runner import resume
 from mmrep.runner.resume import (
+    check_resumable,
     find_checkpoint,
     find_damage,
     keep_to_own_folder,
@@ -216,6 +217,70 @@ def test_copied_work_dir_goes_on_from_its_own_files(checkpoints, tmp_path):
 def test_last_checkpoint_is_no_name(checkpoints, text):
     (checkpoints / 'last_checkpoint').write_bytes(text.encode('latin-1'))
     assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_6.pth')
+
+
+def whole():
+    """What a run needs to go on."""
+    return dict(
+        meta=dict(epoch=0, iter=2, seed=3),
+        message_hub=dict(
+            log_scalars={}, runtime_info=dict(best_score=1.0), resumed_keys={}
+        ),
+        optimizer=dict(state={}, param_groups=[{}]),
+        param_schedulers=[{}],
+    )
+
+
+@pytest.mark.parametrize(
+    'path, value, text',
+    [
+        ('meta', 5, 'meta is no dict'),
+        ('meta.seed', 'x', "meta.seed must be a whole number, got 'x'"),
+        ('meta.iter', None, 'meta.iter must be a whole number from 0'),
+        ('meta.iter', -1, 'meta.iter must be a whole number from 0, got -1'),
+        ('meta.epoch', True, 'meta.epoch must be a whole number from 0'),
+        ('message_hub', [1], 'message_hub is no dict'),
+        ('message_hub.log_scalars', 5, 'message_hub.log_scalars must be'),
+        ('message_hub.resumed_keys', None, 'message_hub.resumed_keys must'),
+        ('message_hub.runtime_info', [], 'message_hub.runtime_info must be'),
+        ('message_hub.runtime_info.best_score', 'x', 'best_score must be a'),
+        ('optimizer', None, 'optimizer is no dict'),
+        ('optimizer', {}, 'optimizer must have param_groups and state'),
+        ('optimizer.param_groups', 5, 'optimizer must have param_groups'),
+        ('optimizer.state', 5, 'optimizer must have param_groups and state'),
+        ('param_schedulers', 5, 'param_schedulers is no list'),
+    ],
+)
+def test_checkpoint_of_another_form(path, value, text):
+    check_resumable(whole())
+    checkpoint = node = whole()
+    *parents, last = path.split('.')
+    for part in parents:
+        node = node[part]
+    node[last] = value
+    with pytest.raises(CheckpointError) as error:
+        check_resumable(checkpoint, 'a.pth')
+    assert text in str(error.value)
+    assert str(error.value).startswith('a run cannot be resumed from a.pth: ')
+
+
+def test_state_of_several_optimizers_can_be_resumed():
+    state = whole()['optimizer']
+    check_resumable({**whole(), 'optimizer': dict(a=state, b=state)})
+
+
+def test_other_parts_than_the_config_has(train, tmp_path):
+    """Found by MMEngine, when it loads the states."""
+    run = train(options={'train_cfg.max_iters': 2})
+    assert run.wait() == 0, run.log[-3000:]
+    path = tmp_path / 'work/iter_2.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['optimizer']['param_groups'].pop()
+    torch.save(checkpoint, path)
+    resumed = train('--resume', options={'train_cfg.max_iters': 4})
+    assert resumed.wait() == 1
+    assert 'whose parts are not those of this config' in resumed.error
+    assert 'different number of parameter groups' in resumed.error
 
 
 def test_checkpoints_in_another_folder(checkpoints, tmp_path):

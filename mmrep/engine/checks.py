@@ -1,0 +1,336 @@
+"""What can be known of a run from its config alone, before it starts.
+
+Each check raises :class:`mmrep.errors.UsageError` with the key, what must
+hold there and what came.
+"""
+
+import difflib
+from numbers import Real
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, DefaultScope
+
+from mmrep.engine.config import _evaluators
+from mmrep.engine.outdated import check_age
+from mmrep.errors import UsageError
+from mmrep.registry import type_name
+
+# Numbers by their place ('*' is each item of a list): whether whole, the
+# least one, and another one that means never.
+_NUMBERS: Dict[str, Tuple[bool, float, Optional[int]]] = {
+    'default_hooks.checkpoint.interval': (True, 1, -1),
+    'default_hooks.checkpoint.max_keep_ckpts': (True, 0, -1),
+    'default_hooks.checkpoint.save_begin': (True, 0, None),
+    'default_hooks.logger.interval': (True, 1, None),
+    'default_hooks.visualization.interval': (True, 1, None),
+    'optim_wrapper.accumulative_counts': (True, 1, None),
+    'optim_wrapper.clip_grad.max_norm': (False, 0, None),
+    'optim_wrapper.optimizer.lr': (False, 0, None),
+    'optim_wrapper.optimizer.momentum': (False, 0, None),
+    'optim_wrapper.optimizer.weight_decay': (False, 0, None),
+    'param_scheduler.*.begin': (True, 0, None),
+    'param_scheduler.*.end': (True, 1, None),
+    'randomness.seed': (True, 0, None),
+    'train_cfg.dynamic_intervals.*.0': (True, 0, None),
+    'train_cfg.dynamic_intervals.*.1': (True, 1, None),
+    'train_cfg.max_epochs': (True, 1, None),
+    'train_cfg.max_iters': (True, 1, None),
+    'train_cfg.val_begin': (True, 0, None),
+    'train_cfg.val_interval': (True, 1, None),
+}
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_COCO_ITEMS = (
+    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
+    *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
+)
+_COCO_METRICS = ('bbox', 'segm', 'proposal', 'proposal_fast')
+_IOU_NAMES = {
+    'mIoU': ['mIoU', 'mAcc'],
+    'mDice': ['mDice', 'mAcc'],
+    'mFscore': ['mFscore', 'mPrecision', 'mRecall'],
+}
+
+
+def check_config(cfg: Config, mode: str) -> List[str]:
+    """Check a config before anything is built from it.
+
+    Args:
+        cfg (Config): Config of the run. A data loader without workers loses
+            the options that PyTorch takes only with some.
+        mode (str): 'train' or 'test'.
+
+    Returns:
+        list[str]: What the user should know.
+
+    Raises:
+        UsageError: If the run would fail, or do nothing of what was asked.
+    """
+    notes = check_age(cfg)
+    used = _LOADERS[:2] if mode == 'train' else _LOADERS[2:]
+    for name in used:
+        _check_loader(cfg, name)
+        for i, metric in enumerate(_evaluators(cfg, name)):
+            key = name.replace('_dataloader', f'_evaluator.{i}')
+            _check_metric(key, metric, cfg)
+    if mode == 'train':
+        for key, limits in _NUMBERS.items():
+            for place, value in _values(cfg._cfg_dict, key):
+                _check_number(place, value, *limits)
+        _check_optimizer(cfg)
+        _check_monitored(cfg)
+    return notes
+
+
+def _values(node: Any, key: str, place: str = '') -> Iterator[Tuple[str, Any]]:
+    """What a config has at a place, which may stand for several."""
+    name, _, rest = key.partition('.')
+    if isinstance(node, dict):
+        found = [(name, node[name])] if name in node else []
+        if name == '*':  # a single item without its list
+            found = []
+            if rest:
+                yield from _values(node, rest, place)
+            else:
+                yield place, node
+    elif isinstance(node, (list, tuple)):
+        found = [
+            (str(i), value)
+            for i, value in enumerate(node)
+            if name in ('*', str(i))
+        ]
+    else:
+        return
+    for part, value in found:
+        inner = f'{place}.{part}'.lstrip('.')
+        if rest:
+            yield from _values(value, rest, inner)
+        elif value is not None:
+            yield inner, value
+
+
+def _check_number(
+    key: str, value: Any, whole: bool, least: float, never: Optional[int]
+) -> None:
+    kind = int if whole else Real
+    # float('nan') is below nothing
+    if isinstance(value, kind) and not isinstance(value, bool):
+        if value >= least or value == never:
+            return
+    expected = f'a {"whole " if whole else ""}number from {least}'
+    if never is not None:
+        expected += f' or {never}'
+    raise UsageError(f'{key} must be {expected}, got {value!r}.')
+
+
+def _check_loader(cfg: Config, name: str) -> None:
+    loader = cfg.get(name)
+    if loader is None:
+        return
+    dataset = loader.get('dataset')
+    if isinstance(dataset, (list, tuple)):
+        raise UsageError(
+            f'{name}.dataset must be one data set, got a list of '
+            f'{len(dataset)}, as 0.x and 2.x took it; write '
+            "dataset=dict(type='ConcatDataset', datasets=[...])."
+        )
+    for key, least in (('batch_size', 1), ('num_workers', 0)):
+        if loader.get(key) is not None:
+            _check_number(f'{name}.{key}', loader[key], True, least, None)
+    if not loader.get('num_workers'):
+        for key in (
+            'persistent_workers',
+            'prefetch_factor',
+            'multiprocessing_context',
+        ):
+            loader.pop(key, None)
+
+
+def _check_optimizer(cfg: Config) -> None:
+    """Check the types of the optimizer and of what changes its settings."""
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    if isinstance(optimizer, dict):
+        _check_type(cfg, 'optim_wrapper.optimizer', optimizer, OPTIMIZERS)
+    for place, scheduler in _values(cfg._cfg_dict, 'param_scheduler.*'):
+        if isinstance(scheduler, dict):
+            _check_type(cfg, place, scheduler, PARAM_SCHEDULERS)
+
+
+def _check_type(cfg: Config, key: str, part: dict, root: Any) -> None:
+    """Raise if a registry does not have a type."""
+    kind = part.get('type')
+    if not isinstance(kind, str):
+        if kind is None:
+            raise UsageError(f'{key}.type must be given, and is not.')
+        return
+    scope = cfg.get('default_scope') or 'mmengine'
+    with DefaultScope.overwrite_default_scope(scope):
+        with root.switch_scope_and_registry(None) as registry:
+            if registry.get(kind) is not None:
+                return
+    close = difflib.get_close_matches(kind, root.module_dict, 1, 0.6)
+    hint = f'; did you mean {close[0]!r}?' if close else '.'
+    raise UsageError(
+        f'{key}.type must be the name of a known {root.name}, got '
+        f'{kind!r}{hint}'
+    )
+
+
+def _check_metric(key: str, metric: dict, cfg: Config) -> None:
+    """Check what a metric itself checks after all images, or not at all."""
+    kind = type_name(metric).rpartition('.')[2]
+    if kind == 'IoUMetric':
+        names = _listed(metric.get('iou_metrics', ['mIoU']))
+        _check_names(f'{key}.iou_metrics', names, _IOU_NAMES)
+    elif kind == 'CocoMetric':
+        names = _listed(metric.get('metric', 'bbox'))
+        _check_names(f'{key}.metric', names, _COCO_METRICS)
+        items = _listed(metric.get('metric_items') or [])
+        _check_names(f'{key}.metric_items', items, _COCO_ITEMS)
+        counts = list(metric.get('proposal_nums', (100, 300, 1000)))
+        if names != ['proposal_fast'] and (
+            len(counts) != 3 or 100 not in counts
+        ):
+            # pycocotools has three, and the AP of another than 100 is -1
+            raise UsageError(
+                f'{key}.proposal_nums must be three numbers with 100 among '
+                f'them, got {counts}.'
+            )
+        if 'segm' in names and not _has_masks(cfg.get('model') or {}):
+            raise UsageError(
+                f"{key}.metric has 'segm', and the model has no mask head; "
+                "take 'bbox'."
+            )
+    elif kind == 'VOCMetric':
+        _check_names(
+            f'{key}.metric',
+            _listed(metric.get('metric', 'mAP')),
+            ('mAP', 'recall'),
+        )
+        if metric.get('scale_ranges') is not None:
+            raise UsageError(
+                f'{key}.scale_ranges must be None: MMDetection fails after '
+                'the last image with others.'
+            )
+        if isinstance(metric.get('iou_thrs'), tuple):
+            metric['iou_thrs'] = list(metric['iou_thrs'])
+
+
+def _has_masks(model: dict) -> bool:
+    """Whether a detector may have masks; False if it surely has none."""
+    while 'module' in model:  # of test-time augmentation
+        model = model['module']
+    if 'roi_head' in model:
+        return model['roi_head'].get('mask_head') is not None
+    return type_name(model).rpartition('.')[2] not in ('FCOS', 'RetinaNet')
+
+
+def _listed(value: Any) -> List[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _check_names(key: str, names: Sequence, known: Any) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f'{key} must be of {", ".join(known)}; got {name!r}.'
+            )
+
+
+def metric_names(cfg: Config) -> Optional[List[str]]:
+    """Names of the numbers that a config's validation gives.
+
+    Returns:
+        list[str] | None: None if one of the metrics is not known here.
+    """
+    names: List[str] = []
+    for metric in _evaluators(cfg, 'val_dataloader'):
+        kind = type_name(metric).rpartition('.')[2]
+        if kind not in _NAMES or metric.get('classwise'):
+            return None  # with names of classes too
+        if metric.get('format_only'):
+            continue
+        prefix, find = _NAMES[kind]
+        prefix = metric.get('prefix') or prefix
+        names += [f'{prefix}/{n}' if prefix else n for n in find(metric)]
+    return names
+
+
+def _iou_names(metric: dict) -> List[str]:
+    kinds = _listed(metric.get('iou_metrics', ['mIoU']))
+    names = [name for kind in kinds for name in _IOU_NAMES[kind]]
+    return list(dict.fromkeys(['aAcc', *names]))
+
+
+def _coco_names(metric: dict) -> List[str]:
+    names: List[str] = []
+    for kind in _listed(metric.get('metric', 'bbox')):
+        items = metric.get('metric_items')
+        if kind == 'proposal_fast':
+            counts = metric.get('proposal_nums', (100, 300, 1000))
+            names += [f'AR@{count}' for count in counts]
+        elif kind == 'proposal':
+            names += items or _COCO_ITEMS[6:]
+        else:
+            names += [f'{kind}_{x}' for x in items or _COCO_ITEMS[:6]]
+    return names
+
+
+def _voc_names(metric: dict) -> List[str]:
+    thresholds = _listed(metric.get('iou_thrs', 0.5))
+    if _listed(metric.get('metric', 'mAP')) == ['mAP']:
+        return ['mAP', *(f'AP{int(t * 100):02d}' for t in thresholds)]
+    counts = metric.get('proposal_nums', (100, 300, 1000))
+    names = [f'recall@{n}@{t}' for n in counts for t in thresholds]
+    return names + [f'AR@{n}' for n in counts if len(thresholds) > 1]
+
+
+def _topk_names(metric: dict) -> List[str]:
+    return [f'top{k}' for k in metric.get('topk', (1, 5))]
+
+
+# By metric: what stands before its names, and the names.
+_NAMES = {
+    'IoUMetric': ('', _iou_names),
+    'CocoMetric': ('coco', _coco_names),
+    'VOCMetric': ('pascal_voc', _voc_names),
+    'TopKAccuracy': ('accuracy', _topk_names),
+}
+
+
+def _check_monitored(cfg: Config) -> None:
+    """Check that validation gives what parts of the run wait for."""
+    hooks = cfg.get('default_hooks') or {}
+    wanted = [
+        ('default_hooks.checkpoint.save_best', name)
+        for name in _listed((hooks.get('checkpoint') or {}).get('save_best'))
+    ]
+    for key in ('custom_hooks.*', 'param_scheduler.*'):
+        for place, part in _values(cfg._cfg_dict, key):
+            if isinstance(part, dict):
+                kind = type_name(part).rpartition('.')[2]
+                default = (
+                    'loss' if kind.startswith('ReduceOnPlateau') else None
+                )
+                wanted.append(
+                    (f'{place}.monitor', part.get('monitor', default))
+                )
+    wanted = [(key, name) for key, name in wanted if name is not None]
+    if not wanted:
+        return
+    if cfg.get('val_evaluator') is None or cfg.get('val_dataloader') is None:
+        key, name = wanted[0]
+        raise UsageError(
+            f'{key} is {name!r}, and the config has no validation that would '
+            f'give it; set {key}=None, or define val_dataloader, val_cfg and '
+            'val_evaluator.'
+        )
+    names = metric_names(cfg)
+    for key, name in wanted:
+        if names is not None and name not in [*names, 'auto']:
+            close = difflib.get_close_matches(name, names, 1, 0.6)
+            hint = f'; did you mean {close[0]!r}?' if close else '.'
+            raise UsageError(
+                f'{key} must be a number of val_evaluator, which gives '
+                f'{", ".join(names) or "none"}; got {name!r}{hint}'
+            )

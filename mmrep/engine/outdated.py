@@ -1,0 +1,43 @@
+"""Configs as MMSegmentation 0.x and MMDetection 2.x read them."""
+
+from typing import List
+
+from mmengine.config import Config
+
+from mmrep.errors import UsageError
+
+# Keys of MMCV 1.x, which no run reads any more, and what took their place.
+_OLD_KEYS = {
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'data': 'train_dataloader, val_dataloader and test_dataloader',
+    'evaluation': 'train_cfg.val_interval, val_evaluator and test_evaluator',
+    'log_config': 'default_hooks.logger and visualizer',
+    'lr_config': 'param_scheduler',
+    'optimizer_config': 'optim_wrapper',
+    'total_epochs': 'train_cfg.max_epochs',
+}
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def check_age(cfg: Config) -> List[str]:
+    """Tell a config of MMCV 1.x from today's, and name what is left of one.
+
+    Returns:
+        list[str]: What the user should know.
+
+    Raises:
+        UsageError: If the whole config has the old form.
+    """
+    old = [key for key in _OLD_KEYS if key in cfg]
+    if 'data' in old and not isinstance(cfg.data, dict):
+        old.remove('data')  # a variable of that name
+    if not old:
+        return []
+    text = '; '.join(f'{key} is now {_OLD_KEYS[key]}' for key in old)
+    if not any(cfg.get(key) for key in LOADERS):
+        raise UsageError(
+            'the config must be of the form that MMSegmentation 1.x and '
+            f'MMDetection 3.x read, and has that of 0.x and 2.x: {text}. '
+            'docs/migrating.md says how to move.'
+        )
+    return [f'nothing reads these keys of 0.x and 2.x: {text}']

@@ -1,0 +1,334 @@
+"""What a config alone says of a run that would fail."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmrep.engine import check_data, load_config
+from mmrep.engine.checks import check_config, metric_names
+from mmrep.engine.cli import OptionsAction
+from mmrep.errors import UsageError
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SEGMENTOR = CONFIGS / 'upernet_replknet-tiny_shapes.py'
+DETECTOR = CONFIGS / 'fcos_replknet-tiny_shapes.py'
+CASCADE = CONFIGS / 'cascade-mask-rcnn_replknet-tiny_shapes.py'
+# without classifiers, and without what needs MMPretrain
+RUNS = [
+    config
+    for config in sorted(CONFIGS.glob('*.py'))
+    if not config.name.startswith(('classifier', 'upernet_convnext'))
+]
+
+
+@pytest.mark.parametrize('config', RUNS, ids=lambda c: c.stem)
+def test_configs_pass(config):
+    cfg = load_config(str(config))
+    for mode in ('train', 'test'):
+        assert check_config(cfg, mode) == []
+
+
+@pytest.mark.parametrize(
+    'key, value, message',
+    [
+        ('train_cfg.max_iters', -5, 'a whole number from 1, got -5'),
+        ('train_cfg.max_iters', 2.5, 'a whole number from 1, got 2.5'),
+        ('train_cfg.max_iters', True, 'a whole number from 1, got True'),
+        ('train_cfg.val_interval', 0, 'a whole number from 1, got 0'),
+        ('train_cfg.val_begin', 'x', "a whole number from 0, got 'x'"),
+        ('optim_wrapper.optimizer.lr', 'fast', "number from 0, got 'fast'"),
+        ('optim_wrapper.optimizer.lr', float('nan'), 'from 0, got nan'),
+        ('optim_wrapper.optimizer.weight_decay', -1, 'number from 0, got -1'),
+        ('optim_wrapper.clip_grad.max_norm', 'x', "number from 0, got 'x'"),
+        ('optim_wrapper.accumulative_counts', 0, 'from 1, got 0'),
+        ('default_hooks.checkpoint.interval', 0, 'from 1 or -1, got 0'),
+        ('default_hooks.logger.interval', 0, 'from 1, got 0'),
+        ('param_scheduler.0.end', 'x', "from 1, got 'x'"),
+        ('train_dataloader.batch_size', 0, 'from 1, got 0'),
+        ('val_dataloader.num_workers', -1, 'from 0, got -1'),
+        ('randomness.seed', 'x', "from 0, got 'x'"),
+    ],
+)
+def test_numbers(key, value, message):
+    cfg = load_config(str(SEGMENTOR), {key: value})
+    with pytest.raises(UsageError) as error:
+        check_config(cfg, 'train')
+    assert str(error.value) == f'{key} must be {message}.' or (
+        str(error.value).startswith(f'{key} must be ')
+        and str(error.value).endswith(f'{message}.')
+    )
+
+
+def test_number_within_a_list():
+    cfg = load_config(
+        str(SEGMENTOR), {'train_cfg.dynamic_intervals': [(5, 0)]}
+    )
+    with pytest.raises(UsageError, match=r'dynamic_intervals\.0\.1 must be'):
+        check_config(cfg, 'train')
+
+
+def test_numbers_that_mean_never():
+    options = {
+        'default_hooks.checkpoint.interval': -1,
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
+        'optim_wrapper.optimizer.weight_decay': 0,
+    }
+    assert check_config(load_config(str(SEGMENTOR), options), 'train') == []
+
+
+@pytest.mark.parametrize(
+    'config, options, message',
+    [
+        (
+            SEGMENTOR,
+            {'optim_wrapper.optimizer.type': 'Adamm'},
+            "known optimizer, got 'Adamm'; did you mean 'Adam'",
+        ),
+        (
+            SEGMENTOR,
+            {'param_scheduler.0.type': 'Polly'},
+            "known parameter scheduler, got 'Polly'; did you mean 'PolyLR'",
+        ),
+        (
+            SEGMENTOR,
+            {'default_hooks.checkpoint.save_best': 'mIou'},
+            "aAcc, mIoU, mAcc; got 'mIou'; did you mean 'mIoU'",
+        ),
+        (
+            SEGMENTOR,
+            {'default_hooks.checkpoint.save_best': ['mIoU', 'mDice']},
+            "aAcc, mIoU, mAcc; got 'mDice'",
+        ),
+        (
+            SEGMENTOR,
+            {
+                'val_evaluator.prefix': 'val',
+                'default_hooks.checkpoint.save_best': 'mIoU',
+            },
+            "val/aAcc, val/mIoU, val/mAcc; got 'mIoU'",
+        ),
+        (
+            SEGMENTOR,
+            {
+                'param_scheduler.1': dict(
+                    type='ReduceOnPlateauLR', _delete_=True
+                )
+            },
+            "param_scheduler.1.monitor must be .* got 'loss'",
+        ),
+        (
+            SEGMENTOR,
+            {
+                'custom_hooks': [
+                    dict(type='EarlyStoppingHook', monitor='mDice')
+                ]
+            },
+            'custom_hooks.0.monitor must be a number of val_evaluator',
+        ),
+        (
+            SEGMENTOR,
+            {
+                'val_dataloader': None,
+                'default_hooks.checkpoint.save_best': 'mIoU',
+            },
+            "save_best is 'mIoU', and the config has no validation",
+        ),
+        (
+            SEGMENTOR,
+            {'val_evaluator.iou_metrics': ['mIoU', 'foo']},
+            "val_evaluator.0.iou_metrics must be of mIoU, .* got 'foo'",
+        ),
+        (
+            SEGMENTOR,
+            {'train_dataloader.dataset': [dict(type='A'), dict(type='B')]},
+            'must be one data set, got a list of 2',
+        ),
+        (
+            DETECTOR,
+            {'val_evaluator.metric': 'segm'},
+            "has 'segm', and the model has no mask head",
+        ),
+        (
+            CASCADE,
+            {'model.roi_head.mask_head': None},
+            "has 'segm', and the model has no mask head",
+        ),
+        (
+            DETECTOR,
+            {'val_evaluator.metric': 'box'},
+            "must be of bbox, segm, proposal, proposal_fast; got 'box'",
+        ),
+        (
+            DETECTOR,
+            {'val_evaluator.metric_items': ['mAP', 'foo']},
+            "metric_items must be of mAP, .* got 'foo'",
+        ),
+        (
+            DETECTOR,
+            {'val_evaluator.proposal_nums': [1, 10]},
+            'must be three numbers with 100 among them',
+        ),
+        (
+            DETECTOR,
+            {
+                'val_evaluator': dict(
+                    _delete_=True, type='VOCMetric', metric='AP'
+                )
+            },
+            "must be of mAP, recall; got 'AP'",
+        ),
+        (
+            DETECTOR,
+            {'val_evaluator': dict(_delete_=True, type='VOCMetric')},
+            "pascal_voc/mAP, pascal_voc/AP50; got 'coco/bbox_mAP'",
+        ),
+    ],
+)
+def test_names(config, options, message):
+    cfg = load_config(str(config), options)
+    with pytest.raises(UsageError, match=message):
+        check_config(cfg, 'train')
+
+
+@pytest.mark.parametrize(
+    'evaluator, names',
+    [
+        (
+            dict(type='IoUMetric', iou_metrics=['mDice', 'mFscore']),
+            'aAcc mDice mAcc mFscore mPrecision mRecall',
+        ),
+        (
+            dict(type='CocoMetric', metric='proposal_fast'),
+            'coco/AR@100 coco/AR@300 coco/AR@1000',
+        ),
+        (
+            dict(type='CocoMetric', metric_items=['mAP_50'], prefix='a'),
+            'a/bbox_mAP_50',
+        ),
+        (
+            dict(type='VOCMetric', iou_thrs=[0.5, 0.75]),
+            'pascal_voc/mAP pascal_voc/AP50 pascal_voc/AP75',
+        ),
+        (
+            dict(type='VOCMetric', metric='recall', proposal_nums=(10,)),
+            'pascal_voc/recall@10@0.5',
+        ),
+        (
+            dict(type='mmrep.TopKAccuracy', topk=(1, 3)),
+            'accuracy/top1 accuracy/top3',
+        ),
+        (dict(type='IoUMetric', format_only=True), ''),
+    ],
+)
+def test_metric_names(evaluator, names):
+    cfg = Config(dict(val_evaluator=evaluator))
+    assert metric_names(cfg) == names.split()
+
+
+@pytest.mark.parametrize(
+    'evaluator', [dict(type='Mine'), dict(type='CocoMetric', classwise=True)]
+)
+def test_names_that_are_not_known_are_not_refused(evaluator):
+    cfg = load_config(str(SEGMENTOR), {'val_evaluator': [evaluator]})
+    cfg.default_hooks.checkpoint.save_best = 'anything'
+    assert check_config(cfg, 'train') == []
+
+
+def test_loader_without_workers():
+    cfg = load_config(
+        str(SEGMENTOR),
+        {
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': True,
+            'train_dataloader.prefetch_factor': 2,
+            'val_dataloader.num_workers': 1,
+            'val_dataloader.persistent_workers': True,
+        },
+    )
+    check_config(cfg, 'train')
+    assert 'persistent_workers' not in cfg.train_dataloader
+    assert 'prefetch_factor' not in cfg.train_dataloader
+    assert cfg.val_dataloader.persistent_workers  # it has workers
+
+
+def test_old_config():
+    cfg = Config(
+        dict(
+            model=dict(type='EncoderDecoder'),
+            data=dict(samples_per_gpu=2, train=dict(), val=dict()),
+            lr_config=dict(policy='poly'),
+        )
+    )
+    with pytest.raises(UsageError, match='lr_config is now param_scheduler'):
+        check_data(cfg, 'train_dataloader')
+
+
+def test_what_is_left_of_an_old_config():
+    cfg = load_config(str(SEGMENTOR))
+    cfg.evaluation = dict(interval=100)
+    (note,) = check_config(cfg, 'train')
+    assert note.startswith('nothing reads these keys of 0.x and 2.x: evalu')
+    cfg = load_config(str(SEGMENTOR))
+    cfg.data = 'data/ade'  # a variable
+    assert check_config(cfg, 'train') == []
+
+
+def test_list_of_heads(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(
+        f"_base_ = '{CASCADE}'\n"
+        'model = dict(roi_head=dict(bbox_head=[dict(num_classes=3)] * 3))\n'
+    )
+    with pytest.raises(
+        UsageError, match=r'bbox_head\.0 has no type: a list takes the place'
+    ):
+        load_config(str(path))
+
+
+def test_list_of_heads_as_documented(tmp_path):
+    page = (CONFIGS.parent / 'docs/configs.md').read_text()
+    code = page.partition("```text\n_base_ = 'cascade")[2].partition('```')[0]
+    path = tmp_path / 'config.py'
+    path.write_text(f"_base_ = '{CASCADE}'\n" + code.partition('\n')[2])
+    heads = load_config(str(path)).model.roi_head.bbox_head
+    assert [head.num_classes for head in heads] == [3, 3, 3]
+    cfg = load_config(
+        str(CASCADE), {'model.roi_head.bbox_head.1.num_classes': 3}
+    )
+    assert cfg.model.roi_head.bbox_head[1].num_classes == 3
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ("{'depths': [2, 2], 'a': {'b': None}}",
+         {'depths': [2, 2], 'a': {'b': None}}),
+        ('dict(depths=(2,2),a=dict(b=-1.5))',
+         {'depths': (2, 2), 'a': {'b': -1.5}}),
+        ("[dict(type='A'),{'type':'B'}]", [{'type': 'A'}, {'type': 'B'}]),
+        ('[1,2]', [1, 2]),
+        ('iter_{}.pth', 'iter_{}.pth'),
+        ('1e-4', 1e-4),
+    ],
+)  # fmt: skip
+def test_options(text, value):
+    assert OptionsAction._parse_iterable(text) == value
+
+
+@pytest.mark.parametrize(
+    'text', ['{a:1}', 'dict(1)', 'dict(a=f())', 'dict(a=', '(1,(2,3)']
+)
+def test_options_that_cannot_be_read(text):
+    with pytest.raises(ValueError):
+        OptionsAction._parse_iterable(text)
+
+
+def test_dict_among_options():
+    arch = dict(channels=[8] * 4, depths=[1] * 4, kernel_sizes=[7, 7, 5, 5])
+    big = CONFIGS / 'upernet_replknet31b_ade20k.py'
+    cfg = load_config(str(big), {'model.backbone.arch': arch})
+    assert dict(cfg.model.backbone.arch) == arch
+    # as in a config file a dict is merged with a dict
+    cfg = load_config(str(SEGMENTOR), {'model.backbone': dict(with_cp=True)})
+    assert cfg.model.backbone.with_cp and cfg.model.backbone.arch
