@@ -92,18 +92,40 @@ def check_fit(
     missing, mismatched, unexpected = differing
     if not any(differing):
         return None
-    text = (
-        'the checkpoint does not fit the model of the config: '
-        f'{problems(*differing)}'
-    )
-    if not fitting or (strict and (missing or mismatched)):
-        merged = any(part in key for key in unexpected for part in MERGED)
+    merged = any(part in key for key in unexpected for part in MERGED)
+    lacking = missing or mismatched
+    if fitting and not (lacking and (strict or merged)):
+        return _describe_start([*missing, *mismatched], unexpected)
+    if not merged:
+        advice = 'give the checkpoint that was trained with this config'
+    elif strict:
         advice = (
             'it is in deploy form, so give the config that was written '
             'beside it, or set model.backbone.deploy=True if only its '
             'backbone is merged'
-            if merged
-            else 'give the checkpoint that was trained with this config'
         )
-        raise CheckpointError(f'{text}; {advice}.')
-    return f'{text}.'
+    else:
+        advice = (
+            'it is in deploy form, which cannot be trained: give the '
+            'checkpoint that it was merged from'
+        )
+    raise CheckpointError(
+        'the checkpoint does not fit the model of the config: '
+        f'{problems(*differing)}; {advice}.'
+    )
+
+
+def _describe_start(anew: List[str], unexpected: List[str]) -> str:
+    """Say what a model takes from a file that has not all, or more."""
+    parts = []
+    if anew:
+        parts.append(
+            f'{len(anew)} parameters start anew, which the checkpoint '
+            f'lacks or has in another shape ({some(anew)})'
+        )
+    if unexpected:
+        parts.append(
+            f'{len(unexpected)} of the checkpoint are not used '
+            f'({some(unexpected)})'
+        )
+    return f'the model starts from the checkpoint; {"; ".join(parts)}.'

@@ -110,5 +110,5 @@ def test_backbone_starts_from_either(tmp_path):
 def test_another_size_is_refused(tmp_path):
     path = save(tmp_path / 'in1k.pth', imagenet(OverLoCK(ARCH)))
     wider = OverLoCK({**ARCH, 'channels': (8, 12, 16, 64)})
-    with pytest.raises(CheckpointError, match='of another shape'):
+    with pytest.raises(CheckpointError, match='have another shape'):
         convert(path, wider).write(str(tmp_path / 'out.pth'))

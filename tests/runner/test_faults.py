@@ -52,7 +52,7 @@ def whole(request, shapes_root, tmp_path_factory):
 )
 def test_signal(train, tmp_path, whole, number):
     """A checkpoint is written, and the run goes on from it."""
-    run = train()
+    run = train(prepare=heed_sighup)
     run.wait_for('Iter(train) [3/6]')
     run.send(number)
     assert run.wait() == 128 + number
@@ -66,6 +66,10 @@ def test_signal(train, tmp_path, whole, number):
         state_of(whole / 'iter_6.pth'), state_of(tmp_path / 'work/iter_6.pth')
     )
     assert not list((tmp_path / 'work').glob('interrupted*'))
+
+
+def heed_sighup():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also below nohup
 
 
 def ignore_sighup():
