@@ -48,7 +48,9 @@ def test_classes_in_a_file(cfg, tmp_path):
     path = tmp_path / 'classes.txt'
     dataset = first_dataset(cfg, 'test_dataloader')
     dataset['metainfo'] = dict(classes=str(path))
-    with pytest.raises(UsageError, match='must be a tuple of names, or a file .*classes.txt'):
+    with pytest.raises(
+        UsageError, match='a tuple of names, or a file .*classes.txt'
+    ):
         dataset_meta(cfg, {})
     path.write_text('wall\nsky\n')
     assert dataset_meta(cfg, {})['classes'] == ('wall', 'sky')
