@@ -93,8 +93,14 @@ def check_fit(
     if not any(differing):
         return None
     merged = any(part in key for key in unexpected for part in MERGED)
+    text = (
+        'the checkpoint does not fit the model of the config: '
+        f'{problems(*differing)}'
+    )
     lacking = missing or mismatched
     if fitting and not (lacking and (strict or merged)):
+        if strict:
+            return f'{text}.'
         return _describe_start([*missing, *mismatched], unexpected)
     if not merged:
         advice = 'give the checkpoint that was trained with this config'
@@ -109,10 +115,7 @@ def check_fit(
             'it is in deploy form, which cannot be trained: give the '
             'checkpoint that it was merged from'
         )
-    raise CheckpointError(
-        'the checkpoint does not fit the model of the config: '
-        f'{problems(*differing)}; {advice}.'
-    )
+    raise CheckpointError(f'{text}; {advice}.')
 
 
 def _describe_start(anew: List[str], unexpected: List[str]) -> str:

@@ -469,12 +469,19 @@ def _are_all_boxes(values: List[Any]) -> bool:
 def _fault_of(segmentation: Any, size: List[int]) -> str:
     """What a mask must be and is not, '' if nothing is wrong."""
     if isinstance(segmentation, dict):
-        if 'counts' in segmentation and segmentation.get('size') == size:
-            return ''
-        return (
-            'an RLE must have counts, and the size of its picture, '
-            '[height, width]'
-        )
+        if 'counts' not in segmentation or segmentation.get('size') != size:
+            return (
+                'an RLE must have counts, and the size of its picture, '
+                '[height, width]'
+            )
+        counts = segmentation['counts']
+        # pycocotools does not come to an end with others
+        if isinstance(counts, list) and not (
+            all(type(n) is int and n >= 0 for n in counts)
+            and sum(counts) == size[0] * size[1]
+        ):
+            return 'the counts of an RLE must add up to the pixels of its size'
+        return ''
     if not isinstance(segmentation, list) or any(
         type(polygon) is not list for polygon in segmentation
     ):

@@ -324,6 +324,16 @@ def shares(content):
             'annotations[0], id 1, with segmentation size [32, 64].',
         ),
         (
+            annotations(
+                lambda a: a.update(
+                    segmentation=dict(size=[64, 64], counts=[9, 3])
+                ),
+                69,
+            ),
+            'the counts of an RLE must add up to the pixels of its size; 1 of '
+            '69 annotations is wrong',
+        ),
+        (
             lambda c: c['images'][1].update(id=c['images'][0]['id']),
             'must list each image once, and 1 come again with the same id, '
             'the first 0',
