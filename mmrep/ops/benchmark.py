@@ -2,7 +2,7 @@
 
 import logging
 import random
-from typing import Callable, Dict, List, Optional, Tuple, Type
+from typing import Callable, Dict, List, Mapping, Optional, Tuple, Type
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ class Clock:
 
     def together(
         self,
-        runs: Dict[str, Callable[[], None]],
+        runs: Mapping[str, Callable[[], None]],
         **bounds: float,
     ) -> Dict[str, float]:
         """Medians of functions that run in turn; see time_in_turn()."""
@@ -116,7 +116,7 @@ def time_problem(
     device = clock.device
     x = torch.randn(shape, device=device, dtype=dtype)
     grad = torch.randn(shape, device=device, dtype=dtype)
-    forward, both = {}, {}
+    forward_runs, both_runs = {}, {}
     for name, (layer, last) in layers(shape[1], kernel, device, dtype).items():
         layout = torch.channels_last if last else torch.contiguous_format
         input_ = x.detach().to(memory_format=layout).requires_grad_()
@@ -141,9 +141,9 @@ def time_problem(
                     '%s fails on %s, K=%s: %s', name, shape, kernel, reason
                 )
                 continue
-        forward[name], both[name] = run_forward, run_both
-    forward = clock.together(forward, **bounds)
-    both = clock.together(both, **bounds)
+        forward_runs[name], both_runs[name] = run_forward, run_both
+    forward = clock.together(forward_runs, **bounds)
+    both = clock.together(both_runs, **bounds)
     return {
         name: {'forward': forward[name], 'both': both[name]}
         for name in forward

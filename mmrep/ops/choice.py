@@ -6,11 +6,11 @@ when it runs.
 """
 
 import logging
-import math
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache, partial
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from itertools import product
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     """What is decided of a call.
 
     Attributes:
-        forward: Algorithm of the forward; None if that is decided when the
+        forward: Algorithm of the forward; empty if that is decided when the
             operator runs.
         grad_input: Algorithm of the input gradient, None if it is not needed.
         grad_weight: Algorithm of the weight gradient, likewise.
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
         plain: ``nn.Conv2d`` does all of it.
     """
 
-    forward: Optional[str] = None
+    forward: str = ''
     grad_input: Optional[str] = None
     grad_weight: Optional[str] = None
     reuse: str = 'cache'
@@ -79,7 +79,8 @@ def encode(plan: Plan) -> str:
 @lru_cache(maxsize=REMEMBERED)
 def decode(text: str) -> Plan:
     """The plan that :func:`encode` wrote."""
-    return Plan(**dict(field.split('=') for field in text.split()))
+    fields: Dict[str, Any] = dict(field.split('=') for field in text.split())
+    return Plan(**fields)
 
 
 @contextmanager
@@ -319,7 +320,8 @@ def _choose(problem: Problem, backend: str, autotune: bool) -> Plan:
             raise NotImplementedError(
                 f'backend {backend!r} cannot run here: {reason}.'
             )
-    times = []
+    # by algorithm; by None where none is needed
+    times: List[Dict[Any, float]] = []
     for direction, needed in zip(DIRECTIONS, problem.needed, strict=True):
         if not needed:
             times.append({None: 0.0})
@@ -340,12 +342,14 @@ def _choose(problem: Problem, backend: str, autotune: bool) -> Plan:
 
 def _own(problem: Problem) -> Plan:
     """All of it by nn.Conv2d."""
-    algorithms = (
-        native.own_algorithm(problem, direction) if needed else None
-        for direction, needed in zip(DIRECTIONS, problem.needed, strict=True)
+    own = partial(native.own_algorithm, problem)
+    return Plan(
+        own('forward'),
+        own('grad_input') if problem.grad_input else None,
+        own('grad_weight') if problem.grad_weight else None,
+        'drop' if problem.grad_weight else 'cache',
+        plain=True,
     )
-    reuse = 'drop' if problem.grad_weight else 'cache'
-    return Plan(*algorithms, reuse, plain=True)
 
 
 def _unmeasured(problem: Problem, backends: List[Backend]) -> Plan:
@@ -354,34 +358,31 @@ def _unmeasured(problem: Problem, backends: List[Backend]) -> Plan:
     if not preferred and native.BACKEND in backends:
         return _own(problem)
     backend = (preferred or backends)[0]
+
+    def first(direction: str) -> str:
+        return backend.algorithms_for(problem.device, direction)[0]
+
     return _plan(
         problem,
-        *(
-            backend.algorithms_for(problem.device, direction)[0]
-            if needed
-            else None
-            for direction, needed in zip(
-                DIRECTIONS, problem.needed, strict=True
-            )
-        ),
+        first('forward'),
+        first('grad_input') if problem.grad_input else None,
+        first('grad_weight') if problem.grad_weight else None,
     )
 
 
-def _fastest(problem: Problem, *times: Dict[Optional[str], float]) -> Plan:
+def _fastest(problem: Problem, *times: Dict[Any, float]) -> Plan:
     """The plan with the least sum of its directions' milliseconds."""
-    best, least = None, math.inf
-    by_forward, by_grad_input, by_grad_weight = times
-    for forward, forward_ms in by_forward.items():
-        for grad_input, grad_input_ms in by_grad_input.items():
-            for grad_weight, grad_weight_ms in by_grad_weight.items():
-                plan = _plan(problem, forward, grad_input, grad_weight)
-                ms = forward_ms + grad_input_ms + grad_weight_ms
-                ms -= _saved(problem, plan)
-                if not plan.plain:
-                    ms += OVERHEAD[problem.grad_input or problem.grad_weight]
-                if ms < least:
-                    best, least = plan, ms
-    return best
+
+    def milliseconds(plan: Plan) -> float:
+        algorithms = plan.forward, plan.grad_input, plan.grad_weight
+        ms = sum(by[name] for by, name in zip(times, algorithms, strict=True))
+        ms -= _saved(problem, plan)
+        if not plan.plain:
+            ms += OVERHEAD[problem.grad_input or problem.grad_weight]
+        return ms
+
+    plans = (_plan(problem, *algorithms) for algorithms in product(*times))
+    return min(plans, key=milliseconds)
 
 
 def _plan(

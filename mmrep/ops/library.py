@@ -48,7 +48,7 @@ def _forward(
     plan: str = '',
 ) -> Tuple[Tensor, Tensor, Tensor]:
     decided = decode(plan)
-    if decided.forward is None:
+    if not decided.forward:
         backend, autotune = resolve(backend, autotune)
         decided = _choose_late(decided, x, weight, backend, autotune)
     owner = OWNER[decided.forward]
@@ -150,13 +150,14 @@ def _gradients(
     kept_weight: Tensor,
 ) -> Gradients:
     """The gradients that algorithms are given for, by one or two backends."""
-    if input_by and weight_by and OWNER[input_by] is not OWNER[weight_by]:
+    owners = {OWNER[name] for name in (input_by, weight_by) if name}
+    if len(owners) > 1:
         tensors = grad, x, weight, kept_input, kept_weight
         return (
             _gradients(plan, input_by, None, *tensors)[0],
             _gradients(plan, None, weight_by, *tensors)[1],
         )
-    owner = OWNER[input_by or weight_by]
+    (owner,) = owners
     if (
         plan.reuse != 'keep'
         or owner is not OWNER[plan.forward]

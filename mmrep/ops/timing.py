@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from typing import Callable, Dict, Hashable
+from typing import Callable, Dict, Hashable, List, Mapping, TypeVar
 
 import torch
 
@@ -12,16 +12,18 @@ SHORT = {'cpu': 20.0, 'cuda': 1.0}
 # Milliseconds above which a first run is not repeated.
 LONG = 1000.0
 
+Name = TypeVar('Name', bound=Hashable)
+
 
 def time_in_turn(
-    runs: Dict[Hashable, Callable[[], None]],
+    runs: Mapping[Name, Callable[[], None]],
     device: str,
     seconds: float,
     least: int = 1,
     most: int = 9,
     limit: float = float('inf'),
     hopeless: float = float('inf'),
-) -> Dict[Hashable, float]:
+) -> Dict[Name, float]:
     """Median milliseconds of functions.
 
     They run in turn, so that all see the same state of the machine. A slow
@@ -52,7 +54,7 @@ def time_in_turn(
             # the first of its kind on a CPU is slow: oneDNN compiles too
             first[name] = min(ms, _once(runs[name], device))
     best = min(first.values(), default=0.0)
-    times = {name: [] for name in runs}
+    times: Dict[Name, List[float]] = {name: [] for name in runs}
     rounds, repeats = {}, {}
     for name, ms in first.items():
         if ms > limit or ms > hopeless * best:

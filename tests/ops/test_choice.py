@@ -15,6 +15,7 @@ from mmrep.ops import (
     use_backend,
 )
 from mmrep.ops.backends import BACKENDS, OWNER, base, fft, triton
+from mmrep.ops.backends.fft_tiling import plan_tiling
 from mmrep.ops.problem import DIRECTIONS, Problem
 
 from .conftest import assert_close, reference
@@ -169,7 +170,7 @@ def test_training_keeps_spectra_up_to_a_limit(monkeypatch):
 
 def test_spectra_of_doubles_take_twice_the_room(monkeypatch):
     weight = torch.randn(4, 1, 31, 31)
-    tiling = fft.plan_tiling((40, 40), (31, 31))
+    tiling = plan_tiling((40, 40), (31, 31))
     single = fft.transform_weight(weight, tiling).nbytes
     training = problem((1, 4, 40, 40), 31, grad_input=True, grad_weight=True)
     # between those of single and of double precision

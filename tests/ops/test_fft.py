@@ -9,6 +9,14 @@ import torch
 
 from mmrep.ops import depthwise_conv2d
 from mmrep.ops.backends import fft
+from mmrep.ops.backends.fft_tiling import (
+    Tiling,
+    column_work,
+    cut_axis,
+    good_size,
+    line_work,
+    plan_tiling,
+)
 
 from .conftest import assert_close, reference
 
@@ -21,9 +29,9 @@ def test_every_tiling_gives_the_same(monkeypatch, kernel, tiles, spectra):
     weight = torch.randn(3, 1, *kernel)
     bias = torch.randn(3)
     grad = torch.randn_like(x)
-    tiling = fft.Tiling(
-        fft.cut_axis(37, kernel[0], tiles[0], fft.column_work),
-        fft.cut_axis(50, kernel[1], tiles[1], fft.line_work),
+    tiling = Tiling(
+        cut_axis(37, kernel[0], tiles[0], column_work),
+        cut_axis(50, kernel[1], tiles[1], line_work),
     )
     assert tiling.tiles == tiles[0] * tiles[1]
     monkeypatch.setattr(fft, 'tiling_of', lambda *args: tiling)
@@ -38,8 +46,8 @@ def test_every_tiling_gives_the_same(monkeypatch, kernel, tiles, spectra):
 def test_tiles_are_summed_in_single_precision(monkeypatch):
     x = torch.randn(1, 2, 64, 64).half()
     weight = torch.randn(2, 1, 31, 31).half()
-    rows = fft.cut_axis(64, 31, 4, fft.column_work)
-    tiling = fft.Tiling(rows, fft.cut_axis(64, 31, 4, fft.line_work))
+    rows = cut_axis(64, 31, 4, column_work)
+    tiling = Tiling(rows, cut_axis(64, 31, 4, line_work))
     monkeypatch.setattr(fft, 'tiling_of', lambda *args: tiling)
     out = fft.forward(x, weight)[0]
     assert out.dtype == torch.float16
@@ -62,20 +70,20 @@ def test_blocks_of_planes_give_the_same(monkeypatch):
 
 
 def test_good_sizes_are_cheap_small_products():
-    sizes = [fft.good_size(n, fft.line_work) for n in (1, 7, 11, 45, 143, 271)]
+    sizes = [good_size(n, line_work) for n in (1, 7, 11, 45, 143, 271)]
     assert sizes == [2, 8, 12, 48, 144, 288]
     # a power of two is worth a few more points
-    assert fft.good_size(119, fft.line_work) == 128
-    assert fft.good_size(11, fft.column_work) == 16
+    assert good_size(119, line_work) == 128
+    assert good_size(11, column_work) == 16
 
 
 def test_work_grows_linearly_with_the_map():
     def work(size):
-        tiling = fft.plan_tiling((size, 2 * size), (31, 31))
+        tiling = plan_tiling((size, 2 * size), (31, 31))
         return tiling.tiles * tiling.points
 
     assert work(4096) < 4.4 * work(2048)
-    assert fft.plan_tiling((4096, 8192), (31, 31)).points < 1 << 20
+    assert plan_tiling((4096, 8192), (31, 31)).points < 1 << 20
 
 
 def test_cached_spectrum_follows_the_weight():

@@ -7,9 +7,6 @@ so that the input gradient (``g`` correlated with ``f``, read from offset 0)
 and the flipped weight gradient (``g`` correlated with ``x``, read from offset
 0) need the same transform of it.
 
-A map that is one tile long needs a period of only ``size + r``: what wraps
-around falls into rows that are cut away. Several tiles need ``tile + K - 1``.
-
 Both axes are transformed one after the other, so that rows of zeros and rows
 that are cut away are not transformed. A spectrum has the columns' frequencies
 first, (period / 2 + 1, period): its rows' frequencies lie side by side, as
@@ -17,8 +14,7 @@ their transform wants them.
 """
 
 import math
-from functools import lru_cache
-from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -26,6 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..problem import Problem, memory_format_of
 from .base import Backend, Counts, Gradients, estimate, new_elements
+from .fft_tiling import Tiling, plan_tiling
 
 # Real elements of one block of planes: planes are transformed a few at a
 # time so that their spectra stay in the cache (CPU) or bound the peak (GPU).
@@ -34,154 +31,6 @@ BLOCK_ELEMENTS = {'cpu': 1 << 19, 'cuda': 1 << 26}
 CACHED_BYTES = 64 << 20
 # Largest spectra that a forward keeps for its backward.
 KEPT_BYTES = 256 << 20
-
-
-class Axis(NamedTuple):
-    """How one axis is cut into tiles.
-
-    Attributes:
-        size: Length of the map.
-        taps: Taps of the kernel that can reach the map.
-        tile: Length of a tile of the input.
-        tiles: Number of tiles.
-        window: Length of the output that one tile reaches.
-        period: Length of the transform.
-    """
-
-    size: int
-    taps: int
-    tile: int
-    tiles: int
-    window: int
-    period: int
-
-
-class Tiling(NamedTuple):
-    """How both axes of a map are cut."""
-
-    rows: Axis
-    cols: Axis
-
-    @property
-    def period(self) -> Tuple[int, int]:
-        """Rows and columns of one transform."""
-        return self.rows.period, self.cols.period
-
-    @property
-    def spectrum(self) -> Tuple[int, int]:
-        """Shape of the spectrum of one tile."""
-        return self.cols.period // 2 + 1, self.rows.period
-
-    @property
-    def points(self) -> int:
-        """Real points of one tile's transform."""
-        return self.rows.period * self.cols.period
-
-    @property
-    def work(self) -> float:
-        """Relative time of one transform, in points of an average one."""
-        rows, cols = self
-        lines = rows.tile
-        if rows.tiles > 1:
-            # as many go in, but the whole window comes out
-            lines = (lines + rows.window) / 2
-        return lines * line_work(cols.period) + cols.period * column_work(
-            rows.period
-        )
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of a plane."""
-        return self.rows.tiles * self.cols.tiles
-
-
-def line_work(period: int) -> float:
-    """Relative time of a real transform along a row.
-
-    Like :func:`column_work` fitted to 10,000 tiles transformed there and back
-    with MKL, in units that make a square tile of average size its points.
-    """
-    if period & (period - 1) == 0:
-        return 0.50 * period
-    return (0.58 if period % 4 == 0 else 0.68) * period
-
-
-def column_work(period: int) -> float:
-    """Relative time of a transform along a column of half a spectrum."""
-    if period & (period - 1) == 0:
-        # fast, but the cache has few places for lines so far apart
-        return (0.27 + 0.0006 * period) * period
-    return (0.41 if period % 4 == 0 else 0.51) * period
-
-
-@lru_cache(maxsize=None)
-def good_size(size: int, work: Callable[[int], float]) -> int:
-    """The even product of 2, 3, 5 from ``size`` on with the least work."""
-    best, period = None, size + size % 2
-    while best is None or period < 2 * size:
-        rest = period
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1 and (best is None or work(period) < work(best)):
-            best = period
-        period += 2
-    return best
-
-
-def cut_axis(
-    size: int, kernel: int, tiles: int, work: Callable[[int], float]
-) -> Axis:
-    """Cut an axis of ``size`` into (at most) ``tiles`` tiles."""
-    taps = min(kernel, 2 * size - 1)
-    tile = -(-size // tiles)
-    tiles = -(-size // tile)
-    if tiles == 1:
-        window = size + taps // 2
-        return Axis(size, taps, size, 1, window, good_size(window, work))
-    window = tile + taps - 1
-    return Axis(size, taps, tile, tiles, window, good_size(window, work))
-
-
-@lru_cache(maxsize=4096)
-def plan_tiling(
-    size: Tuple[int, int], kernel: Tuple[int, int], planes: int = 1
-) -> Tiling:
-    """The tiling with the least work.
-
-    Args:
-        size: Height and width of the map.
-        kernel: Height and width of the kernel.
-        planes: Number of images that share one transform of the kernel; 0
-            if that transform costs nothing.
-
-    Returns:
-        Tiling: Cut of both axes.
-    """
-    kernel_share = 1 / planes if planes else 0.0
-    best = None
-    for rows in _cuts(size[0], kernel[0], column_work):
-        for cols in _cuts(size[1], kernel[1], line_work):
-            tiling = Tiling(rows, cols)
-            # small transforms have a cost of their own, and so does the sum
-            each = 2 * tiling.tiles + kernel_share
-            work = (tiling.work + 300) * each
-            if tiling.tiles > 1:
-                work *= 1.15
-            if best is None or work < best[0]:
-                best = work, tiling
-    return best[1]
-
-
-def _cuts(
-    size: int, kernel: int, work: Callable[[int], float]
-) -> Iterator[Axis]:
-    last = None
-    for tiles in range(1, max(1, size // 16) + 1):
-        axis = cut_axis(size, kernel, tiles, work)
-        if axis != last:
-            yield axis
-        last = axis
 
 
 class Fft(Backend):
@@ -265,14 +114,15 @@ class Fft(Backend):
         return empty_spectra(x, tiling_of(x, weight))
 
     def saved(self, problem: Problem, kept: bool, both: bool) -> float:
-        def gain(direction: str, **state: bool) -> float:
+        def gain(direction: str, kept: bool, shared: bool = False) -> float:
             full = estimate(problem, self.features(problem, direction))
-            if full is None:
-                return 0.0
-            less = self.features(problem, direction, **state)
-            return full - estimate(problem, less)
+            less = estimate(
+                problem,
+                self.features(problem, direction, kept=kept, shared=shared),
+            )
+            return 0.0 if full is None or less is None else full - less
 
-        saved = gain('grad_weight', kept=kept, shared=both)
+        saved = gain('grad_weight', kept, both)
         if kept and both:
             # the kernel's spectrum serves the input gradient too
             saved += gain('grad_input', kept=True)
@@ -341,7 +191,7 @@ def forward(
     # several tiles are summed, and half precision would round each time
     dtype = x.dtype if tiling.tiles == 1 else _real(x.dtype)
     out = torch.empty_like(x, dtype=dtype, memory_format=memory_format_of(x))
-    if tiling.tiles > 1 and bias is None:
+    if tiling.tiles > 1 and shift is None:
         out.zero_()
     elif tiling.tiles > 1:
         out.copy_(shift)
@@ -361,12 +211,12 @@ def forward(
         for planes, i, tile in _work(images, ch, tiling):
             x_f = _transform(_tile(x[planes], tile, tiling), 0, 0, tiling)
             if spectra == 'keep':
-                torch.conj_physical(x_f, out=x_kept[(i, *planes)])
+                torch.conj_physical(x_f, out=x_kept[i][planes])
             part, top, left = _window(out[planes], tile, tiling)
             y = _invert(x_f.mul_(w_f), part.shape[2:], top, left, tiling)
             if tiling.tiles > 1:
                 part += y
-            elif bias is None:
+            elif shift is None:
                 part.copy_(y)
             else:
                 torch.add(y, shift[ch], out=part)
@@ -401,10 +251,11 @@ def backward(
     """
     tiling = tiling_of(x, weight)
     rows, cols = tiling
-    grad_x = None
+    grad_x = grad_w = None
     if need_input:
         grad_x = torch.empty_like(x, memory_format=memory_format_of(x))
-    grad_w = torch.zeros_like(weight) if need_weight else None
+    if need_weight:
+        grad_w = torch.zeros_like(weight)
     images, channels = _blocks(x, tiling)
     for ch in channels:
         if weight_spectrum is not None:
@@ -419,15 +270,15 @@ def backward(
                     part = _tile(x[planes], tile, tiling)
                     x_c = _transform(part, 0, 0, tiling).conj_physical_()
                 else:
-                    x_c = x_spectrum[(i, *planes)]
+                    x_c = x_spectrum[i][planes]
                 part = x_c * g_f
                 part = part.sum(0) if len(part) > 1 else part[0]
                 total = part if total is None else total.add_(part)
-            if need_input:
+            if grad_x is not None:
                 part = _tile(grad_x[planes], tile, tiling)
                 g_f.mul_(w_c)
                 part.copy_(_invert(g_f, part.shape[2:], 0, 0, tiling))
-        if total is not None:
+        if grad_w is not None and total is not None:
             taps = rows.taps, cols.taps
             flipped = _invert(total, taps, 0, 0, tiling)
             _reachable(grad_w[ch, 0], tiling).copy_(flipped.flip(-2, -1))

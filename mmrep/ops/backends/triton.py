@@ -445,17 +445,18 @@ def tune(
     kind = kind_of(direction)
     key = _key(problem), kind
     if key not in _TUNED:
-        times, failed = {}, None
+        times: Dict[Config, float] = {}
+        errors: List[Exception] = []
         for config in candidates(problem, kind):
             try:
                 times[config] = measure(config)
             except failures() as error:
                 # a smaller GPU has no room for the larger tiles
                 LOGGER.debug('%s does not run: %s', config, error)
-                failed = error
+                errors.append(error)
         if not times:
-            raise failed
-        _TUNED[key] = min(times, key=times.get)
+            raise errors[-1]
+        _TUNED[key] = min(times, key=times.__getitem__)
     return _TUNED[key]
 
 

@@ -1,7 +1,7 @@
 """Shapes of the Triton kernels' tiles, and which of them suits a problem."""
 
 from functools import lru_cache
-from typing import NamedTuple, Tuple
+from typing import Iterator, NamedTuple, Tuple
 
 import torch
 
@@ -101,9 +101,9 @@ def candidates(problem: Problem, kind: str) -> Tuple[Config, ...]:
         problem: Facts of the call.
         kind: 'forward' or 'grad_weight'.
     """
-    pool = GRAD_WEIGHT if kind == 'grad_weight' else FORWARD
+    every = GRAD_WEIGHT if kind == 'grad_weight' else FORWARD
     most = next_power(problem.shape[3])
-    pool = [c for c in pool if c.cols <= most]
+    pool = [c for c in every if c.cols <= most]
     if problem.dtype == torch.float32:
         # the sum's inner dimension is as many bytes
         if kind == 'grad_weight':
@@ -173,7 +173,7 @@ def clocks(config: Config, problem: Problem, kind: str) -> float:
         wide = n * cols.tiles >= config.patches
         steps = -(-inner // config.depth) * (seen if wide else 1)
         written = c * cols.reach * (rows.reach + rows.tile) * cols.tile * size
-    products = PRODUCTS[size]
+    products: float = PRODUCTS[size]
     if is_plain(problem):
         # the more sums a thread keeps, the less it loads for each product
         sums = sums_of(config, kind)
@@ -232,18 +232,25 @@ def block_of(n: int, rows: int, cols: int, size: int) -> Tuple[int, int]:
     The images divide ``n``; the fewer places of the blocks are left empty,
     the better, then the more images.
     """
-    best = None
-    images = min(n & -n, size)
-    while images:
-        across = size // images
-        while across:
-            down = size // (images * across)
-            places = -(-rows // down) * down * -(-cols // across) * across
-            if best is None or places < best[0]:
-                best = places, images, across
-            across //= 2
-        images //= 2
-    return best[1:]
+
+    def places(block: Tuple[int, int]) -> int:
+        images, across = block
+        down = size // (images * across)
+        return -(-rows // down) * down * -(-cols // across) * across
+
+    blocks = (
+        (images, across)
+        for images in _halves(min(n & -n, size))
+        for across in _halves(size // images)
+    )
+    return min(blocks, key=places)
+
+
+def _halves(value: int) -> Iterator[int]:
+    """A power of two, and all smaller ones."""
+    while value:
+        yield value
+        value //= 2
 
 
 def next_power(value: int) -> int:
