@@ -46,6 +46,7 @@ def built(monkeypatch):
     return models
 
 
+@pytest.mark.slow
 def test_training_step(cfg, built):
     seen = []
     step = build_training_step(cfg, (64, 96), 1)

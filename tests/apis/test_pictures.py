@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
+from sweep import sweep
 from torch import nn
 
 from mmrep.apis import Inferencer
@@ -104,12 +105,14 @@ def labels_of_a_test(cfg, weights, path, crop, stride):
 @pytest.mark.parametrize('kind', LOADING)
 @pytest.mark.parametrize(
     'changes',
-    [
-        dict(),
-        dict(preprocessor=dict(test_cfg=dict(size_divisor=32))),
-        dict(preprocessor=dict(test_cfg=dict(size=(160, 160)))),
-        dict(steps=[dict(type='Rot90')]),
-    ],
+    sweep(
+        [
+            dict(),
+            dict(preprocessor=dict(test_cfg=dict(size_divisor=32))),
+            dict(preprocessor=dict(test_cfg=dict(size=(160, 160)))),
+            dict(steps=[dict(type='Rot90')]),
+        ]
+    ),
     ids=['plain', 'divisor', 'size', 'step'],
 )
 def test_slide_gives_the_labels_of_a_test(

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from sweep import sweep
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -17,7 +18,7 @@ def make_rois(boxes):
     return torch.cat([images[:, None], boxes], 1)
 
 
-@pytest.fixture(params=list(BOX_SETS))
+@pytest.fixture(params=sweep(BOX_SETS, 3))
 def rois(request):
     return make_rois(BOX_SETS[request.param][-7:])
 

@@ -19,6 +19,7 @@ from shipped_configs import (
     has_masks,
     heads,
 )
+from sweep import sweep
 from torch import nn
 
 # The larger sizes of a published config differ by a few numbers, which the
@@ -77,14 +78,14 @@ def test_every_base_is_used():
 
 
 @pytest.mark.parametrize(
-    'path', [p for p in SEGMENTORS if p in TRAINED], ids=ids
+    'path', sweep(p for p in SEGMENTORS if p in TRAINED), ids=ids
 )
 def test_training_and_prediction(path):
     check_segmentor(path)
 
 
 @pytest.mark.parametrize(
-    'path', [p for p in DETECTORS if p in TRAINED], ids=ids
+    'path', sweep(p for p in DETECTORS if p in TRAINED), ids=ids
 )
 def test_training_and_detection(path):
     check_detector(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from sweep import sweep
 
 from mmrep.deploy import build_model
 
@@ -34,7 +35,7 @@ def test_every_published_row_is_there():
     assert {name for name in found if 'tiny' not in name} == set(NAMES)
 
 
-@pytest.mark.parametrize('row', ROWS, ids=NAMES)
+@pytest.mark.parametrize('row', sweep(ROWS), ids=NAMES)
 def test_published_recipe(row):
     method, size, channels, drop_path, rate = row
     cfg = Config.fromfile(CONFIGS / f'{method.format(size)}.py')

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
+from sweep import sweep
 
 from mmrep.analysis import count
 from mmrep.deploy import build_model
@@ -45,7 +46,7 @@ def test_every_published_row_is_there():
     assert {name for name in found if 'tiny' not in name} == set(NAMES)
 
 
-@pytest.mark.parametrize('row', ROWS, ids=NAMES)
+@pytest.mark.parametrize('row', sweep(ROWS), ids=NAMES)
 def test_published_size_and_flops(row):
     """Within 2 %, in the deploy form, without what inference does not run."""
     method, name, width, params, flops, shape, *_ = row
@@ -100,7 +101,7 @@ def test_published_recipe(row):
         assert hooks == (['EMAHook'] if 'in22k' in name else [])
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', sweep(NAMES))
 def test_optimizer_builds(name):
     cfg = load(name)
     cfg.model.backbone.pop('init_cfg')

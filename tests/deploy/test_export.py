@@ -148,6 +148,7 @@ def test_operator_nodes_compute_the_same(model):
         torch.testing.assert_close(value, reference, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_resizing_keeps_sizes_free(model):
     """MMSegmentation's own asks for integers where corners are aligned."""
     head = model.decode_head
@@ -189,6 +190,7 @@ def test_sizes_of_the_check():
     assert check_sizes((64, 96), False) == [(1, 64, 96)] * 3
 
 
+@pytest.mark.slow
 def test_input_of_one_channel(grey_config, tmp_path):
     cfg = load_config(str(grey_config))
     module = exportable(build_model(cfg), 'backbone')

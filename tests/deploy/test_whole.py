@@ -10,6 +10,7 @@ import mmseg
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 from torch import nn
 
 from mmrep.deploy import build_model
@@ -121,7 +122,7 @@ def make(tmp_path, randomise):
     return make
 
 
-@pytest.mark.parametrize('input', ['picture', 'normalised'])
+@pytest.mark.parametrize('input', sweep(['picture', 'normalised']))
 @pytest.mark.parametrize('name', [*DETECTORS, *SEGMENTORS])
 def test_graph_is_the_model(make, name, input):
     _, model = make(name)

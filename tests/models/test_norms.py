@@ -36,6 +36,7 @@ def _worker(rank, init_file, x, grad, norm, out):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('momentum', [0.1, None])
 def test_sync_batch_norm_is_bn_of_the_joined_batch(tmp_path, momentum):
     x = torch.randn(4, 5, 6, 7, dtype=torch.double) * 3 + 100

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
+from sweep import sweep
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -348,7 +349,7 @@ class Reference:
         return [*outs, out]
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
+@pytest.mark.parametrize('name', sweep(PUBLISHED))
 def test_published_counts_and_names(name):
     """The deploy form with the classifier, as the authors' table counts."""
     params, flops = PUBLISHED[name]
@@ -406,7 +407,7 @@ def test_wrong_arguments(arch, kwargs, text):
 
 
 # 3 and 2 below the large kernels; wide and high; as large as they are
-@pytest.mark.parametrize('size', [(61, 90), (100, 33), (224, 160)])
+@pytest.mark.parametrize('size', sweep([(61, 90), (100, 33), (224, 160)]))
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize('overview', [False, True])
 def test_forward_equals_plain_torch(arch, randomise, size, training, overview):

@@ -111,6 +111,7 @@ def test_every_draw_of_the_grid_ends():
     assert all(n * c * (size * k) ** 2 <= 5e9 for n, c, size, k in shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(REASON is not None, reason=f'Triton: {REASON}')
 def test_sections_of_a_gpu(tool, capsys):
     result = tool['run_typed'](CLOCK, ARGS, [(1, 1, 5, 5, 27)])
@@ -131,6 +132,7 @@ def test_sections_of_a_gpu(tool, capsys):
     assert max(errors) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(REASON is not None, reason=f'Triton: {REASON}')
 def test_what_does_not_compile_is_reported(tool, monkeypatch):
     job = [1, 1, 17, 17], 7, torch.bfloat16, True, True

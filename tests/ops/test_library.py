@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from sweep import sweep
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad
@@ -46,8 +47,8 @@ def test_opcheck_forward_that_keeps_spectra():
 
 @pytest.mark.parametrize('need', ((True, True), (True, False), (False, True)))
 @pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
-@pytest.mark.parametrize('transposed', (False, True))
-@pytest.mark.parametrize('plan', ('', 'grad_input=fft grad_weight=fft'))
+@pytest.mark.parametrize('transposed', sweep((False, True)))
+@pytest.mark.parametrize('plan', sweep(('', 'grad_input=fft grad_weight=fft')))
 def test_opcheck_backward(need, backend, transposed, plan):
     x, weight = make(2, 8, 5)
     if transposed:
@@ -77,6 +78,7 @@ def test_compile_is_one_node(channels_last, kernel):
         assert_close(a, b)
 
 
+@pytest.mark.slow
 def test_compile_on_another_device():
     """'meta' stands for those that have no kernel of the operator."""
     targets = []

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from sweep import sweep
 
 from mmrep.ops import depthwise_conv2d
 from mmrep.ops.backends import triton, triton_tiles
@@ -56,12 +57,13 @@ def check(x, weight, bias, relu=False):
         assert_close(a, b, factor=factor)
 
 
-@pytest.mark.parametrize('dtype', triton.DTYPES, ids=str)
-@pytest.mark.parametrize('shape', SHAPES, ids=str)
+@pytest.mark.parametrize('dtype', sweep(triton.DTYPES), ids=str)
+@pytest.mark.parametrize('shape', sweep(SHAPES), ids=str)
 def test_forward_and_gradients(shape, dtype):
     check(*make(shape, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', (torch.float32, torch.bfloat16), ids=str)
 @pytest.mark.parametrize('width', (16, 17))
 def test_rows_that_begin_anywhere(width, dtype):
@@ -102,6 +104,7 @@ def test_offsets_of_more_than_32_bits():
         assert_close(triton.grad_weight(grad, x, weight), want[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', ((5, 12), (24, 40), (36, 10)), ids=str)
 def test_steps_outside_of_the_map_are_left_out(size):
     """Blocks of many images and few rows, kernels as large as the map."""
@@ -136,7 +139,7 @@ def test_another_device_than_the_current():
     check(x, weight, bias)
 
 
-@pytest.mark.parametrize('dtype', triton.DTYPES, ids=str)
+@pytest.mark.parametrize('dtype', sweep(triton.DTYPES), ids=str)
 def test_channels_last_slices_and_relu(dtype):
     x, weight, bias = make((2, 3, 20, 18, 7, 9), dtype)
     last = x.detach().to(memory_format=torch.channels_last)
@@ -147,6 +150,7 @@ def test_channels_last_slices_and_relu(dtype):
     check(part.requires_grad_(), weight, bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ('forward', 'grad_weight'))
 def test_every_configuration_gives_the_same(kind):
     x, weight, _ = make((2, 1, 21, 40, 11, 17), torch.float32)

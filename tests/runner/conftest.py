@@ -11,7 +11,8 @@ from pathlib import Path
 import processes
 import pytest
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 CONFIG = ROOT / 'configs/upernet_replknet-tiny_shapes.py'
 SMALL = {
     'model.backbone.arch.depths': '[1,1,1,1]',
@@ -89,6 +90,14 @@ class Run:
         lines = [x for x in self.log.splitlines() if x.startswith('error: ')]
         assert len(lines) == 1, self.log[-3000:]
         return lines[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What starts a training is slow."""
+    for item in items:
+        if item.path.parent == HERE and 'train' in item.fixturenames:
+            item.add_marker('slow')
 
 
 @pytest.fixture

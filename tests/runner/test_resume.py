@@ -121,7 +121,6 @@ def say_checks():
     resume.find_damage = check
 
 
-@pytest.mark.slow
 def test_kill_one_of_two(train_two, tmp_path):
     """Both end; resumed, the weights are those of a run left alone."""
     env = {'CUDA_VISIBLE_DEVICES': '-1'}

@@ -85,7 +85,6 @@ def mixed_root(shapes_root, tmp_path_factory):
     return root
 
 
-@pytest.mark.slow
 def test_kill_and_resume(train, tmp_path, mixed_root):
     """In the middle of an epoch: the same images, losses and weights."""
     kwargs = dict(

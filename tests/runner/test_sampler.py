@@ -134,6 +134,7 @@ def test_samples_do_not_depend_on_workers(workers):
     assert batches(workers, n=99, epoch=1) == batches(0, n=99, epoch=1)
 
 
+@pytest.mark.slow
 def test_spawned_workers():
     assert batches(1, n=2, context='spawn') == batches(0, n=2)
 

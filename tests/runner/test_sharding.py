@@ -36,7 +36,6 @@ def scalars(work_dir, key):
     return [record[key] for record in records if key in record]
 
 
-@pytest.mark.slow
 def test_fsdp_is_ddp(train, train_two, tmp_path):
     """Loss, gradients, metrics, files; also resumed from DDP's file."""
     # what is drawn before the weights differs between MMEngine's runners

@@ -56,6 +56,7 @@ def trained(run_tool, damaged_root, tmp_path_factory):
     return work_dir, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_train(trained, damaged_root):
     work_dir, log = trained
     assert (work_dir / 'epoch_1.pth').is_file()
@@ -80,6 +81,7 @@ def measure(root, predictions, kind):
     return evaluation.stats[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('aug_test', [False, True])
 def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
     work_dir, _ = trained
