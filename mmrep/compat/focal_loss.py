@@ -71,7 +71,7 @@ def softmax_focal_loss_forward(
         gamma (float): Exponent of the modulating factor.
         alpha (float): Factor of the loss.
     """
-    right, scale = _right(input, target, weight, alpha)
+    right, scale = _right_softmax(input, target, weight, alpha)
     output.copy_(-scale * (1 - right) ** gamma * _log(right))
 
 
@@ -85,7 +85,7 @@ def softmax_focal_loss_backward(
     alpha: float,
 ) -> None:
     """Gradient by the logits; ``buff``, shape (N, ), is working space."""
-    right, scale = _right(input, target, weight, alpha)
+    right, scale = _right_softmax(input, target, weight, alpha)
     wrong = 1 - right
     slope = -(wrong**gamma)
     if gamma:
@@ -113,7 +113,7 @@ def _signed(
     return sign, balance, logits
 
 
-def _right(
+def _right_softmax(
     input: Tensor, target: Tensor, weight: Tensor, alpha: float
 ) -> Tuple[Tensor, Tensor]:
     """Softmax of the right class, and factor, of each row."""

@@ -194,7 +194,10 @@ def test_damaged_checkpoint(checkpoints, damage, said):
 @pytest.mark.parametrize('text', [None, '', '/gone/iter_6.pth'])
 def test_last_checkpoint_is_no_use(checkpoints, text):
     last = checkpoints / 'last_checkpoint'
-    last.unlink() if text is None else last.write_text(text)
+    if text is None:
+        last.unlink()
+    else:
+        last.write_text(text)
     assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_6.pth')
 
 
