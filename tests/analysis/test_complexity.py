@@ -6,6 +6,7 @@ import mmdet
 import pytest
 import torch
 from mmengine.config import Config
+from sweep import sweep
 from torch import nn
 
 from mmrep.analysis import ValuesNeeded, count
@@ -57,15 +58,16 @@ def test_operator_counts_as_a_convolution(device, backend):
 
 # The exact numbers follow from the architecture (convolutions' weights, a
 # bias for each merged kernel, two parameters a channel for each BN).
-@pytest.mark.parametrize(
-    'arch, train, deploy',
-    [
-        ('31B', 78_837_120, 78_500_224),
-        ('31L', 171_130_944, 170_625_600),
-        ('XL', 333_382_656, 333_346_560),
-    ],
-)
-def test_backbone_parameters_are_exact(arch, train, deploy):
+COUNTS = {
+    '31B': (78_837_120, 78_500_224),
+    '31L': (171_130_944, 170_625_600),
+    'XL': (333_382_656, 333_346_560),
+}
+
+
+@pytest.mark.parametrize('arch', sweep(COUNTS))
+def test_backbone_parameters_are_exact(arch):
+    train, deploy = COUNTS[arch]
     with torch.device('meta'):
         model = RepLKNet(arch).eval()
     assert count(model, (64, 64)).params == train

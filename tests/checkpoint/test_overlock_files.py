@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from sweep import sweep
 
 from mmrep.checkpoint.convert import convert
 from mmrep.checkpoint.loading import CheckpointError
@@ -52,7 +53,7 @@ def save(path, content):
 
 
 @pytest.mark.parametrize('overview', [False, True])
-@pytest.mark.parametrize('deploy', [False, True])
+@pytest.mark.parametrize('deploy', sweep([False, True]))
 def test_imagenet_file(tmp_path, overview, deploy):
     source = OverLoCK(ARCH, deploy=deploy)
     path = save(tmp_path / 'in1k.pth', imagenet(source))
