@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -70,6 +71,29 @@ def test_signal(train, tmp_path, whole, number):
 
 def heed_sighup():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also below nohup
+
+
+def sit_at(terminal):
+    """Have a terminal, which tells its processes when it is closed."""
+    heed_sighup()
+    handle = os.open(terminal, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    os.close(handle)
+
+
+def test_closed_terminal(train, tmp_path):
+    """What is left to be printed has nowhere to go."""
+    window, terminal = os.openpty()
+    run = train(prepare=partial(sit_at, os.ttyname(terminal)))
+    shown = b''
+    while b'Iter(train) [3/6]' not in shown:
+        shown += os.read(window, 4096)
+    os.close(terminal)
+    os.close(window)
+    assert run.wait() == 128 + signal.SIGHUP
+    last = Path((tmp_path / 'work/last_checkpoint').read_text())
+    assert torch.load(last, weights_only=False)['meta']['iter'] >= 3
 
 
 def ignore_sighup():
