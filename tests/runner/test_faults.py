@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -217,27 +216,6 @@ def test_full_disk(train, tmp_path):
     assert (work_dir / 'last_checkpoint').read_text().endswith('iter_2.pth')
     assert not list(work_dir.glob('.partial*'))
     assert train('--resume', options=options).wait() == 0
-
-
-@pytest.fixture
-def mount(tmp_path):
-    """Mount a file system in memory, where that is allowed."""
-    mounted = []
-
-    def mount_at(name, options):
-        path = tmp_path / name
-        path.mkdir()
-        command = ['mount', '-t', 'tmpfs', '-o', options, 'none', str(path)]
-        try:
-            subprocess.run(command, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip('mounting is not allowed')
-        mounted.append(path)
-        return path
-
-    yield mount_at
-    for path in mounted:
-        subprocess.run(['umount', '-l', str(path)], check=True)
 
 
 def test_no_space_left_on_device(mount):
