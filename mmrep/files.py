@@ -1,5 +1,6 @@
 """Files and folders that are either whole or not there."""
 
+import errno
 import io
 import json
 import os
@@ -9,14 +10,18 @@ import socket
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Iterator, Union
+from typing import Any, Iterator, Sequence, Union
 
+import cv2
+import numpy as np
 import torch
 
 from mmrep.errors import UsageError
 
 # of one process on one machine, or of several that write together
 _PARTIAL = re.compile(r'\.partial(-(?P<pid>\d{1,9})-(?P<host>[^.]*))?\.')
+
+_FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC))
 
 
 class WriteError(UsageError):
@@ -30,6 +35,11 @@ class WriteError(UsageError):
     def __init__(self, path: Path, error: OSError) -> None:
         self.strerror = error.strerror or str(error)
         super().__init__(f'{path} cannot be written: {self.strerror}.')
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's part, is full."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 @contextmanager
@@ -176,3 +186,20 @@ def torch_save(data: Any, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(data, buffer)
     path.write_bytes(buffer.getbuffer())
+
+
+def write_image(
+    path: Union[str, Path], image: np.ndarray, params: Sequence[int] = ()
+) -> None:
+    """``cv2.imwrite``, which on a full disk writes a part and says nothing.
+
+    Args:
+        path (str | Path): The file; its suffix says the format.
+        image (np.ndarray): As OpenCV takes it, shape (H, W) or (H, W, C).
+        params (Sequence[int]): OpenCV's parameters of the format.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    _, content = cv2.imencode(Path(path).suffix, image, params)
+    Path(path).write_bytes(content)

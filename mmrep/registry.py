@@ -22,6 +22,7 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
 from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
@@ -99,6 +100,13 @@ OPTIM_WRAPPERS = Registry(
 RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
+    scope='mmrep',
+    locations=['mmrep.runner'],
+)
+# What a run writes beside its checkpoints.
+VISBACKENDS = Registry(
+    'vis_backend',
+    parent=MMENGINE_VISBACKENDS,
     scope='mmrep',
     locations=['mmrep.runner'],
 )

@@ -109,6 +109,35 @@ def run_tool(tmp_path_factory):
     return run
 
 
+@pytest.fixture
+def mount(tmp_path):
+    """Mount a file system in memory, where that is allowed."""
+    mounted = []
+
+    def mount_at(name, options):
+        path = tmp_path / name
+        path.mkdir()
+        command = ['mount', '-t', 'tmpfs', '-o', options, 'none', str(path)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip('mounting is not allowed')
+        mounted.append(path)
+        return path
+
+    yield mount_at
+    for path in mounted:
+        subprocess.run(['umount', '-l', str(path)], check=True)
+
+
+@pytest.fixture
+def full(mount):
+    """A folder on a disk that has 4 KB left."""
+    folder = mount('full', 'size=64k')
+    (folder / '.filling').write_bytes(bytes(60 * 1024))
+    return folder
+
+
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory, run_tool) -> Path:
     """A data set of 16 + 6 images of 64x64 from the shapes generator."""

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -29,7 +28,7 @@ from mmrep.deploy.models import model_kind
 from mmrep.deploy.runtime import is_exported, load_exported
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
-from mmrep.files import replaced
+from mmrep.files import WriteError, replaced, write_image
 
 
 def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
@@ -307,7 +306,8 @@ class Inferencer:
 
         Raises:
             UsageError: If a picture would replace a file beside the images
-                or annotation files; nothing is written then.
+                or annotation files, and nothing is written then; or if one
+                cannot be written, as on a full disk.
         """
         names = _names(images)
         if out_dir is not None:
@@ -320,12 +320,14 @@ class Inferencer:
                     if truth_dir is not None:
                         stem = Path(str(image)).stem
                         truth = self.read_truth(f'{truth_dir}/{stem}.png')
-                    with named(image), replaced(Path(out_dir, name)) as path:
+                    with named(image):
                         picture = self.draw(
                             image, sample, truth=truth, **drawing
                         )
-                        if not cv2.imwrite(str(path), picture):
-                            raise UsageError(f'{path} cannot be written')
+                    with replaced(Path(out_dir, name)) as path:
+                        write_image(path, picture)
+            except WriteError:  # neither can the next
+                raise
             except UsageError as error:
                 yield image, error
             else:

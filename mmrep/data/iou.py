@@ -10,6 +10,7 @@ from mmseg.evaluation import IoUMetric as _IoUMetric
 from PIL import Image
 
 from mmrep.data.images import built_datasets
+from mmrep.files import replaced
 from mmrep.registry import METRICS
 
 
@@ -77,10 +78,10 @@ class IoUMetric(_IoUMetric):
             path = sample['img_path']
             name = self._names.get(path, f'{Path(path).stem}.png')
             target = Path(output_dir, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
             labels = sample['pred_sem_seg']['data'].squeeze().cpu().numpy()
             # as in the data set's own files
             shift = int(bool(sample.get('reduce_zero_label', False)))
             wide = len(self.dataset_meta['classes']) + shift > 256
             labels = (labels + shift).astype(np.uint16 if wide else np.uint8)
-            Image.fromarray(labels).save(target)
+            with replaced(target) as partial:
+                Image.fromarray(labels).save(partial)

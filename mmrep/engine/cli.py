@@ -11,6 +11,7 @@ import torch.distributed as dist
 from mmengine.config import DictAction
 
 from mmrep.errors import UsageError
+from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
 
 
@@ -164,6 +165,11 @@ def _call(main: Callable[[], None]) -> int:
         sys.stderr.write(f'error: {text}\n')
         return getattr(error, 'exit_code', 1)
     except (Exception, KeyboardInterrupt) as error:
+        if is_full(error):
+            sys.stderr.write(
+                f'error: {error.strerror}; make room, and run it again.\n'
+            )
+            return 1
         # MMEngine turns one that comes while it formats a config into another
         interrupts = (error, error.__context__)
         if not any(isinstance(e, KeyboardInterrupt) for e in interrupts):

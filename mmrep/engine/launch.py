@@ -25,7 +25,7 @@ from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
 from mmrep.engine.checks import check_config
 from mmrep.errors import UsageError, one_line
-from mmrep.files import remove_remains
+from mmrep.files import is_full, remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.ops import backend_report
 from mmrep.runner.distributed import init_distributed
@@ -186,6 +186,8 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         TypeError,
         ValueError,
     ) as error:
+        if is_full(error):
+            raise
         print_log(
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )

@@ -10,6 +10,7 @@ from mmrep.runner.optim_wrapper import AmpOptimWrapper, OptimWrapper
 from mmrep.runner.resume import enable_resume
 from mmrep.runner.runner import FlexibleRunner, Runner
 from mmrep.runner.sampler import ResumableInfiniteSampler, ResumableSampler
+from mmrep.runner.saving import LocalVisBackend
 from mmrep.runner.sharding import FSDPStrategy, GatherForValidationHook
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     'GatherForValidationHook',
     'IterBasedTrainLoop',
     'LayerDecayOptimWrapperConstructor',
+    'LocalVisBackend',
     'LoggerHook',
     'OptimWrapper',
     'ResumableInfiniteSampler',

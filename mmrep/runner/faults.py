@@ -4,11 +4,12 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import FrameType
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, TextIO
 
 import torch
 import torch.distributed as dist
@@ -36,6 +37,25 @@ class RunStopped(UsageError):
     def __init__(self, text: str, exit_code: int = 1) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+
+
+class _Unheard:
+    """A stream whose reader may be gone, as a closed terminal is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class Interrupts:
@@ -82,6 +102,9 @@ class Interrupts:
             return
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if signal.Signals(number).name == 'SIGHUP':  # not on Windows
+            # else what is printed on the way to the end would change it
+            sys.stdout, sys.stderr = map(_Unheard, (sys.stdout, sys.stderr))
         if self.signal is None:
             self.signal = number
             self.logger.warning(

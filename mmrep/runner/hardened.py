@@ -3,16 +3,19 @@
 from typing import Optional
 
 from mmengine.config import Config
+from mmengine.fileio import register_backend
 from mmengine.registry import RUNNERS
 
 from mmrep.registry import type_name
 from mmrep.runner.runner import FlexibleRunner, Runner
+from mmrep.runner.saving import LocalBackend
 
 _OWN = (
     'AmpOptimWrapper',
     'CheckpointHook',
     'EpochBasedTrainLoop',
     'IterBasedTrainLoop',
+    'LocalVisBackend',
     'LoggerHook',
     'OptimWrapper',
 )
@@ -29,7 +32,8 @@ def use_hardened_parts(cfg: Config) -> type:
     """Exchange MMEngine's parts of a run for those that survive faults.
 
     They take the same arguments and write the same files. Classes of others,
-    also of the user's own, stay.
+    also of the user's own, stay. MMEngine's ``fileio`` writes files whole or
+    not at all from here on.
 
     Args:
         cfg (Config): Config of the run, changed in place.
@@ -37,6 +41,9 @@ def use_hardened_parts(cfg: Config) -> type:
     Returns:
         type: The class of the runner.
     """
+    register_backend('local', LocalBackend, force=True, prefixes='')
+    for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
+        _use_own_class(backend)
     for key in ('val_evaluator', 'test_evaluator'):
         metrics = cfg.get(key) or []
         for metric in [metrics] if isinstance(metrics, dict) else metrics:

@@ -1,11 +1,12 @@
 """MMEngine's runners, with checkpoints that are either whole or not there."""
 
 import shutil
+from logging import Logger
 from pathlib import Path
 from typing import Optional, Union
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import is_main_process, master_only
 from mmengine.runner import FlexibleRunner as _FlexibleRunner
 from mmengine.runner import Runner as _Runner
 from torch import nn
@@ -15,11 +16,25 @@ from mmrep.errors import UsageError
 from mmrep.files import WriteError, partial_path, replaced
 from mmrep.registry import RUNNERS
 from mmrep.runner.faults import RunStopped
+from mmrep.runner.saving import end_without_log
 from mmrep.runner.speed import SWITCHES, use_speed_switches
 
 
 class _AtomicSaving:
-    """A runner whose ``save_checkpoint`` writes all or nothing."""
+    """A runner that writes all or nothing, or ends."""
+
+    def build_logger(self, *args, **kwargs) -> Logger:
+        """Build MMEngine's logger; see :func:`end_without_log`."""
+        logger = super().build_logger(*args, **kwargs)
+        end_without_log(logger)
+        return logger
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config into the work dir."""
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name
+        with replaced(Path(self.work_dir, name)) as partial:
+            self.cfg.dump(partial)
 
     def save_checkpoint(
         self, out_dir: str, filename: str, *args, **kwargs

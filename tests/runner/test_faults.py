@@ -4,9 +4,9 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -70,6 +70,29 @@ def test_signal(train, tmp_path, whole, number):
 
 def heed_sighup():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also below nohup
+
+
+def sit_at(terminal):
+    """Have a terminal, which tells its processes when it is closed."""
+    heed_sighup()
+    handle = os.open(terminal, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    os.close(handle)
+
+
+def test_closed_terminal(train, tmp_path):
+    """What is left to be printed has nowhere to go."""
+    window, terminal = os.openpty()
+    run = train(prepare=partial(sit_at, os.ttyname(terminal)))
+    shown = b''
+    while b'Iter(train) [3/6]' not in shown:
+        shown += os.read(window, 4096)
+    os.close(terminal)
+    os.close(window)
+    assert run.wait() == 128 + signal.SIGHUP
+    last = Path((tmp_path / 'work/last_checkpoint').read_text())
+    assert torch.load(last, weights_only=False)['meta']['iter'] >= 3
 
 
 def ignore_sighup():
@@ -193,27 +216,6 @@ def test_full_disk(train, tmp_path):
     assert (work_dir / 'last_checkpoint').read_text().endswith('iter_2.pth')
     assert not list(work_dir.glob('.partial*'))
     assert train('--resume', options=options).wait() == 0
-
-
-@pytest.fixture
-def mount(tmp_path):
-    """Mount a file system in memory, where that is allowed."""
-    mounted = []
-
-    def mount_at(name, options):
-        path = tmp_path / name
-        path.mkdir()
-        command = ['mount', '-t', 'tmpfs', '-o', options, 'none', str(path)]
-        try:
-            subprocess.run(command, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip('mounting is not allowed')
-        mounted.append(path)
-        return path
-
-    yield mount_at
-    for path in mounted:
-        subprocess.run(['umount', '-l', str(path)], check=True)
 
 
 def test_no_space_left_on_device(mount):

@@ -15,6 +15,8 @@ import cv2
 from make_shapes import new_folder
 from mmengine.utils import track_iter_progress
 
+from mmrep.files import write_image
+
 SPLITS = ('train', 'val', 'test')
 UNLABELLED, IGNORED = 11, 255
 QUALITY = 92
@@ -61,12 +63,12 @@ def convert(src: str, split: str, out: str) -> int:
                 f'got {labels.shape} and labels to {labels.max()}.'
             )
         labels[labels == UNLABELLED] = IGNORED
-        cv2.imwrite(
+        write_image(
             osp.join(out, 'images', split, f'{stem}.jpg'),
             image,
             [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
         )
-        cv2.imwrite(osp.join(out, 'annotations', split, name), labels)
+        write_image(osp.join(out, 'annotations', split, name), labels)
     return len(paths)
 
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
-from mmrep.files import WriteError, replaced
+from mmrep.files import WriteError, replaced, write_image
 
 CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
 # A shape of which others leave fewer pixels is no instance.
@@ -194,12 +194,12 @@ def write_split(
             annotations.append(
                 dict(id=len(annotations) + 1, image_id=i, **entry)
             )
-        cv2.imwrite(
+        write_image(
             osp.join(folder, 'images', split, f'{name}.jpg'),
             image,
             [cv2.IMWRITE_JPEG_QUALITY, 95],
         )
-        cv2.imwrite(
+        write_image(
             osp.join(folder, 'annotations', split, f'{name}.png'), labels
         )
     categories = [
