@@ -45,7 +45,8 @@ def parse_args() -> argparse.Namespace:
         choices=INPUTS,
         default='picture',
         help='what a whole model takes: pictures of bytes in the channel '
-        'order of OpenCV (the default), or images that are normalised',
+        'order of OpenCV (the default), of floats from 0 to 255, either in '
+        'the order RGB, or images that are normalised',
     )
     parser.add_argument(
         '--masks',
@@ -161,9 +162,7 @@ def _pictures(
     if path is None:
         return {}
     picture = prepared_picture(cfg, path)[None]
-    if module.input == 'normalised':
-        picture = module.normalised(picture)
-    return {Path(path).name: picture}
+    return {Path(path).name: module.input_of(picture)}
 
 
 if __name__ == '__main__':

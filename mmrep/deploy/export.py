@@ -34,6 +34,8 @@ from mmrep.files import replaced
 # The least that torch's exporter writes.
 OPSET = 18
 INSTALL = 'pip install -r requirements/export.txt'
+# Bytes of weights in one file: protobuf's limit, less some for the graph.
+LARGEST = 2**31 - 2**24
 
 Module = Union[Exportable, WholeModel]
 
@@ -176,6 +178,12 @@ def export_onnx(
         raise UsageError(
             f'the opset must be {OPSET} to {newest}, the newest that onnx '
             f'{onnx.__version__} knows, got {opset}.'
+        )
+    weights = sum(value.nbytes for value in module.state_dict().values())
+    if weights > LARGEST:
+        raise UsageError(
+            f'the weights take {weights / 2**30:.2f} GB, and an ONNX file '
+            f'holds {LARGEST / 2**30:.2f} GB of them; a .pt2 has no limit.'
         )
     names = module.output_names(module.example(size))
     program = _program(module, size, dynamic)

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,19 @@ def test_opset_and_operator_are_checked(model, tmp_path):
             export_onnx(module, f'{tmp_path}/m.onnx', opset=opset)
     with pytest.raises(ValueError, match='operator must be'):
         export_program(module, f'{tmp_path}/m.pt2', operator='both')
+
+
+def test_what_onnx_cannot_be_written_for(model, tmp_path, monkeypatch):
+    module = exportable(model, 'backbone')
+    monkeypatch.setattr('mmrep.deploy.export.LARGEST', 2**10)
+    with pytest.raises(UsageError, match='weights take 0.00 GB.*a .pt2 has'):
+        export_onnx(module, f'{tmp_path}/m.onnx')
+    for name in ('onnx', 'onnxscript'):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            with pytest.raises(UsageError, match=f'needs {name}; pip install'):
+                export_onnx(module, f'{tmp_path}/m.onnx')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sizes_of_the_check():

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +116,25 @@ def test_files_that_cannot_be_run(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     with pytest.raises(UsageError, match='requirements/export.txt'):
         ExportedFile(f'{tmp_path}/broken.onnx')
+
+
+@pytest.mark.parametrize(
+    'kind, dtype, first',
+    [
+        ('picture', torch.uint8, 0),
+        ('picture-rgb', torch.uint8, 2),
+        ('float', torch.float32, 0),
+        ('float-rgb', torch.float32, 2),
+        ('normalised', torch.float32, 0),
+    ],
+)
+def test_what_a_file_is_fed(kind, dtype, first):
+    file = object.__new__(ExportedFile)
+    file.about = dict(input=kind)
+    file._session = SimpleNamespace(run=lambda image: dict(image=image))
+    picture = torch.arange(3.0).reshape(1, 3, 1, 1).expand(1, 3, 4, 5)
+    fed = file.run(picture)['image']
+    assert fed.dtype == dtype and (fed[:, 0] == first).all()
 
 
 class File:

@@ -17,7 +17,8 @@ from mmrep.deploy import build_model
 from mmrep.deploy.export import export_onnx, export_program
 from mmrep.deploy.whole import whole_model
 from mmrep.deploy.whole.boxes import paste
-from mmrep.deploy.whole.detections import Found, _agree
+from mmrep.deploy.whole.detections import Found, _check_left, _pair
+from mmrep.deploy.whole.doubts import near_cut, near_suppression
 from mmrep.deploy.whole.metadata import describe_whole, model_of
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
@@ -122,18 +123,24 @@ def make(tmp_path, randomise):
     return make
 
 
+def check_graph(module, size, batch):
+    """The module against the model; both, for more checks."""
+    image = module.example(size, batch)
+    with torch.no_grad():
+        expected = module.expected(image)
+        found = dict(zip(module.names, module(image), strict=True))
+    differences = module.compare('x', expected, found, 1e-4)
+    assert all(d.max_abs < 1e-3 for d in differences)
+    return expected, found
+
+
 @pytest.mark.parametrize('input', sweep(['picture', 'normalised']))
 @pytest.mark.parametrize('name', [*DETECTORS, *SEGMENTORS])
 def test_graph_is_the_model(make, name, input):
     _, model = make(name)
     module = whole_model(model, input)
     for size, batch in (((64, 96), 1), ((75, 53), 2)):
-        image = module.example(size, batch)
-        with torch.no_grad():
-            expected = module.expected(image)
-            found = dict(zip(module.names, module(image), strict=True))
-        differences = module.compare('x', expected, found, 1e-4)
-        assert all(d.max_abs < 1e-3 for d in differences)
+        expected, found = check_graph(module, size, batch)
         if name in DETECTORS:
             assert found['dets'].shape == (batch, 100, 5)
             assert found['labels'].shape == (batch, 100)
@@ -143,15 +150,73 @@ def test_graph_is_the_model(make, name, input):
             assert found['labels'].shape == (batch, *size)
 
 
-def test_detections_are_padded(make):
-    _, model = make('retinanet')
-    model.bbox_head.test_cfg.score_thr = 0.9
+@pytest.mark.parametrize('name', ['fcos', 'mask', 'upernet'])
+def test_one_class(tmp_path, randomise, name):
+    cfg = make_config(tmp_path, name)
+    heads = dict(cfg.model, **cfg.model.get('roi_head', {}))
+    for key in ('bbox_head', 'mask_head'):
+        if key in heads:
+            heads[key].num_classes = 1
+    if name == 'upernet':
+        heads['decode_head'].update(out_channels=1, num_classes=2)
+    model = randomise(build_model(cfg))
+    if name == 'upernet':
+        nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
+        nn.init.zeros_(model.decode_head.conv_seg.bias)
+    expected, found = check_graph(whole_model(model), (75, 53), 2)
+    if name == 'upernet':
+        assert found['labels'].unique().tolist() == [0, 1]
+    else:
+        assert min(len(f.labels) for f in expected['found']) > 10
+        assert found['labels'].max() == 0
+
+
+def test_pictures_of_one_channel(grey_config):
+    module = whole_model(build_model(load_config(str(grey_config))))
+    _, found = check_graph(module, (64, 72), 1)
+    assert found['labels'].shape == (1, 64, 72) and module.channels == 1
+
+
+@pytest.mark.parametrize('input', ['picture-rgb', 'float', 'float-rgb'])
+@pytest.mark.parametrize('name', ['retinanet', 'upernet'])
+def test_kinds_of_pictures(make, name, input):
+    cfg, model = make(name)
+    reference = whole_model(model)
+    picture = reference.example((64, 72))
+    module = whole_model(model, input)
+    image = module.input_of(picture)
+    assert image.is_floating_point() == input.startswith('float')
+    assert (image[:, 0] == picture[:, 2]).all() == input.endswith('-rgb')
     with torch.no_grad():
-        model.bbox_head.retina_cls.bias.fill_(-20)
-        dets, labels = whole_model(model)(
-            torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
-        )
-    assert (dets == 0).all() and (labels == -1).all()
+        found = module(image)
+        for value, expected in zip(found, reference(picture), strict=True):
+            torch.testing.assert_close(value, expected)
+        found = dict(zip(module.names, found, strict=True))
+        module.compare('x', module.expected(image), found, 1e-4)
+    about = describe_whole(cfg, {}, module)
+    assert about['input'] == input
+    assert about['channels'] == ('RGB' if input.endswith('-rgb') else 'BGR')
+
+
+def test_pictures_of_four_channels_have_no_order(make):
+    _, model = make('retinanet')
+    model.backbone.stem[0].conv = nn.Conv2d(4, 8, 3, 2, 1)
+    with pytest.raises(UsageError, match='3 channels, and .* takes 4'):
+        whole_model(model, 'picture-rgb')
+
+
+@pytest.mark.parametrize('name', ['retinanet', 'mask'])
+def test_detections_are_padded(make, name):
+    """Where nothing is found all is zero, and the label -1."""
+    _, model = make(name)
+    module = whole_model(model)
+    module.rules['score_thr'] = 1.0
+    expected, found = check_graph(module, (64, 72), 2)
+    assert [len(f.labels) for f in expected['found']] == [0, 0]
+    assert (found['dets'] == 0).all() and (found['labels'] == -1).all()
+    if name == 'mask':
+        assert found['masks'].shape == (2, 100, 64, 72)
+        assert not found['masks'].any()
 
 
 @pytest.mark.slow
@@ -214,10 +279,52 @@ def test_unsupported_models(make):
     model.decode_head.__class__ = type(
         'OwnHead', (type(model.decode_head),), dict(predict=None)
     )
-    with pytest.raises(UsageError, match='OwnHead as decode_head'):
+    with pytest.raises(UsageError, match='OwnHead cannot .* own predict'):
         whole_model(model)
     with pytest.raises(UsageError, match='whole Linear cannot be exported'):
         whole_model(nn.Linear(1, 1))
+
+
+STOCK = {
+    'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco': 'PanopticFPN.*own predict;',
+    'mask2former/mask2former_r50_8xb2-lsj-50e_coco': 'Mask2Former.*predict;',
+    'detr/detr_r50_8xb2-150e_coco': 'whole DETR cannot',
+    'solo/solo_r50_fpn_1x_coco': 'whole SOLO cannot',
+    'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance': 'whole CondInst',
+    'yolox/yolox_s_8xb8-300e_coco': 'YOLOXHead.*own predict_by_feat',
+    'rtmdet/rtmdet-ins_s_8xb32-300e_coco': 'RTMDetInsSepBNHead.*own predict',
+    'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco': 'EmbeddingRPNHead.*own predict',
+    'htc/htc_r50_fpn_1x_coco': 'HybridTaskCascadeRoIHead.*own predict',
+    'point_rend/point-rend_r50-caffe_fpn_ms-1x_coco': 'PointRendRoIHead.*own',
+    'fast_rcnn/fast-rcnn_r50_fpn_1x_coco': 'FastRCNN.*missing rpn_head',
+    'seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_random-ms-2x_lvis-v1': (
+        'Shared2FCBBoxHead.*its SeesawLoss'
+    ),
+}
+
+
+@pytest.mark.parametrize('name', STOCK)
+def test_stock_detectors_that_are_refused(tmp_path, name):
+    path = tmp_path / 'config.py'
+    path.write_text(f"_base_ = 'mmdet::{name}.py'\n")
+    model = build_model(load_config(str(path)), meta=True)
+    with pytest.raises(UsageError, match=STOCK[name]):
+        whole_model(model)
+
+
+@pytest.mark.parametrize(
+    'name, reason',
+    [
+        ('point_rend/pointrend_r50_4xb4-160k', 'whole CascadeEncoderDecoder'),
+        ('maskformer/maskformer_r50-d32_8xb2-160k', 'MaskFormerHead.*own'),
+    ],
+)
+def test_stock_segmentors_that_are_refused(tmp_path, name, reason):
+    path = tmp_path / 'config.py'
+    path.write_text(f"_base_ = '{SEG}{name}_ade20k-512x512.py'\n")
+    model = build_model(load_config(str(path)), meta=True)
+    with pytest.raises(UsageError, match=reason):
+        whole_model(model)
 
 
 def test_pasted_masks_are_mmdetections():
@@ -239,12 +346,18 @@ def detections(*rows):
     return Found(rows[:, :4], rows[:, 4], rows[:, 5].long())
 
 
+def agree(expected, found, rules=RULES, doubts=()):
+    worst, both = _pair('x', expected, found, 1e-4)
+    _check_left('x', both, rules, torch.tensor(doubts).reshape(-1, 4))
+    return worst
+
+
 def test_what_counts_as_the_same():
     box = [0.0, 0.0, 10.0, 10.0, 0.9, 1.0]
     other = [20.0, 20.0, 30.0, 40.0, 0.3, 0.0]
     both = detections(box, other)
     near = detections(other, [0.0, 0.0, 10.005, 10.0, 0.90005, 1.0])
-    worst = _agree('x', both, near, RULES, 1e-4)
+    worst = agree(both, near)
     assert worst['boxes'] == pytest.approx(5e-3, rel=1e-2)
     assert worst['scores'] == pytest.approx(5e-5, rel=1e-2)
     for wrong in (
@@ -253,14 +366,64 @@ def test_what_counts_as_the_same():
         [0.0, 0.0, 10.0, 10.0, 0.9, 2.0],
     ):
         with pytest.raises(UsageError, match='only in one of the file and'):
-            _agree('x', both, detections(other, wrong), RULES, 1e-4)
+            agree(both, detections(other, wrong))
     with pytest.raises(UsageError, match='of class 0, is only in one'):
-        _agree('x', both, detections(box), RULES, 1e-4)
+        agree(both, detections(box))
     # at a threshold it may be there or not
     edge = detections(box, [20.0, 20.0, 30.0, 40.0, 0.050005, 0.0])
-    _agree('x', edge, detections(box), RULES, 1e-4)
+    agree(edge, detections(box))
     rival = [0.0, 0.0, 10.0, 20.0001, 0.8, 1.0]
-    _agree('x', detections(box, rival), detections(box), RULES, 1e-4)
+    agree(detections(box, rival), detections(box))
+
+
+def test_what_hangs_on_the_last_digits():
+    box = [0.0, 0.0, 10.0, 10.0, 0.9, 1.0]
+    other = [20.0, 20.0, 30.0, 40.0, 0.8, 0.0]
+    both = detections(box, other)
+    # of a proposal that the RPN makes or not
+    agree(both, detections(box), doubts=[19.0, 22.0, 30.0, 41.0])
+    with pytest.raises(UsageError, match='of class 0, is only in one'):
+        agree(both, detections(box), doubts=[40.0, 40.0, 50.0, 50.0])
+    # the places are taken, so another one comes in
+    last = [50.0, 0.0, 60.0, 10.0, 0.3, 0.0]
+    rules = dict(RULES, max_per_img=2)
+    changed = detections(box, last)
+    agree(both, changed, rules, [19.0, 22.0, 30.0, 41.0])
+    with pytest.raises(UsageError, match='score 0.80000 .* only in one'):
+        agree(both, changed, rules)
+    with pytest.raises(UsageError, match='score 0.30000 .* only in one'):
+        agree(both, changed, RULES, [19.0, 22.0, 30.0, 41.0])
+
+
+def test_doubtful_decisions():
+    scores = torch.tensor([0.9, 0.8, 0.800001, 0.5, -1.0])
+    assert near_cut(scores, 2).tolist() == [0, 1, 1, 0, 0]
+    for count in (1, 3, 4, 5):
+        assert not near_cut(scores, count).any()
+    boxes = torch.tensor([
+        [0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 14.2858], [0, 0, 10, 9],
+        [0.0, 0.0, 9.0, 10.0],
+    ])  # fmt: skip
+    scores = torch.tensor([0.9, 0.8, 0.5, 0.899999])
+    labels = torch.zeros(4)
+    kept = torch.tensor([0])
+    found = near_suppression(boxes, scores, labels, kept, 0.7)
+    assert found.tolist() == [False, True, False, True]
+    labels[1] = 1
+    found = near_suppression(boxes, scores, labels, kept, 0.7)
+    assert found.tolist() == [False, False, False, True]
+
+
+def test_doubtful_proposals(make):
+    _, model = make('faster')
+    module = whole_model(model)
+    image = module.example((64, 96), 2)
+    before = [len(boxes) for boxes in module.doubtful_proposals(image)]
+    nn.init.zeros_(model.rpn_head.rpn_cls.weight)
+    after = module.doubtful_proposals(image)
+    # all anchors of a place have the same score as those of the next
+    for few, boxes in zip(before, after, strict=True):
+        assert few < 20 < 40 < len(boxes) and boxes.shape[1:] == (4,)
 
 
 def test_masks_must_agree():
@@ -269,14 +432,9 @@ def test_masks_must_agree():
     mask[:, :35] = True
     other = mask.clone()
     other[0, 35, :2] = True
-    _agree(
-        'x', box._replace(masks=mask), box._replace(masks=mask), RULES, 1e-4
-    )
+    agree(box._replace(masks=mask), box._replace(masks=mask))
     with pytest.raises(UsageError, match='IoU of 0.998.*less than 0.999'):
-        _agree(
-            'x', box._replace(masks=mask), box._replace(masks=other), RULES,
-            1e-4,
-        )  # fmt: skip
+        agree(box._replace(masks=mask), box._replace(masks=other))
 
 
 def test_metadata(small_segmentor):

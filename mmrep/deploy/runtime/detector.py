@@ -23,7 +23,7 @@ class ExportedDetector(BaseDetector):
 
     def __init__(self, file: ExportedFile, model: dict) -> None:
         preparation = copy.deepcopy(model.get('data_preprocessor') or {})
-        if file.about['input'] == 'picture':  # the file normalises
+        if file.about['input'] != 'normalised':  # the file normalises
             preparation.update(mean=None, std=None, bgr_to_rgb=False)
         preparation['pad_size_divisor'] = 1  # and pads
         super().__init__(data_preprocessor=preparation)

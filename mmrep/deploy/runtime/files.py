@@ -98,13 +98,20 @@ class ExportedFile:
         return int(text) if text.isdigit() else len(text)
 
     def run(self, image: Tensor) -> Dict[str, Tensor]:
-        """The outputs, by name, for pictures (N, C, H, W).
+        """The outputs, by name, for inputs (N, C, H, W).
+
+        Args:
+            image (Tensor): Pictures in the channel order of OpenCV, 0 to 255,
+                or what is normalised, if the file takes that.
 
         Raises:
             UsageError: If the file does not take pictures of that size.
         """
-        if self.about['input'] == 'picture':
-            image = image.to(torch.uint8)
+        kind = self.about['input']
+        bytes_ = kind.startswith('picture')
+        image = image.to(torch.uint8 if bytes_ else torch.float32)
+        if kind.endswith('-rgb'):
+            image = image.flip(1)
         try:
             return self._session.run(image.cpu().contiguous())
         except Exception as error:

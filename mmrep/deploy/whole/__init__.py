@@ -16,8 +16,8 @@ def whole_model(
     Args:
         model (nn.Module): The model in evaluation mode; it is changed in
             place.
-        input (str): 'picture' for bytes as OpenCV reads them, or
-            'normalised'. Defaults to 'picture'.
+        input (str): One of ``INPUTS``, as :class:`WholeModel` takes it.
+            Defaults to 'picture'.
         masks (str): 'pasted' for masks of the picture's size, 'raw' for
             probabilities in their boxes. Defaults to 'pasted'.
 

@@ -27,27 +27,28 @@ def check_coder(head: Any) -> None:
 
     coder = head.bbox_coder
     if type(coder) not in (DeltaXYWHBBoxCoder, DistancePointBBoxCoder):
-        raise _unsupported(head, f'its bbox_coder {type(coder).__name__}')
+        raise unsupported(head, f'its bbox_coder {type(coder).__name__}')
 
 
 def check_nms(cfg: Any, head: Any, *counts: str) -> None:
     """Raise if the boxes of a head are chosen in another way."""
     kind = (cfg.get('nms') or {}).get('type')
     if kind != 'nms':
-        raise _unsupported(head, f'its NMS {kind}')
+        raise unsupported(head, f'its NMS {kind}')
     for name in counts:
         if cfg.get(name, -1) <= 0:
-            raise _unsupported(head, f'its test_cfg without a {name}')
+            raise unsupported(head, f'its test_cfg without a {name}')
 
 
 def check_methods(part: Any, base: type, *methods: str) -> None:
     """Raise if a part overrides how MMDetection's base predicts."""
     for name in methods:
         if getattr(type(part), name, None) is not getattr(base, name):
-            raise _unsupported(part, f'its own {name}')
+            raise unsupported(part, f'its own {name}')
 
 
-def _unsupported(part: Any, why: str) -> UsageError:
+def unsupported(part: Any, why: str) -> UsageError:
+    """What is raised for a part that is not exported."""
     return UsageError(
         f'a whole detector with {type(part).__name__} cannot be exported, '
         f'because of {why}; --part neck exports what comes before it.'

@@ -25,7 +25,9 @@ class WholeDenseDetector(WholeDetector):
 
     def __init__(self, model: nn.Module, input: str = 'picture') -> None:
         from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+        from mmdet.models.detectors import SingleStageDetector
 
+        B.check_methods(model, SingleStageDetector, 'predict', 'extract_feat')
         head = model.bbox_head
         B.check_methods(
             head,
@@ -36,6 +38,8 @@ class WholeDenseDetector(WholeDetector):
             '_bbox_post_process',
         )
         B.check_coder(head)
+        if getattr(head.loss_cls, 'custom_cls_channels', False):
+            raise B.unsupported(head, f'its {type(head.loss_cls).__name__}')
         B.check_nms(head.test_cfg, head, 'nms_pre', 'max_per_img')
         super().__init__(model, input)
         self.head = head

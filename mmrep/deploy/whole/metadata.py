@@ -58,8 +58,8 @@ def describe_whole(
         decisions=json.dumps(module.decisions),
         **_resizing(cfg),
     )
-    if module.input == 'picture' and module.channels == 3:
-        text['channels'] = 'BGR'
+    if module.input != 'normalised' and module.channels == 3:
+        text['channels'] = 'RGB' if module.rgb else 'BGR'
     return text
 
 

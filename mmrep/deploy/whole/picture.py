@@ -12,7 +12,7 @@ from mmrep.deploy.exportable import prepare_layers
 from mmrep.deploy.inputs import random_input
 from mmrep.errors import UsageError
 
-INPUTS = ('picture', 'normalised')
+INPUTS = ('picture', 'picture-rgb', 'float', 'float-rgb', 'normalised')
 MASKS = ('pasted', 'raw')
 
 
@@ -23,8 +23,10 @@ class WholeModel(nn.Module):
         model (nn.Module): A segmentor or detector in evaluation mode; it is
             changed in place.
         input (str): 'picture' for bytes in the channel order of OpenCV, as
-            the config's pipeline gives them; 'normalised' for what the
-            model's normalisation makes of them. Defaults to 'picture'.
+            the config's pipeline gives them; 'float' for the same numbers, 0
+            to 255, as floats; either with '-rgb' for the other order;
+            'normalised' for what the model's normalisation makes of them.
+            Defaults to 'picture'.
 
     Raises:
         UsageError: If the model prepares pictures in a way of its own.
@@ -40,6 +42,12 @@ class WholeModel(nn.Module):
             raise ValueError(f'input must be one of {INPUTS}, got {input!r}.')
         self.input = input
         self.channels = input_channels(model)
+        self.rgb = input.endswith('-rgb')
+        if self.rgb and self.channels != 3:
+            raise UsageError(
+                f'the input {input} is for pictures of 3 channels, and the '
+                f'model takes {self.channels}.'
+            )
         self._set_preparation(model.data_preprocessor)
         self.backbone = model.backbone
         self.neck = model.neck if model.with_neck else nn.Identity()
@@ -71,7 +79,9 @@ class WholeModel(nn.Module):
 
     def prepare(self, image: Tensor) -> Tensor:
         """Normalise (N, C, H, W), and pad it below and to the right."""
-        x = self.normalised(image) if self.input == 'picture' else image
+        x = image
+        if self.input != 'normalised':
+            x = self._normalised(image, self.swap != self.rgb)
         if self.divisor == 1:
             return x
         height, width = x.shape[2:]
@@ -79,12 +89,22 @@ class WholeModel(nn.Module):
         right = (self.divisor - width % self.divisor) % self.divisor
         return F.pad(x, (0, right, 0, below), value=self.pad_value)
 
-    def normalised(self, picture: Tensor) -> Tensor:
-        """What the model's normalisation makes of bytes (N, C, H, W)."""
+    def _normalised(self, picture: Tensor, swap: bool) -> Tensor:
         x = picture.float()
-        if self.swap:
+        if swap:
             x = x.flip(1)
         return (x - self.mean) / self.std if self.normalise else x
+
+    def input_of(self, picture: Tensor) -> Tensor:
+        """What the file is fed for bytes (N, C, H, W) as OpenCV has them."""
+        if self.input == 'normalised':
+            return self._normalised(picture, self.swap)
+        x = picture.flip(1) if self.rgb else picture
+        return x.float() if self.input.startswith('float') else x
+
+    def loaded(self, image: Tensor) -> Tensor:
+        """What the model's own preparation takes for a file's input."""
+        return image.flip(1) if self.rgb else image
 
     def example(
         self, size: Tuple[int, int], batch: int = 1, seed: int = 0
@@ -93,7 +113,7 @@ class WholeModel(nn.Module):
         noise = random_input(size, batch, seed, self.channels)
         if self.input == 'normalised':
             return noise
-        return (noise * 64 + 128).clamp(0, 255).to(torch.uint8)
+        return self.input_of((noise * 64 + 128).clamp(0, 255).to(torch.uint8))
 
     @property
     def decisions(self) -> Dict[str, Any]:

@@ -27,17 +27,13 @@ class WholeSegmentor(WholeModel):
 
     def __init__(self, model: nn.Module, input: str = 'picture') -> None:
         from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+        from mmseg.models.segmentors import EncoderDecoder
+        from mmseg.models.segmentors.base import BaseSegmentor
 
-        kind = type(model.decode_head)
-        if any(
-            getattr(kind, name, None) is not getattr(BaseDecodeHead, name)
-            for name in ('predict', 'predict_by_feat')
-        ):
-            raise UsageError(
-                f'a whole segmentor with {kind.__name__} as decode_head '
-                'cannot be exported, because of its own way to decide; '
-                '--part backbone exports what comes before it.'
-            )
+        own = ('extract_feat', 'encode_decode', 'predict', 'inference')
+        _check(model, EncoderDecoder, *own)
+        _check(model, BaseSegmentor, 'postprocess_result')
+        _check(model.decode_head, BaseDecodeHead, 'predict', 'predict_by_feat')
         super().__init__(model, input)
         self.head = model.decode_head
 
@@ -76,8 +72,8 @@ class WholeSegmentor(WholeModel):
         (model,) = self._model
         height, width = image.shape[2:]
         x = image
-        if self.input == 'picture':
-            data = dict(inputs=list(image))
+        if self.input != 'normalised':
+            data = dict(inputs=list(self.loaded(image)))
             if model.data_preprocessor.test_cfg:
                 data['data_samples'] = []
             x = model.data_preprocessor(data, False)['inputs']
@@ -104,3 +100,15 @@ class WholeSegmentor(WholeModel):
                 'logits; nothing was written.'
             )
         return differences
+
+
+def _check(part: nn.Module, base: type, *methods: str) -> None:
+    """Raise if a part overrides how MMSegmentation's base predicts."""
+    kind = type(part)
+    for name in methods:
+        if getattr(kind, name, None) is not getattr(base, name):
+            raise UsageError(
+                f'a whole segmentor with {kind.__name__} cannot be exported, '
+                f'because of its own {name}; --part backbone exports what '
+                'comes before it.'
+            )

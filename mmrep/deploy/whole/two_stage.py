@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import WholeDetector
-from mmrep.deploy.whole.operators import NOTHING, roi_align
+from mmrep.deploy.whole.doubts import near_cut, near_suppression
+from mmrep.deploy.whole.operators import NOTHING, nms_mask, roi_align
 from mmrep.deploy.whole.picture import MASKS
-from mmrep.errors import UsageError
 
 
 class WholeTwoStageDetector(WholeDetector):
@@ -28,9 +28,10 @@ class WholeTwoStageDetector(WholeDetector):
     def __init__(
         self, model: nn.Module, input: str = 'picture', masks: str = 'pasted'
     ) -> None:
-        super().__init__(model, input)
         if masks not in MASKS:
             raise ValueError(f'masks must be one of {MASKS}, got {masks!r}.')
+        _check_parts(model)
+        super().__init__(model, input)
         self.masks = masks
         self.rpn_head = model.rpn_head
         strides = model.rpn_head.prior_generator.strides
@@ -42,7 +43,7 @@ class WholeTwoStageDetector(WholeDetector):
         self.mask_stages = self._stages('mask') if roi_head.with_mask else []
         outputs = ('dets', 'labels', 'masks')
         self.names = outputs if self.mask_stages else outputs[:2]
-        self._check()
+        self._check_stages()
 
     @property
     def rules(self) -> Any:
@@ -59,48 +60,27 @@ class WholeTwoStageDetector(WholeDetector):
             return list(zip(*parts, strict=True))
         return [tuple(parts)]
 
-    def _check(self) -> None:
-        from mmdet.models.dense_heads import RPNHead
-        from mmdet.models.roi_heads import (
-            CascadeRoIHead,
-            FCNMaskHead,
-            SingleRoIExtractor,
-            StandardRoIHead,
-        )
+    def _check_stages(self) -> None:
+        from mmdet.models.roi_heads import FCNMaskHead, SingleRoIExtractor
         from mmdet.models.roi_heads.bbox_heads import BBoxHead
 
-        base = CascadeRoIHead if self.cascade else StandardRoIHead
-        predicts = ('predict', 'predict_by_feat', '_predict_by_feat_single')
-        checks: List[tuple] = [
-            (self.rpn_head, RPNHead, *predicts, '_bbox_post_process'),
-            (self.roi_head, base, 'predict_bbox', 'predict_mask'),
-            (self.roi_head, base, '_bbox_forward', '_mask_forward'),
-        ]
         methods = ('predict_by_feat', '_predict_by_feat_single')
         for _, head in self.stages:
-            checks.append((head, BBoxHead, *methods, 'regress_by_class'))
+            B.check_methods(head, BBoxHead, *methods, 'regress_by_class')
             B.check_coder(head)
-        for _, head in self.mask_stages:
-            checks.append((head, FCNMaskHead, *methods))
-        for extractor, _ in (*self.stages, *self.mask_stages):
-            checks.append((extractor, SingleRoIExtractor, 'forward'))
-            if getattr(extractor.roi_layers[0], 'pool_mode', '') != 'avg':
-                kind = type(extractor.roi_layers[0]).__name__
-                raise UsageError(
-                    'a whole detector cannot be exported with the roi_layer '
-                    f'{kind} of its RoI extractor, only with RoIAlign.'
+            if head.custom_cls_channels:
+                raise B.unsupported(
+                    head, f'its {type(head.loss_cls).__name__}'
                 )
-        for check in checks:
-            B.check_methods(*check)
-        if getattr(self.roi_head, 'with_shared_head', False):
-            raise UsageError(
-                'a whole detector with a shared_head cannot be exported; '
-                '--part neck exports what comes before it.'
-            )
-        B.check_coder(self.rpn_head)
-        cfg = self.rpn_head.test_cfg
-        B.check_nms(cfg, self.rpn_head, 'nms_pre', 'max_per_img')
-        B.check_nms(self.roi_head.test_cfg, self.roi_head, 'max_per_img')
+        for _, head in self.mask_stages:
+            B.check_methods(head, FCNMaskHead, *methods)
+        for extractor, _ in (*self.stages, *self.mask_stages):
+            B.check_methods(extractor, SingleRoIExtractor, 'forward')
+            layer = extractor.roi_layers[0]
+            if getattr(layer, 'pool_mode', '') != 'avg':
+                raise B.unsupported(
+                    extractor, f'its {type(layer).__name__}, not RoIAlign'
+                )
 
     def forward(self, image: Tensor) -> Tuple[Tensor, ...]:
         """Images (N, C, H, W) to dets (N, num, 5), labels and masks."""
@@ -120,8 +100,22 @@ class WholeTwoStageDetector(WholeDetector):
         self, maps: Sequence[Tensor], size: Sequence[int]
     ) -> Tuple[Tensor, Tensor]:
         """Proposals (N, P, 4) of the RPN, and which of them are there."""
+        cfg = self.rpn_head.test_cfg
+        levels = self.candidates(maps, size, cfg['nms_pre'])
+        boxes, scores, ids = (
+            torch.cat(parts, 1) for parts in zip(*levels, strict=True)
+        )
+        boxes, scores, _ = B.suppress(
+            boxes, scores, ids, cfg['nms'], cfg['max_per_img']
+        )
+        return boxes, scores >= 0
+
+    def candidates(
+        self, maps: Sequence[Tensor], size: Sequence[int], count: int
+    ) -> List[B.Boxes]:
+        """The best of each level: boxes, scores and the level's number."""
         head = self.rpn_head
-        cfg = head.test_cfg
+        least = head.test_cfg.get('min_bbox_size', -1)
         levels = []
         for i, (scores, codes) in enumerate(zip(*head(maps), strict=True)):
             priors = B.grid_priors(head.prior_generator, i, scores)
@@ -130,21 +124,25 @@ class WholeTwoStageDetector(WholeDetector):
                 scores = scores.sigmoid()[..., 0]
             else:
                 scores = scores.softmax(-1)[..., 0]
-            scores, places = B.best(scores, cfg['nms_pre'])
+            scores, places = B.best(scores, count)
             priors = B.take(priors.expand(scores.size(0), -1, -1), places)
             codes = B.take(B.rows(codes, 4), places)
-            ids = torch.full_like(places, i)
-            levels.append([priors, codes, scores, ids])
-        priors, codes, scores, ids = (
-            torch.cat(parts, 1) for parts in zip(*levels, strict=True)
-        )
-        boxes = B.decode(head.bbox_coder, priors, codes, size)
-        least = cfg.get('min_bbox_size', -1)
-        scores = B.without_small(boxes, scores, least)
-        boxes, scores, _ = B.suppress(
-            boxes, scores, ids, cfg['nms'], cfg['max_per_img']
-        )
-        return boxes, scores >= 0
+            boxes = B.decode(head.bbox_coder, priors, codes, size)
+            scores = B.without_small(boxes, scores, least)
+            levels.append((boxes, scores, torch.full_like(places, i)))
+        return levels
+
+    def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
+        """Proposals (n, 4) of each image that hang on the last digits."""
+        cfg = self.rpn_head.test_cfg
+        count = cfg['nms_pre']
+        with torch.no_grad():
+            maps = self.neck(self.backbone(self.prepare(image)))
+            levels = self.candidates(maps, image.shape[2:], count + 1)
+        return [
+            _doubtful([[part[i] for part in level] for level in levels], cfg)
+            for i in range(len(image))
+        ]
 
     def refine(
         self,
@@ -238,3 +236,55 @@ def extract(
         )
         total = total + torch.where(own[:, :, None, None], pooled, 0.0)
     return total
+
+
+def _check_parts(model: Any) -> None:
+    """Raise if what proposes or what refines does so in its own way."""
+    from mmdet.models.dense_heads import RPNHead
+    from mmdet.models.detectors import TwoStageDetector
+    from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+
+    B.check_methods(model, TwoStageDetector, 'predict', 'extract_feat')
+    if not model.with_rpn or not model.with_roi_head:
+        raise B.unsupported(model, 'a missing rpn_head or roi_head')
+    rpn_head, roi_head = model.rpn_head, model.roi_head
+    predicts = ('predict', 'predict_by_feat', '_predict_by_feat_single')
+    B.check_methods(rpn_head, RPNHead, *predicts, '_bbox_post_process')
+    B.check_coder(rpn_head)
+    B.check_nms(rpn_head.test_cfg, rpn_head, 'nms_pre', 'max_per_img')
+    cascade = isinstance(roi_head.bbox_head, nn.ModuleList)
+    base = CascadeRoIHead if cascade else StandardRoIHead
+    predicts = ('predict', 'predict_bbox', 'predict_mask')
+    B.check_methods(
+        roi_head, base, *predicts, '_bbox_forward', '_mask_forward'
+    )
+    if roi_head.with_shared_head:
+        raise B.unsupported(roi_head, 'its shared_head')
+    B.check_nms(roi_head.test_cfg, roi_head, 'max_per_img')
+
+
+def _doubtful(levels: List[List[Tensor]], cfg: Any) -> Tensor:
+    """Boxes (n, 4) of one image that the RPN may propose or not.
+
+    Args:
+        levels (list[list[Tensor]]): Boxes, falling scores and number of each
+            level, one more than its ``nms_pre``.
+        cfg: ``test_cfg`` of the RPN.
+    """
+    count = cfg['nms_pre']
+    found = [b[near_cut(scores, count)] for b, scores, _ in levels]
+    boxes, scores, ids = (
+        torch.cat([part[:count] for part in parts])
+        for parts in zip(*levels, strict=True)
+    )
+    boxes, scores, ids = (part[scores >= 0] for part in (boxes, scores, ids))
+    limit, most = cfg['nms']['iou_threshold'], cfg['max_per_img']
+    kept = nms_mask(
+        (boxes + ids.unsqueeze(1) * (boxes.max() + 1))[None],
+        scores[None], limit, len(scores),
+    )[0].nonzero().squeeze(1)  # fmt: skip
+    kept = kept[scores[kept].argsort(descending=True)]
+    found.append(boxes[kept][near_cut(scores[kept], most)])
+    kept = kept[:most]
+    found.append(boxes[near_suppression(boxes, scores, ids, kept, limit)])
+    return torch.cat(found)

@@ -1,0 +1,52 @@
+"""Decisions that hang on last digits, in which two runtimes may differ."""
+
+import torch
+from torch import Tensor
+
+# How near a score or an IoU may lie to a threshold, to fall on either side.
+NEAR = 1e-5
+
+
+def ious(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of boxes (n, 4) and (m, 4): (n, m)."""
+    boxes = boxes.unsqueeze(1)
+    start = torch.maximum(boxes[..., :2], others[:, :2])
+    end = torch.minimum(boxes[..., 2:], others[:, 2:])
+    inter = (end - start).clamp(min=0).prod(-1)
+    areas = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (boxes, others)]
+    return inter / (areas[0] + areas[1] - inter)
+
+
+def near_cut(scores: Tensor, count: int) -> Tensor:
+    """Which of falling scores (M, ) may be among the first ``count`` or not.
+
+    Returns:
+        Tensor: Shape (M, ), bool.
+    """
+    if len(scores) <= count or scores[count] < 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    first, last = scores[count] + NEAR, scores[count - 1] - NEAR
+    return (scores >= last) & (scores <= first)
+
+
+def near_suppression(
+    boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, limit: float
+) -> Tensor:
+    """Which boxes non-maximum suppression may keep or not.
+
+    Args:
+        boxes (Tensor): Shape (M, 4).
+        scores (Tensor): Shape (M, ).
+        labels (Tensor): Shape (M, ).
+        kept (Tensor): Places of those that it kept, shape (K, ).
+        limit (float): Its threshold of the IoU.
+
+    Returns:
+        Tensor: Shape (M, ), bool.
+    """
+    found = ious(boxes, boxes[kept])
+    tied = (scores.unsqueeze(1) - scores[kept]).abs() <= NEAR
+    doubt = ((found - limit).abs() <= NEAR) | ((found > limit) & tied)
+    doubt &= labels.unsqueeze(1) == labels[kept]
+    doubt[kept, torch.arange(len(kept), device=kept.device)] = False
+    return doubt.any(1)
