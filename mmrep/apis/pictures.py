@@ -7,6 +7,8 @@ from typing import Iterator, Union
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -14,7 +16,9 @@ from mmengine.registry import init_default_scope
 from mmrep.deploy.inputs import picture_dataset
 from mmrep.errors import UsageError, one_line
 
-Image = Union[str, Path, np.ndarray]
+Image = Union[str, Path, np.ndarray, PIL.Image.Image]
+# Modes of Pillow with more than a byte a band.
+_WIDE_MODES = ('I', 'F')
 # Of a test pipeline, what sliding windows do without.
 _SIZES = ('Resize', 'ResizeToMultiple')
 # What leaves the bands of a picture as they are loaded.
@@ -36,6 +40,34 @@ def named(image: Image) -> Iterator[None]:
 def name_of(image: Image) -> str:
     """A picture's path, or that it has none."""
     return 'an array' if isinstance(image, np.ndarray) else str(image)
+
+
+def given(image: Image) -> Union[str, np.ndarray]:
+    """An image as a path or an array.
+
+    Args:
+        image (str | Path | np.ndarray | PIL.Image.Image): One of Pillow is
+            turned as its EXIF data say, as OpenCV does with a file.
+
+    Raises:
+        UsageError: If it is of another kind.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, (str, Path)):
+        return str(image)
+    if not isinstance(image, PIL.Image.Image):
+        raise UsageError(
+            'an image must be a path, a BGR array (H, W, 3) of uint8 or an '
+            f'image of Pillow, got {type(image).__name__}.'
+        )
+    if image.mode.startswith(_WIDE_MODES):
+        raise UsageError(
+            f'an image of Pillow must have bytes, got mode {image.mode!r}; '
+            'give its path, which is read as the config reads the test set.'
+        )
+    pixels = PIL.ImageOps.exif_transpose(image).convert('RGB')
+    return np.ascontiguousarray(np.asarray(pixels)[..., ::-1])
 
 
 def read_image(image: Image) -> np.ndarray:
