@@ -20,10 +20,11 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmrep.apis.drawing import draw_segmentation
+from mmrep.apis.drawing import draw_detection, draw_segmentation
 from mmrep.apis.pictures import (
     Image,
     PictureReader,
+    check_targets,
     given,
     name_of,
     named,
@@ -292,15 +293,9 @@ class Inferencer:
                     'give label maps, not coloured pictures.'
                 )
             return draw_segmentation(pixels, labels, self.meta, opacity, truth)
-        visualizer = self._inferencer.visualizer
-        visualizer.add_datasample(
-            'image',
-            pixels[..., ::-1],
-            sample.cpu(),
-            draw_gt=False,
-            pred_score_thr=score_thr,
+        return draw_detection(
+            pixels, sample, self._inferencer.visualizer, score_thr
         )
-        return visualizer.get_image()[..., ::-1]
 
     def read_truth(self, path: str) -> np.ndarray:
         """The labels in a segmentation data set's annotation file.
@@ -371,7 +366,11 @@ class Inferencer:
             )
         names = _names(images)
         if out_dir is not None:
-            _check_targets(images, names, out_dir, truth_dir)
+            paths = [im for im in images if not isinstance(im, np.ndarray)]
+            if truth_dir is not None:
+                paths.append(Path(truth_dir, 'truth'))
+            targets = [Path(out_dir, name) for name in names]
+            check_targets(targets, paths, 'out_dir')
         results = (
             result
             for start in range(0, len(images), batch_size)
@@ -454,30 +453,6 @@ def _names(images: Sequence[Image]) -> List[str]:
         names.append(next(n for n in candidates if n not in taken))
         taken.add(names[-1])
     return names
-
-
-def _check_targets(
-    images: Sequence[Image],
-    names: Sequence[str],
-    out_dir: str,
-    truth_dir: Optional[str],
-) -> None:
-    """Raise if a picture would take the place of one of the user's own."""
-    paths = [Path(im) for im in images if not isinstance(im, np.ndarray)]
-    # where a link lies, and where it points to
-    folders = {p.parent.resolve() for p in paths}
-    folders |= {p.resolve().parent for p in paths}
-    if truth_dir is not None:
-        folders.add(Path(truth_dir).resolve())
-    if Path(out_dir).resolve() not in folders:
-        return
-    for name in names:
-        if Path(out_dir, name).exists():
-            raise UsageError(
-                'pictures must not replace files beside those that are read, '
-                f'and {Path(out_dir, name)} exists; give another folder as '
-                'out_dir.'
-            )
 
 
 def _slide(

@@ -3,7 +3,7 @@
 import copy
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Iterable, Iterator, Union
 
 import cv2
 import numpy as np
@@ -68,6 +68,32 @@ def given(image: Image) -> Union[str, np.ndarray]:
         )
     pixels = PIL.ImageOps.exif_transpose(image).convert('RGB')
     return np.ascontiguousarray(np.asarray(pixels)[..., ::-1])
+
+
+def check_targets(
+    targets: Iterable[Path], inputs: Iterable[Union[str, Path]], option: str
+) -> None:
+    """Raise if a picture would take the place of one of the user's own.
+
+    Args:
+        targets (Iterable[Path]): The pictures.
+        inputs (Iterable[str | Path]): Files that are read; none beside them
+            is replaced.
+        option (str): What says where the pictures go.
+
+    Raises:
+        UsageError: With the first such picture.
+    """
+    folders = set()
+    for path in map(Path, inputs):
+        # where a link lies, and where it points to
+        folders |= {path.parent.resolve(), path.resolve().parent}
+    for target in targets:
+        if target.parent.resolve() in folders and target.exists():
+            raise UsageError(
+                'pictures must not replace files beside those that are read, '
+                f'and {target} exists; give another folder as {option}.'
+            )
 
 
 def read_image(image: Image) -> np.ndarray:
@@ -238,6 +264,6 @@ class PictureReader:
         if isinstance(image, np.ndarray):
             common = self.channels in (1, 3)
             return read_image(image) if common else as_bytes(image)
-        if self._common:
+        if self._common and Path(image).is_file():
             return read_image(image)
         return as_bytes(self.load(image)['img'])
