@@ -26,7 +26,7 @@ quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR)/iter_600.pth \
 	    --aug-test --work-dir $(WORK_DIR) --show-dir $(WORK_DIR)/pictures
 	@echo 'Chance, all ground, is a mIoU of 10.5.'
-	@echo 'Ground truth beside prediction: $(WORK_DIR)/pictures/vis_data/vis_image'
+	@echo 'Predictions over the images: $(WORK_DIR)/pictures'
 
 test: $(VENV)/.tests-installed
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from mmrep.version import __version__
 
 if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
-    from mmrep.compat import install
+    from mmrep.compat import install, silence_prints
 
+    silence_prints()
     install()
     from mmrep import data, deploy, models, runner  # noqa: F401
 

@@ -8,11 +8,7 @@ tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
 
 import argparse
 
-from mmrep.checkpoint import convert
-from mmrep.data.datasets import dataset_meta
-from mmrep.deploy import build_model
-from mmrep.engine import load_config
-from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
+from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,6 +29,16 @@ def parse_args() -> argparse.Namespace:
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmrep.checkpoint import convert
+from mmrep.data.datasets import dataset_meta
+from mmrep.deploy import build_model
+from mmrep.engine import load_config
+from mmrep.engine.cli import run
 
 
 def main() -> None:

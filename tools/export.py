@@ -10,18 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Dict, Optional
 
-from mmengine.config import Config
-from torch import Tensor
-
-from mmrep.deploy import load_model
-from mmrep.deploy.export import OPSET, export_onnx, export_program
-from mmrep.deploy.exportable import exportable
-from mmrep.deploy.inputs import first_test_image, prepared_picture
-from mmrep.deploy.whole import INPUTS, MASKS, WholeModel, whole_model
-from mmrep.deploy.whole.metadata import describe_input, describe_whole
-from mmrep.engine import load_config
-from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
-from mmrep.errors import UsageError
+from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--input',
-        choices=INPUTS,
+        choices=['picture', 'normalised'],
         default='picture',
         help='what a whole model takes: pictures of bytes in the channel '
         'order of OpenCV (the default), of floats from 0 to 255, either in '
@@ -50,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--masks',
-        choices=MASKS,
+        choices=['pasted', 'raw'],
         default='pasted',
         help="masks of the picture's size (the default), or probabilities "
         'within the boxes, which are fast to copy',
@@ -76,8 +65,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--opset',
         type=int,
-        default=OPSET,
-        help=f"version of ONNX's operators; {OPSET} if not given",
+        help="version of ONNX's operators; 18 if not given",
     )
     parser.add_argument(
         '--operator',
@@ -99,6 +87,23 @@ def parse_args() -> argparse.Namespace:
     return parse_arguments(parser)
 
 
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmengine.config import Config
+from torch import Tensor
+
+from mmrep.deploy import load_model
+from mmrep.deploy.export import OPSET, export_onnx, export_program
+from mmrep.deploy.exportable import exportable
+from mmrep.deploy.inputs import first_test_image, prepared_picture
+from mmrep.deploy.whole import WholeModel, whole_model
+from mmrep.deploy.whole.metadata import describe_input, describe_whole
+from mmrep.engine import load_config
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+
+
 def main() -> None:
     args = parse_args()
     suffix = Path(args.out).suffix
@@ -108,7 +113,7 @@ def main() -> None:
         raise UsageError(
             '--operator node is for .pt2; ONNX has standard operators only.'
         )
-    if suffix == '.pt2' and args.opset != OPSET:
+    if suffix == '.pt2' and args.opset is not None:
         raise UsageError('--opset is for .onnx.')
     if min(args.shape) < 64:
         raise UsageError(f'--shape takes sizes from 64, got {args.shape}.')
@@ -132,8 +137,9 @@ def main() -> None:
         pictures=pictures,
     )
     if suffix == '.onnx':
-        done = export_onnx(module, args.out, opset=args.opset, **settings)
-        about = f'opset {args.opset}, standard operators only'
+        opset = args.opset or OPSET
+        done = export_onnx(module, args.out, opset=opset, **settings)
+        about = f'opset {opset}, standard operators only'
     else:
         operator = args.operator or 'lowered'
         done = export_program(module, args.out, operator=operator, **settings)

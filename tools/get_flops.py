@@ -14,14 +14,7 @@ import sys
 from contextlib import contextmanager
 from typing import Iterator
 
-from mmengine.config import Config
-from torch import nn
-
-from mmrep.analysis import Complexity, ValuesNeeded, count
-from mmrep.deploy import build_model
-from mmrep.engine import load_config
-from mmrep.engine.cli import add_config_options, parse_arguments, run
-from mmrep.errors import UsageError
+from mmrep_cli.arguments import add_config_options, parse_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,6 +47,19 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_options(parser)
     return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmengine.config import Config
+from torch import nn
+
+from mmrep.analysis import Complexity, ValuesNeeded, count
+from mmrep.deploy import build_model
+from mmrep.engine import load_config
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
 
 
 @contextmanager

@@ -8,20 +8,11 @@ images are named and skipped, and the exit status is then 1.
 import argparse
 import sys
 
-from rich.console import Console
-from rich.progress import track
-
-from mmrep.apis import Inferencer, list_images
-from mmrep.deploy.runtime import is_exported
-from mmrep.engine import load_config
-from mmrep.engine.cli import (
+from mmrep_cli.arguments import (
     add_checkpoint_arguments,
     add_runtime_argument,
-    check_runtime,
     parse_arguments,
-    run,
 )
-from mmrep.errors import UsageError
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,6 +65,19 @@ def parse_args() -> argparse.Namespace:
     add_runtime_argument(parser)
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from rich.console import Console
+from rich.progress import track
+
+from mmrep.apis import Inferencer, list_images
+from mmrep.deploy.runtime import is_exported
+from mmrep.engine import load_config
+from mmrep.engine.cli import check_runtime, run
+from mmrep.errors import UsageError
 
 
 def main() -> None:

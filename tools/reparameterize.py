@@ -9,17 +9,7 @@ form, on random and on real input, before they get their names.
 
 import argparse
 
-from mmrep.data.heads import input_channels
-from mmrep.deploy.inputs import (
-    first_test_image,
-    picture_input,
-    random_input,
-)
-from mmrep.deploy.merge import reparameterize
-from mmrep.deploy.models import build_model, model_kind
-from mmrep.engine import load_config, set_data_root
-from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
-from mmrep.errors import UsageError
+from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,6 +45,22 @@ def parse_args() -> argparse.Namespace:
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmrep.data.heads import input_channels
+from mmrep.deploy.inputs import (
+    first_test_image,
+    picture_input,
+    random_input,
+)
+from mmrep.deploy.merge import reparameterize
+from mmrep.deploy.models import build_model, model_kind
+from mmrep.engine import load_config, set_data_root
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
 
 
 def main() -> None:

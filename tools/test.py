@@ -6,23 +6,10 @@ In the checkpoint's place may be a file that tools/export.py wrote.
 import argparse
 import os.path as osp
 
-from mmrep.deploy.runtime import is_exported, use_exported
-from mmrep.engine import (
-    build_runner,
-    check_data,
-    enable_aug_test,
-    enable_drawing,
-    enable_output,
-    load_config,
-    set_data_root,
-    set_work_dir,
-)
-from mmrep.engine.cli import (
+from mmrep_cli.arguments import (
     add_run_arguments,
     add_runtime_argument,
-    check_runtime,
     parse_run_arguments,
-    run,
 )
 
 
@@ -43,8 +30,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--show-dir',
-        help='draw ground truth and prediction of every image into this '
-        'folder',
+        help='draw the prediction of every image into this folder, as '
+        'IMAGE.png',
     )
     parser.add_argument(
         '--out',
@@ -55,6 +42,24 @@ def parse_args() -> argparse.Namespace:
     add_runtime_argument(parser)
     add_run_arguments(parser)
     return parse_run_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmrep.apis import ShowHook
+from mmrep.deploy.runtime import is_exported, use_exported
+from mmrep.engine import (
+    build_runner,
+    check_data,
+    check_folder,
+    enable_aug_test,
+    enable_output,
+    load_config,
+    set_data_root,
+    set_work_dir,
+)
+from mmrep.engine.cli import check_runtime, run
 
 
 def main() -> None:
@@ -72,13 +77,15 @@ def main() -> None:
     if args.aug_test:
         enable_aug_test(cfg)
     if args.show_dir:
-        pictures = enable_drawing(cfg, osp.abspath(args.show_dir))
+        check_folder('--show-dir', args.show_dir)
     if args.out:
         predictions = enable_output(cfg, osp.abspath(args.out))
     runner = build_runner(cfg, 'test', args.launcher, args.trust_checkpoint)
+    if args.show_dir:
+        runner.register_hook(ShowHook(cfg, args.show_dir))
     runner.test()
     if args.show_dir:
-        runner.logger.info(f'pictures are in {pictures}')
+        runner.logger.info(f'pictures are in {args.show_dir}')
     if args.out:
         runner.logger.info(f'{predictions} are in {args.out}')
 

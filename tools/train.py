@@ -2,18 +2,7 @@
 
 import argparse
 
-from mmrep.deploy.form import is_deploy_config
-from mmrep.engine import (
-    build_runner,
-    check_data,
-    enable_amp,
-    load_config,
-    set_data_root,
-    set_work_dir,
-)
-from mmrep.engine.cli import add_run_arguments, parse_run_arguments, run
-from mmrep.errors import UsageError
-from mmrep.runner import enable_resume
+from mmrep_cli.arguments import add_run_arguments, parse_run_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,6 +37,23 @@ def parse_args() -> argparse.Namespace:
     )
     add_run_arguments(parser)
     return parse_run_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmrep.deploy.form import is_deploy_config
+from mmrep.engine import (
+    build_runner,
+    check_data,
+    enable_amp,
+    load_config,
+    set_data_root,
+    set_work_dir,
+)
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+from mmrep.runner import enable_resume
 
 
 def main() -> None:

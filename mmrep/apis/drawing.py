@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
+from mmengine.structures import BaseDataElement
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Lines blended at a time, so that a large picture needs no float copy.
@@ -186,3 +187,30 @@ def draw_segmentation(
         )
         entries.append(('error', WRONG))
     return with_legend(picture, entries)
+
+
+def draw_detection(
+    image: np.ndarray,
+    sample: BaseDataElement,
+    visualizer: Any,
+    score_thr: float = 0.3,
+) -> np.ndarray:
+    """Draw boxes, and masks if there are some, with labels and scores.
+
+    Args:
+        image (np.ndarray): BGR, shape (H, W, 3), uint8.
+        sample (BaseDataElement): MMDetection's, with ``pred_instances``.
+        visualizer (Visualizer): MMDetection's, which knows the classes.
+        score_thr (float): Least score of what is drawn. Defaults to 0.3.
+
+    Returns:
+        np.ndarray: A BGR picture of the same shape.
+    """
+    visualizer.add_datasample(
+        'image',
+        image[..., ::-1],
+        sample.cpu(),
+        draw_gt=False,
+        pred_score_thr=score_thr,
+    )
+    return visualizer.get_image()[..., ::-1]

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement, PixelData
@@ -18,8 +19,15 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmrep.apis.drawing import draw_segmentation
-from mmrep.apis.pictures import Image, PictureReader, name_of, named
+from mmrep.apis.drawing import draw_detection, draw_segmentation
+from mmrep.apis.pictures import (
+    Image,
+    PictureReader,
+    check_targets,
+    given,
+    name_of,
+    named,
+)
 from mmrep.apis.slide import slide_labels
 from mmrep.data.heads import input_channels
 from mmrep.deploy import load_model
@@ -35,21 +43,24 @@ def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
     """What an inferencer is given, as a list.
 
     Args:
-        inputs (str | Path | np.ndarray | Sequence): A file, a folder, a BGR
-            array, or a list of these. Of a folder all files are taken but
-            hidden ones, sorted; it is not searched deeper.
+        inputs (str | Path | np.ndarray | PIL.Image.Image | Sequence): A file,
+            a folder, a BGR array, an image of Pillow, or a list of these. Of
+            a folder all files are taken but hidden ones, sorted; it is not
+            searched deeper.
 
     Returns:
-        list: Paths of files, and arrays.
+        list: Paths of files, and BGR arrays.
 
     Raises:
-        UsageError: If a file does not exist, or a folder has none.
+        UsageError: If a file does not exist, a folder has none, or an image
+            is of another kind.
     """
-    if isinstance(inputs, np.ndarray):
-        return [inputs]
-    if not isinstance(inputs, (str, Path)):
+    if isinstance(inputs, (list, tuple)):
         return [image for part in inputs for image in list_images(part)]
-    path = Path(inputs)
+    image = given(inputs)
+    if isinstance(image, np.ndarray):
+        return [image]
+    path = Path(image)
     if path.is_file():
         return [str(path)]
     if not path.is_dir():
@@ -92,20 +103,12 @@ class _SegInferencer(_Given, MMSegInferencer):
         cfg.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         return super()._init_visualizer(cfg)
 
-    def predict(self, image: Image) -> SegDataSample:
-        sample = self(image, return_datasamples=True)
-        sample.pop('seg_logits', None)
-        # with one output channel MMSegmentation gives floats
-        sample.pred_sem_seg.data = sample.pred_sem_seg.data.long()
-        return sample
-
 
 def _det_inferencer(model: nn.Module, device: str) -> Any:
     from mmdet.apis import DetInferencer  # segmentation does without MMDet
 
     class _DetInferencer(_Given, DetInferencer):
-        def predict(self, image: Image) -> BaseDataElement:
-            return self(image, return_datasamples=True)['predictions'][0]
+        pass
 
     return _DetInferencer(model, device)
 
@@ -179,30 +182,76 @@ class Inferencer:
             self._inferencer = _det_inferencer(self.model, device)
 
     def predict(self, image: Image) -> BaseDataElement:
-        """Predict one image, a path or a BGR array.
+        """Predict one image: a path, a BGR array, or an image of Pillow.
 
         Raises:
             UsageError: If it is not an image, or the config's pipeline
                 cannot prepare it.
         """
         if self.slide is None:
-            loaded = self.reader.load(image)
-            array = isinstance(image, np.ndarray)
-            with named(image):
-                return self._inferencer.predict(
-                    loaded['img'] if array else str(image)
-                )
+            return self._predict_batch([self._prepare(image)])[0]
+        image = given(image)
         pixels = self.reader.at_own_size(image)
         labels = slide_labels(self.model, pixels, *self.slide)
         sample = SegDataSample(
             metainfo=dict(
-                img_path=None if isinstance(image, np.ndarray) else str(image),
+                img_path=None if isinstance(image, np.ndarray) else image,
                 ori_shape=labels.shape,
                 img_shape=labels.shape,
             )
         )
         sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
         return sample
+
+    def _prepare(self, image: Image) -> dict:
+        """What the test pipeline makes of an image."""
+        image = given(image)
+        loaded = self.reader.load(image)
+        array = isinstance(image, np.ndarray)
+        with named(image):
+            return self._inferencer.pipeline(loaded['img'] if array else image)
+
+    @torch.no_grad()
+    def _predict_batch(self, data: Sequence[dict]) -> List[BaseDataElement]:
+        """Predictions of prepared images, which are run together.
+
+        MMSegmentation stacks images of one size only, so that each size is a
+        batch of its own.
+        """
+        batches: Dict[Any, List[int]] = {}
+        for i, part in enumerate(data):
+            size = part['inputs'].shape if self.segments else None
+            batches.setdefault(size, []).append(i)
+        samples: Dict[int, BaseDataElement] = {}
+        for places in batches.values():
+            batch = pseudo_collate([data[i] for i in places])
+            for i, sample in zip(
+                places, self.model.test_step(batch), strict=True
+            ):
+                if self.segments:
+                    sample.pop('seg_logits', None)
+                    # floats where there is one output channel
+                    sample.pred_sem_seg.data = sample.pred_sem_seg.data.long()
+                samples[i] = sample
+        return [samples[i] for i in range(len(data))]
+
+    def _predict_each(
+        self, images: Sequence[Image]
+    ) -> List[Union[BaseDataElement, UsageError]]:
+        """Predictions of a batch, or what is wrong with an image."""
+        results: List[Any] = []
+        for image in images:
+            try:
+                step = self._prepare if self.slide is None else self.predict
+                results.append(step(image))
+            except UsageError as error:
+                results.append(error)
+        if self.slide is None:
+            good = [i for i, r in enumerate(results) if isinstance(r, dict)]
+            samples = self._predict_batch([results[i] for i in good])
+            for i, sample in zip(good, samples, strict=True):
+                results[i] = sample
+        return results
 
     def draw(
         self,
@@ -215,7 +264,8 @@ class Inferencer:
         """Draw a prediction.
 
         Args:
-            image (str | Path | np.ndarray): What was predicted from.
+            image (str | Path | np.ndarray | PIL.Image.Image): What was
+                predicted from.
             sample (BaseDataElement): What :meth:`predict` returned.
             opacity (float): Weight of the colours of classes, 0 to 1, in a
                 segmentor's picture. Defaults to 0.5.
@@ -231,6 +281,7 @@ class Inferencer:
         Raises:
             UsageError: If the true labels are not of the image's shape.
         """
+        image = given(image)
         pixels = self.reader.shown(image)
         if self.segments:
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
@@ -241,15 +292,9 @@ class Inferencer:
                     'give label maps, not coloured pictures.'
                 )
             return draw_segmentation(pixels, labels, self.meta, opacity, truth)
-        visualizer = self._inferencer.visualizer
-        visualizer.add_datasample(
-            'image',
-            pixels[..., ::-1],
-            sample.cpu(),
-            draw_gt=False,
-            pred_score_thr=score_thr,
+        return draw_detection(
+            pixels, sample, self._inferencer.visualizer, score_thr
         )
-        return visualizer.get_image()[..., ::-1]
 
     def read_truth(self, path: str) -> np.ndarray:
         """The labels in a segmentation data set's annotation file.
@@ -289,9 +334,11 @@ class Inferencer:
         images: Sequence[Image],
         out_dir: Optional[str] = None,
         truth_dir: Optional[str] = None,
-        **drawing,
+        opacity: float = 0.5,
+        score_thr: float = 0.3,
+        batch_size: int = 1,
     ) -> Iterator[Tuple[Image, Union[BaseDataElement, UsageError]]]:
-        """Predict images one by one, going on when one cannot be read.
+        """Predict images, going on when one cannot be read.
 
         Args:
             images (Sequence): What :func:`list_images` returns.
@@ -299,7 +346,11 @@ class Inferencer:
                 images' names; arrays are numbered. Defaults to None.
             truth_dir (str, optional): Folder of the annotation files, PNG
                 of the images' names, to be drawn beside. Defaults to None.
-            **drawing: ``opacity`` and ``score_thr`` of :meth:`draw`.
+            opacity (float): See :meth:`draw`. Defaults to 0.5.
+            score_thr (float): See :meth:`draw`. Defaults to 0.3.
+            batch_size (int): How many images the model gets at a time, of a
+                segmentor those of one size after the test pipeline; one by
+                one with ``slide``. Defaults to 1.
 
         Yields:
             tuple: Each image with its prediction, or with the error.
@@ -309,12 +360,28 @@ class Inferencer:
                 or annotation files, and nothing is written then; or if one
                 cannot be written, as on a full disk.
         """
+        if batch_size < 1:
+            raise UsageError(
+                f'batch_size must be 1 or more, got {batch_size}.'
+            )
         names = _names(images)
         if out_dir is not None:
-            _check_targets(images, names, out_dir, truth_dir)
-        for image, name in zip(images, names, strict=True):
+            paths = [im for im in images if not isinstance(im, np.ndarray)]
+            if truth_dir is not None:
+                paths.append(Path(truth_dir, 'truth'))
+            targets = [Path(out_dir, name) for name in names]
+            check_targets(targets, paths, 'out_dir')
+        results = (
+            result
+            for start in range(0, len(images), batch_size)
+            for result in self._predict_each(
+                images[start : start + batch_size]
+            )
+        )
+        for image, name, sample in zip(images, names, results, strict=True):
             try:
-                sample = self.predict(image)
+                if isinstance(sample, UsageError):
+                    raise sample
                 if out_dir is not None:
                     truth = None
                     if truth_dir is not None:
@@ -322,7 +389,7 @@ class Inferencer:
                         truth = self.read_truth(f'{truth_dir}/{stem}.png')
                     with named(image):
                         picture = self.draw(
-                            image, sample, truth=truth, **drawing
+                            image, sample, opacity, score_thr, truth
                         )
                     with replaced(Path(out_dir, name)) as path:
                         write_image(path, picture)
@@ -337,15 +404,19 @@ class Inferencer:
         self,
         inputs: Union[Image, Sequence[Image]],
         out_dir: Optional[str] = None,
-        **drawing,
+        opacity: float = 0.5,
+        score_thr: float = 0.3,
+        batch_size: int = 1,
     ) -> List[BaseDataElement]:
         """Predict a file, a folder, an array, or a list of them.
 
         Args:
-            inputs (str | Path | np.ndarray | Sequence): The images; arrays
-                are BGR, as OpenCV reads them.
+            inputs (str | Path | np.ndarray | PIL.Image.Image | Sequence): The
+                images; arrays are BGR, as OpenCV reads them.
             out_dir (str, optional): Where pictures go. Defaults to None.
-            **drawing: ``opacity`` and ``score_thr`` of :meth:`draw`.
+            opacity (float): See :meth:`draw`. Defaults to 0.5.
+            score_thr (float): See :meth:`draw`. Defaults to 0.3.
+            batch_size (int): See :meth:`run`. Defaults to 1.
 
         Returns:
             list[BaseDataElement]: A prediction for each image.
@@ -354,7 +425,13 @@ class Inferencer:
             UsageError: If one of them is not an image.
         """
         results = []
-        for _, result in self.run(list_images(inputs), out_dir, **drawing):
+        for _, result in self.run(
+            list_images(inputs),
+            out_dir,
+            opacity=opacity,
+            score_thr=score_thr,
+            batch_size=batch_size,
+        ):
             if isinstance(result, UsageError):
                 raise result
             results.append(result)
@@ -378,30 +455,6 @@ def _names(images: Sequence[Image]) -> List[str]:
         names.append(next(n for n in candidates if n not in taken))
         taken.add(names[-1])
     return names
-
-
-def _check_targets(
-    images: Sequence[Image],
-    names: Sequence[str],
-    out_dir: str,
-    truth_dir: Optional[str],
-) -> None:
-    """Raise if a picture would take the place of one of the user's own."""
-    paths = [Path(im) for im in images if not isinstance(im, np.ndarray)]
-    # where a link lies, and where it points to
-    folders = {p.parent.resolve() for p in paths}
-    folders |= {p.resolve().parent for p in paths}
-    if truth_dir is not None:
-        folders.add(Path(truth_dir).resolve())
-    if Path(out_dir).resolve() not in folders:
-        return
-    for name in names:
-        if Path(out_dir, name).exists():
-            raise UsageError(
-                'pictures must not replace files beside those that are read, '
-                f'and {Path(out_dir, name)} exists; give another folder as '
-                'out_dir.'
-            )
 
 
 def _slide(

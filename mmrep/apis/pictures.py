@@ -3,10 +3,12 @@
 import copy
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Iterable, Iterator, Union
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -14,7 +16,9 @@ from mmengine.registry import init_default_scope
 from mmrep.deploy.inputs import picture_dataset
 from mmrep.errors import UsageError, one_line
 
-Image = Union[str, Path, np.ndarray]
+Image = Union[str, Path, np.ndarray, PIL.Image.Image]
+# Modes of Pillow with more than a byte a band.
+_WIDE_MODES = ('I', 'F')
 # Of a test pipeline, what sliding windows do without.
 _SIZES = ('Resize', 'ResizeToMultiple')
 # What leaves the bands of a picture as they are loaded.
@@ -36,6 +40,60 @@ def named(image: Image) -> Iterator[None]:
 def name_of(image: Image) -> str:
     """A picture's path, or that it has none."""
     return 'an array' if isinstance(image, np.ndarray) else str(image)
+
+
+def given(image: Image) -> Union[str, np.ndarray]:
+    """An image as a path or an array.
+
+    Args:
+        image (str | Path | np.ndarray | PIL.Image.Image): One of Pillow is
+            turned as its EXIF data say, as OpenCV does with a file.
+
+    Raises:
+        UsageError: If it is of another kind.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, (str, Path)):
+        return str(image)
+    if not isinstance(image, PIL.Image.Image):
+        raise UsageError(
+            'an image must be a path, a BGR array (H, W, 3) of uint8 or an '
+            f'image of Pillow, got {type(image).__name__}.'
+        )
+    if image.mode.startswith(_WIDE_MODES):
+        raise UsageError(
+            f'an image of Pillow must have bytes, got mode {image.mode!r}; '
+            'give its path, which is read as the config reads the test set.'
+        )
+    pixels = PIL.ImageOps.exif_transpose(image).convert('RGB')
+    return np.ascontiguousarray(np.asarray(pixels)[..., ::-1])
+
+
+def check_targets(
+    targets: Iterable[Path], inputs: Iterable[Union[str, Path]], option: str
+) -> None:
+    """Raise if a picture would take the place of one of the user's own.
+
+    Args:
+        targets (Iterable[Path]): The pictures.
+        inputs (Iterable[str | Path]): Files that are read; none beside them
+            is replaced.
+        option (str): What says where the pictures go.
+
+    Raises:
+        UsageError: With the first such picture.
+    """
+    folders = set()
+    for path in map(Path, inputs):
+        # where a link lies, and where it points to
+        folders |= {path.parent.resolve(), path.resolve().parent}
+    for target in targets:
+        if target.parent.resolve() in folders and target.exists():
+            raise UsageError(
+                'pictures must not replace files beside those that are read, '
+                f'and {target} exists; give another folder as {option}.'
+            )
 
 
 def read_image(image: Image) -> np.ndarray:
@@ -206,6 +264,6 @@ class PictureReader:
         if isinstance(image, np.ndarray):
             common = self.channels in (1, 3)
             return read_image(image) if common else as_bytes(image)
-        if self._common:
+        if self._common and Path(image).is_file():
             return read_image(image)
         return as_bytes(self.load(image)['img'])

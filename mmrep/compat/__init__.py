@@ -2,5 +2,15 @@
 
 from .losses import repair_losses
 from .mmcv_ext import install, report
+from .noise import silence_logger, silence_prints, silence_warnings
+from .recall import repair_recalls
 
-__all__ = ['install', 'repair_losses', 'report']
+__all__ = [
+    'install',
+    'repair_losses',
+    'repair_recalls',
+    'report',
+    'silence_logger',
+    'silence_prints',
+    'silence_warnings',
+]

@@ -62,9 +62,12 @@ class GuardedLoading:
         paths = [results[key] for key in _PATHS if results.get(key)]
         name = ' or '.join(str(path) for path in paths)
         text = f'{type(self.transform).__name__} cannot read {name} ({reason})'
+        coloured = find_colours(loaded)
+        if coloured and not self.skip:
+            raise UsageError(coloured)
         if not self.skip:
             raise UsageError(
-                f'{text}; mend or remove it, or leave out such samples in '
+                f'{text}; fix or remove it, or leave out such samples in '
                 'training with --skip-corrupt.'
             )
         if name not in self._skipped:
@@ -75,6 +78,23 @@ class GuardedLoading:
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.transform!r}, skip={self.skip})'
+
+
+def find_colours(results: Optional[dict]) -> Optional[str]:
+    """What is wrong with a label map of three channels; None if it has one.
+
+    Args:
+        results (dict, optional): A sample whose label map was read.
+    """
+    labels = (results or {}).get('gt_seg_map')
+    if labels is None or labels.ndim < 3 or labels.shape[2] < 3:
+        return None
+    return (
+        f'the label map {results["seg_map_path"]} has colours '
+        f'({labels.shape[2]} channels), and must have the number of the class '
+        'at each pixel, in one channel; python -m mmrep data convert masks '
+        'SRC OUT turns the colours of all into numbers.'
+    )
 
 
 def check_bytes(path: Optional[str]) -> None:

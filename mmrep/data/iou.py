@@ -22,7 +22,8 @@ def output_names(dataset: Any) -> Dict[str, str]:
     in the suffix alone keep it.
 
     Args:
-        dataset (Dataset): One of MMSegmentation's, or a wrapper of such.
+        dataset (Dataset): One of MMSegmentation's or MMDetection's, or a
+            wrapper of such.
 
     Returns:
         dict: From the path of an image to a name such as ``a/b.png``.
@@ -31,7 +32,8 @@ def output_names(dataset: Any) -> Dict[str, str]:
     roots: List[str] = []
     for part in built_datasets(dataset):
         own = [part.get_data_info(i)['img_path'] for i in range(len(part))]
-        prefix = (getattr(part, 'data_prefix', None) or {}).get('img_path')
+        prefixes = getattr(part, 'data_prefix', None) or {}
+        prefix = prefixes.get('img_path') or prefixes.get('img')
         roots += [prefix] if prefix else [osp.dirname(path) for path in own]
         paths += own
     base = osp.commonpath([osp.abspath(root) for root in roots])

@@ -14,7 +14,12 @@ import numpy as np
 from torch import nn
 
 from mmrep.data.heads import heads, num_labels
-from mmrep.data.images import built_datasets, built_transforms, check_bytes
+from mmrep.data.images import (
+    built_datasets,
+    built_transforms,
+    check_bytes,
+    find_colours,
+)
 from mmrep.data.labels import LabelCheck
 from mmrep.errors import UsageError, one_line
 
@@ -89,7 +94,9 @@ def check_samples(
         if reads and local:
             total += len(infos)
             sample = _spread(infos, SAMPLE // len(parts) or 1)
-            sampled += _count_labels(reads[0], sample, check, counts)
+            sampled += _count_labels(
+                reads[0], sample, check, counts, skip_corrupt
+            )
     if not sampled:
         return []
     names = getattr(dataset, 'metainfo', {}).get('classes') or ()
@@ -195,6 +202,7 @@ def _check_loading(
 ) -> None:
     """Raise if none of several samples can be loaded."""
     reasons = []
+    coloured = None
     for info in infos:
         results: Optional[dict] = dict(info)
         for loader in loaders:
@@ -210,7 +218,11 @@ def _check_loading(
             reasons.append(f'{type(loader).__name__} fails ({reason})')
             break
         else:
-            return
+            coloured = find_colours(results)
+            if coloured is None:
+                return
+    if coloured:
+        raise UsageError(f'{key}: {coloured}')
     raise UsageError(
         f'{key}: none of {len(infos)} samples that were tried can be loaded: '
         f'{reasons[0]} with {infos[0]["img_path"]}; check the loading '
@@ -223,6 +235,7 @@ def _count_labels(
     infos: Sequence[dict],
     check: Optional[LabelCheck],
     counts: np.ndarray,
+    skip_corrupt: bool,
 ) -> int:
     """Add the labels of files to ``counts``; return how many were read."""
     end = time.monotonic() + SECONDS
@@ -232,11 +245,16 @@ def _count_labels(
             break
         check_bytes(info['seg_map_path'])
         try:
-            labels = loader(dict(info, seg_fields=[]))['gt_seg_map']
-            found = np.bincount(labels.ravel(), minlength=256)
-            counts += found[:256]
+            results = loader(dict(info, seg_fields=[]))
+            coloured = find_colours(results)
+            found = np.bincount(results['gt_seg_map'].ravel(), minlength=256)
         except Exception:  # the run names such a file, or leaves it out
             continue
+        if coloured and skip_corrupt:
+            continue
+        if coloured:
+            raise UsageError(coloured)
+        counts += found[:256]
         if check is not None:
             check.check_labels(np.flatnonzero(found).tolist(), info)
         read += 1

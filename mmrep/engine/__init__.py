@@ -2,9 +2,9 @@
 
 from mmrep.engine.config import (
     check_data,
+    check_folder,
     enable_amp,
     enable_aug_test,
-    enable_drawing,
     enable_output,
     load_config,
     set_data_root,
@@ -15,9 +15,9 @@ from mmrep.engine.launch import build_runner
 __all__ = [
     'build_runner',
     'check_data',
+    'check_folder',
     'enable_amp',
     'enable_aug_test',
-    'enable_drawing',
     'enable_output',
     'load_config',
     'set_data_root',

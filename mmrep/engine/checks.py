@@ -212,8 +212,16 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
                 f'{key}.scale_ranges must be None: MMDetection fails after '
                 'the last image with others.'
             )
-        if isinstance(metric.get('iou_thrs'), tuple):
-            metric['iou_thrs'] = list(metric['iou_thrs'])
+        if metric.get('iou_thrs') is not None:
+            # MMDetection takes a float or a list alone
+            metric['iou_thrs'] = _listed(metric['iou_thrs'])
+    if kind in ('CocoMetric', 'VOCMetric'):
+        for threshold in _listed(metric.get('iou_thrs') or []):
+            if not isinstance(threshold, Real) or not 0 < threshold <= 1:
+                raise UsageError(
+                    f'{key}.iou_thrs must be numbers in 0..1, got '
+                    f'{threshold!r}.'
+                )
 
 
 def _has_masks(model: dict) -> bool:

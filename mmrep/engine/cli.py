@@ -1,15 +1,14 @@
-"""What the scripts in ``tools/`` share on the command line."""
+"""What the scripts in ``tools/`` share: values, errors, the end."""
 
-import argparse
 import ast
 import gc
-import os
 import sys
 from typing import Any, Callable, Optional
 
 import torch.distributed as dist
 from mmengine.config import DictAction
 
+from mmrep.compat import silence_warnings
 from mmrep.errors import UsageError
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
@@ -58,62 +57,6 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that train.py and test.py have in common."""
-    parser.add_argument(
-        '--work-dir',
-        help="where logs, checkpoints and metrics go; the config's, or "
-        'work_dirs/ and its name, if not given',
-    )
-    parser.add_argument(
-        '--data-root', help="folder of the data set, instead of the config's"
-    )
-    add_checkpoint_arguments(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes, if there are several',
-    )
-    # Passed by torch.distributed.launch.
-    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
-
-
-def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of scripts that read a config and a checkpoint."""
-    add_config_options(parser)
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that may run code; only for files whose source '
-        'you trust',
-    )
-
-
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``; parse with :func:`parse_arguments`."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. '
-        'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
-        'as key="[a,b]", dicts as key="dict(a=1,b=2)"',
-    )
-
-
-def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option of scripts that also run exported files."""
-    parser.add_argument(
-        '--runtime',
-        choices=['onnxruntime', 'openvino'],
-        help='what runs an exported model; ONNX Runtime for .onnx, OpenVINO '
-        'for .xml and PyTorch for .pt2 if not given',
-    )
-
-
 def check_runtime(checkpoint: str, runtime: Optional[str]) -> None:
     """Raise if a runtime is asked for, but not for an exported file."""
     if runtime and not checkpoint.endswith(('.onnx', '.pt2', '.xml')):
@@ -122,24 +65,9 @@ def check_runtime(checkpoint: str, runtime: Optional[str]) -> None:
         )
 
 
-def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse; say what is wrong with ``--cfg-options`` if it is not K=V."""
-    try:
-        return parser.parse_args()
-    except ValueError as error:  # from DictAction
-        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
-
-
-def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse, and tell MMEngine the local rank if the launcher gave it."""
-    args = parse_arguments(parser)
-    if args.local_rank is not None:
-        os.environ.setdefault('LOCAL_RANK', args.local_rank)
-    return args
-
-
 def run(main: Callable[[], None]) -> None:
     """Call a script's ``main``; end with one line when the input is wrong."""
+    silence_warnings()
     status = _call(main)
     if dist.is_initialized():
         # A process group has threads, and one that needs Python while the

@@ -320,8 +320,16 @@ def enable_aug_test(cfg: Config) -> None:
     cfg.model = cfg.tta_model
 
 
-def _check_folder(option: str, folder: str) -> None:
-    """Raise unless a folder can be written; it is not made yet."""
+def check_folder(option: str, folder: str) -> None:
+    """Check that a folder can be written; it is not made yet.
+
+    Args:
+        option (str): What named it.
+        folder (str): The folder.
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
     existing = osp.abspath(folder)
     while not osp.lexists(existing):
         existing = osp.dirname(existing)
@@ -332,33 +340,6 @@ def _check_folder(option: str, folder: str) -> None:
         f'{option} must be a folder that can be written, got {folder!r}, and '
         f'{existing} {why}; give another one.'
     )
-
-
-def enable_drawing(cfg: Config, show_dir: str) -> str:
-    """Have a test draw its predictions into ``show_dir``.
-
-    Returns:
-        str: The folder that will hold the pictures.
-
-    Raises:
-        UsageError: If the config has no visualization hook, or the folder
-            cannot be written.
-    """
-    _check_folder('--show-dir', show_dir)
-    hook = cfg.get('default_hooks', {}).get('visualization')
-    if hook is None or cfg.get('visualizer') is None:
-        raise UsageError(
-            '--show-dir needs visualizer and '
-            'default_hooks.visualization in the config.'
-        )
-    hook.draw = True
-    if type_name(hook).rpartition('.')[2] == 'DetVisualizationHook':
-        # named as the images are, where the visualizer would number them
-        hook.test_out_dir = osp.abspath(show_dir)
-        return show_dir
-    hook.interval = 1  # MMSegmentation 1.2 draws every 50th otherwise
-    cfg.visualizer.save_dir = show_dir
-    return osp.join(show_dir, 'vis_data', 'vis_image')
 
 
 def enable_output(cfg: Config, out_dir: str) -> str:
@@ -375,7 +356,7 @@ def enable_output(cfg: Config, out_dir: str) -> str:
         UsageError: If no evaluator of the config writes them, or the folder
             cannot be written.
     """
-    _check_folder('--out', out_dir)
+    check_folder('--out', out_dir)
     writers = {'IoUMetric': [], 'CocoMetric': []}
     for metric in _evaluators(cfg, 'test_dataloader'):
         name = type_name(metric).rpartition('.')[2]

@@ -6,6 +6,7 @@ import os
 import traceback
 from typing import Any, Callable
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -21,6 +22,7 @@ from mmrep.checkpoint import (
     load_checkpoint,
     register_loaders,
 )
+from mmrep.compat import repair_recalls, silence_logger
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
 from mmrep.engine.checks import check_config
@@ -91,6 +93,7 @@ def build_runner(
         if lock.warning:
             notes.append(lock.warning)
     runner = _build('model, hooks', lambda: runner_class.from_cfg(cfg))
+    silence_logger(runner.logger)
     runner.lock = lock  # as long as the runner lives
     for note in notes:
         runner.logger.warning(note)
@@ -238,12 +241,32 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
     )
     if loop is None:  # training without validation
         return
+    if mode != 'train':
+        _prepare_metrics(loop.evaluator)
     guarded = guard_loading(loop.dataloader.dataset, skip_corrupt)
     if skip_corrupt and not guarded:
         raise UsageError(
             '--skip-corrupt needs a training pipeline that begins with '
             'LoadImageFromFile or the like, and there is none.'
         )
+
+
+def _prepare_metrics(evaluator: Any) -> None:
+    """Prepare MMDetection's metrics for what they take, or say they do not."""
+    repair_recalls()
+    for metric in getattr(evaluator, 'metrics', ()):
+        kind = type(metric).__name__
+        if kind == 'CocoMetric':
+            # pycocotools needs an array, where a config has a list
+            metric.iou_thrs = np.atleast_1d(metric.iou_thrs)
+        elif kind == 'VOCMetric' and metric.metric == 'recall':
+            classes = (metric.dataset_meta or {}).get('classes') or ()
+            if len(classes) > 1:
+                raise UsageError(
+                    "VOCMetric's metric='recall' counts the boxes of the "
+                    f'first class alone, and the data set has {len(classes)}; '
+                    "use CocoMetric with metric='proposal_fast'."
+                )
 
 
 def _log_batch_size(runner: Runner) -> int:

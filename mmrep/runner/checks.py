@@ -91,9 +91,10 @@ def _check_drawing(runner: Runner, dataset: Any) -> None:
     cv2.setLogLevel(level)
     if not shown:
         raise UsageError(
-            '--show-dir and the visualization hook draw on pictures of one or '
-            f'three bands, and OpenCV cannot show {path}; leave it out, and '
-            'draw with tools/image_demo.py, which shows the first three bands.'
+            'default_hooks.visualization draws on pictures of one or three '
+            f'bands, and OpenCV cannot show {path}; set its draw=False, and '
+            'draw with --show-dir of tools/test.py, which shows the first '
+            'three bands.'
         )
 
 

@@ -18,10 +18,11 @@ from typing import Dict, List
 from tqdm import tqdm
 
 from mmrep.engine import load_config
-from mmrep.engine.cli import add_config_options, parse_arguments, run
+from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import write_json, write_text
 from mmrep.machine import facts
+from mmrep_cli.arguments import add_config_options, parse_arguments
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from projects.runs import (

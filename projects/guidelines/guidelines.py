@@ -22,11 +22,12 @@ from typing import List, Optional, Sequence
 
 from tqdm import tqdm
 
-from mmrep.engine.cli import add_config_options, parse_arguments, run
+from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import write_json, write_text
 from mmrep.machine import facts
 from mmrep.ops.benchmark import Clock
+from mmrep_cli.arguments import add_config_options, parse_arguments
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from projects.guidelines.experiments import (

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmrep.apis import Inferencer, list_images
 from mmrep.apis.drawing import (
@@ -51,6 +52,76 @@ def test_every_kind_of_input(infer, images, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         f'{p.stem}.png' for p in images
     ]
+
+
+@pytest.mark.parametrize('keyword', ['nonsense', 'slide', 'show'])
+def test_unknown_keywords_are_refused(infer, images, keyword):
+    with pytest.raises(TypeError, match=f"keyword argument '{keyword}'"):
+        infer(images[0], **{keyword: 3})
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'P'])
+def test_pillow_images(infer, images, mode):
+    """Colours are exchanged, as OpenCV has them the other way round."""
+    image = Image.open(images[0]).convert(mode)
+    pixels = np.asarray(image.convert('RGB'))[..., ::-1]
+    expected = labels_of(infer(np.ascontiguousarray(pixels))[0])
+    np.testing.assert_array_equal(labels_of(infer(image)[0]), expected)
+    np.testing.assert_array_equal(labels_of(infer.predict(image)), expected)
+    assert infer.draw(image, infer.predict(image)).dtype == np.uint8
+
+
+def test_pillow_images_are_turned_as_files_are(infer, images, tmp_path):
+    path = tmp_path / 'turned.png'
+    image = Image.open(images[0]).crop((0, 0, 64, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # by 90 degrees
+    image.save(path, exif=exif)
+    (file,), (opened,) = infer(path), infer(Image.open(path))
+    assert labels_of(file).shape == (64, 32)
+    np.testing.assert_array_equal(labels_of(opened), labels_of(file))
+
+
+@pytest.mark.parametrize(
+    'image, text',
+    [
+        (torch.zeros(3, 64, 64), 'an image of Pillow, got Tensor'),
+        ([torch.zeros(3, 64, 64)], 'an image of Pillow, got Tensor'),
+        (None, 'got NoneType'),
+        (Image.new('I;16', (8, 8)), "got mode 'I;16'"),
+    ],
+)
+def test_what_is_no_image(infer, image, text):
+    with pytest.raises(UsageError, match=text) as caught:
+        infer(image)
+    assert '\n' not in str(caught.value)
+
+
+def test_batches(infer, images, tmp_path, monkeypatch):
+    """Of one size each, in order; what is no image is left out."""
+    small = cv2.imread(str(images[0]))[:32]
+    (tmp_path / 'text.png').write_text('no image')
+    given = [*images[:3], small, tmp_path / 'text.png', *images[3:]]
+    given = [im if isinstance(im, np.ndarray) else str(im) for im in given]
+    expected = [r for _, r in infer.run(given)]
+    batches = []
+    test_step = infer.model.test_step
+
+    def count(data):
+        batches.append(len(data['inputs']))
+        return test_step(data)
+
+    monkeypatch.setattr(infer.model, 'test_step', count)
+    results = [r for _, r in infer.run(given, batch_size=5)]
+    assert batches == [3, 1, 3]
+    for result, one in zip(results, expected, strict=True):
+        if isinstance(one, UsageError):
+            assert str(result) == str(one)
+            continue
+        assert result.ori_shape == one.ori_shape
+        assert (labels_of(result) == labels_of(one)).mean() > 0.999
+    with pytest.raises(UsageError, match='batch_size must be 1 or more'):
+        infer(images, batch_size=0)
 
 
 def test_one_channel_of_logits(small_segmentor, images, tmp_path):

@@ -180,6 +180,29 @@ def test_numbers_that_mean_never():
         ),
         (
             DETECTOR,
+            {
+                'val_evaluator': dict(
+                    _delete_=True, type='VOCMetric', scale_ranges=[(0, 32)]
+                )
+            },
+            'val_evaluator.0.scale_ranges must be None',
+        ),
+        (
+            DETECTOR,
+            {
+                'val_evaluator': dict(
+                    _delete_=True, type='VOCMetric', iou_thrs=(0.5, 50)
+                )
+            },
+            'val_evaluator.0.iou_thrs must be numbers in 0..1, got 50',
+        ),
+        (
+            DETECTOR,
+            {'val_evaluator.iou_thrs': ['half']},
+            "val_evaluator.0.iou_thrs must be numbers in 0..1, got 'half'",
+        ),
+        (
+            DETECTOR,
             {'val_evaluator': dict(_delete_=True, type='VOCMetric')},
             "pascal_voc/mAP, pascal_voc/AP50; got 'coco/bbox_mAP'",
         ),
@@ -233,6 +256,15 @@ def test_names_that_are_not_known_are_not_refused(evaluator):
     cfg = load_config(str(SEGMENTOR), {'val_evaluator': [evaluator]})
     cfg.default_hooks.checkpoint.save_best = 'anything'
     assert check_config(cfg, 'train') == []
+
+
+@pytest.mark.parametrize('value', [0.5, 1, (0.5, 0.75), [0.5, 0.75]])
+def test_thresholds_of_voc(value):
+    """MMDetection fails with others than a float or a list at the end."""
+    cfg = load_config(str(DETECTOR))
+    cfg.val_evaluator = dict(type='VOCMetric', iou_thrs=value)
+    check_config(cfg, 'train')
+    assert isinstance(cfg.val_evaluator.iou_thrs, list)
 
 
 def test_loader_without_workers():

@@ -8,9 +8,9 @@ from torch import nn
 from mmrep.deploy.inputs import picture_pipeline
 from mmrep.engine import (
     check_data,
+    check_folder,
     enable_amp,
     enable_aug_test,
-    enable_drawing,
     enable_output,
     load_config,
     set_data_root,
@@ -190,16 +190,6 @@ def test_amp(cfg):
         enable_amp(cfg)
 
 
-def test_drawing(cfg):
-    enable_drawing(cfg, 'out')
-    assert cfg.default_hooks.visualization.draw is True
-    assert cfg.default_hooks.visualization.interval == 1
-    assert cfg.visualizer.save_dir == 'out'
-    del cfg.default_hooks['visualization']
-    with pytest.raises(UsageError, match='default_hooks.visualization'):
-        enable_drawing(cfg, 'out')
-
-
 def test_output(cfg):
     metric = cfg.test_evaluator
     cfg.test_evaluator = [dict(type='Other'), metric]
@@ -246,7 +236,6 @@ def test_types_given_as_classes(tmp_path):
     steps = cfg.test_dataloader.dataset.pipeline
     assert [s.type for s in steps] == ['LoadImageFromFile', 'LoadAnnotations']
     assert cfg.other.type is nn.Hardshrink
-    enable_drawing(cfg, 'out')
     assert enable_output(cfg, 'out') == 'label maps'
     assert cfg.test_evaluator.output_dir == 'out'
     assert len(picture_pipeline(cfg).transforms) == 1
@@ -275,28 +264,19 @@ def test_output_of_detectors():
     assert 'outfile_prefix' not in cfg.val_evaluator
 
 
-def test_drawing_of_detectors(tmp_path):
-    cfg = load_config(str(DETECTOR))
-    assert enable_drawing(cfg, str(tmp_path)) == str(tmp_path)
-    hook = cfg.default_hooks.visualization
-    assert hook.draw is True and hook.test_out_dir == str(tmp_path)
-
-
-@pytest.mark.parametrize('config', [CONFIG, DETECTOR])
-@pytest.mark.parametrize('enable', [enable_drawing, enable_output])
-def test_folder_that_cannot_be_written(tmp_path, config, enable, monkeypatch):
-    cfg = load_config(str(config))
+def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    cfg = load_config(str(CONFIG))
     file = tmp_path / 'file'
     file.touch()
     for path in (file, file / 'deep/er'):
         with pytest.raises(UsageError, match=f'{path}.*{file} is no folder'):
-            enable(cfg, str(path))
-    enable(cfg, str(tmp_path / 'deep/er'))
+            check_folder('--show-dir', str(path))
+    check_folder('--show-dir', str(tmp_path / 'deep/er'))
     assert [p.name for p in tmp_path.iterdir()] == ['file']
     # root may write anywhere
     monkeypatch.setattr('os.access', lambda *args: False)
     with pytest.raises(UsageError, match=f'{tmp_path} cannot be written'):
-        enable(cfg, str(tmp_path / 'deep'))
+        enable_output(cfg, str(tmp_path / 'deep'))
 
 
 def test_data_root_reaches_annotation_files_of_metrics():

@@ -95,17 +95,47 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-3000:]
     assert f'pictures are in {tmp_path / "pictures"}' in log
+    if not aug_test:
+        assert 'Warning:' not in log and 'OneDL' not in log
     images = sorted((shapes_root / 'images/validation').iterdir())
     pictures = sorted((tmp_path / 'pictures').iterdir())
-    assert [p.name for p in pictures] == [p.name for p in images]
-    # ground truth beside prediction
-    assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)
+    assert [p.name for p in pictures] == [f'{p.stem}.png' for p in images]
+    assert cv2.imread(str(pictures[0])).shape == (64, 64, 3)
     metrics = json.loads(next(tmp_path.glob('2*/2*.json')).read_text())
     for kind in ('bbox', 'segm'):
         path = tmp_path / f'out/predictions.{kind}.json'
         assert json.loads(path.read_text()), 'there are detections'
         score = measure(shapes_root, path, kind)
         assert metrics[f'coco/{kind}_mAP'] == pytest.approx(score, abs=1e-3)
+
+
+def test_thresholds_and_recall(run_tool, trained, shapes_root, tmp_path):
+    """What fails upstream after the last image, under NumPy 2 or ever."""
+    done = run_tool(
+        TEST, CASCADE, trained[0] / 'epoch_1.pth', '--data-root', shapes_root,
+        '--work-dir', tmp_path, '--cfg-options', *SMALL,
+        'model.test_cfg.rcnn.score_thr=0.01',
+        'test_evaluator.metric=[bbox,proposal_fast]',
+        'test_evaluator.iou_thrs=[0.5,0.75]',
+    )  # fmt: skip
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log[-3000:]
+    metrics = json.loads(next(tmp_path.glob('2*/2*.json')).read_text())
+    assert 0 <= metrics['coco/AR@100'] <= metrics['coco/AR@1000'] <= 1
+    # their mean
+    assert metrics['coco/bbox_mAP'] == pytest.approx(
+        (metrics['coco/bbox_mAP_50'] + metrics['coco/bbox_mAP_75']) / 2,
+        abs=1e-3,
+    )
+
+
+def test_recall_of_several_classes(run_tool, trained, shapes_root, tmp_path):
+    done = run_tool(
+        TEST, CASCADE, trained[0] / 'epoch_1.pth', '--data-root', shapes_root,
+        '--work-dir', tmp_path, '--cfg-options', *SMALL,
+        'test_evaluator=dict(_delete_=True,type="VOCMetric",metric="recall")',
+    )  # fmt: skip
+    assert 'the first class alone' in error_of(done)
 
 
 @pytest.mark.slow

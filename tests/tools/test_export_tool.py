@@ -56,12 +56,17 @@ def test_metric_of_the_file(run_tool, small_segmentor, shapes_root, tmp_path):
             done = run_tool(
                 ROOT / 'tools/test.py', config, model, '--data-root',
                 shapes_root, '--work-dir', tmp_path / 'work', *more,
-                timeout=600,
+                '--show-dir', tmp_path / f'show{model.suffix}', timeout=600,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-3000:]
             text = done.stdout + done.stderr
             (value,) = re.findall(r'mIoU: ([\d.]+)', text)
             found[Path(model).suffix, bool(more)] = float(value)
+    names = [
+        sorted(p.name for p in (tmp_path / f'show{suffix}').iterdir())
+        for suffix in ('.pth', '.onnx')
+    ]
+    assert len(names[0]) == 6 and names[0] == names[1]
     for more in (False, True):
         assert found['.onnx', more] > 0
         assert found['.onnx', more] == pytest.approx(

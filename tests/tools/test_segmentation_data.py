@@ -229,14 +229,16 @@ test_dataloader = dict(dataset=dict(
     _delete_=True, type='ConcatDataset',
     datasets=[part('a'), part('b'), part('a', '.png')]))
 """
-    out = tmp_path / 'out'
-    args = (checkpoint(extra), '--out', out)
+    out, show = tmp_path / 'out', tmp_path / 'show'
+    args = (checkpoint(extra), '--out', out, '--show-dir', show)
     log_of(tool('test', extra, *args, root=None))
+    drawn = sorted(str(p.relative_to(show)) for p in show.rglob('*.png'))
     found = sorted(str(p.relative_to(out)) for p in out.rglob('*.png'))
     assert found == [
         'a/img/north/x.png', 'a/img/x.jpg.png', 'a/img/x.png.png',
         'b/img/south/y.png', 'b/img/x.png',
     ]  # fmt: skip
+    assert drawn == found
     # each is that of its own picture
     assert len({(out / name).read_bytes() for name in found}) == 5
     # one data set: names as the images'
@@ -257,6 +259,33 @@ def test_out_with_more_labels_than_bytes(tmp_path):
         written = cv2.imread(str(tmp_path / 'x.png'), cv2.IMREAD_UNCHANGED)
         assert written.dtype == dtype
         assert written.ravel().tolist() == list(range(classes))
+
+
+@pytest.mark.parametrize('skip', [[], ['--skip-corrupt']])
+def test_coloured_masks(tool, shapes_root, tmp_path, skip):
+    """Colours must become numbers, and to leave all out is no way."""
+    root = shutil.copytree(shapes_root, tmp_path / 'coloured')
+    for path in (root / 'annotations').rglob('*.png'):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.applyColorMap(labels * 30, 2))
+    error = error_of(tool('train', '', *skip, root=root))
+    assert '.png has colours (3 channels)' in error
+    assert 'python -m mmrep data convert masks SRC OUT' in error
+    assert 'skip-corrupt' not in error
+
+
+def test_inherited_metainfo(tool):
+    """Another data set class, with the classes of the base's."""
+    extra = """
+ade = dict(type='ADE20KDataset')
+train_dataloader['dataset'] = ade
+"""
+    error = error_of(tool('train', extra))
+    assert 'not a subset of classes' in error
+    assert 'set metainfo=None in the data set for its own' in error
+    own = extra.replace("')", "', metainfo=None)")
+    error = error_of(tool('train', own))
+    assert 'METAINFO' not in error and '150' in error
 
 
 NO_LABELS = """
@@ -327,9 +356,13 @@ def test_six_bands(tool, run_tool, six_bands, tmp_path):
     weights, out = tmp_path / 'work/iter_2.pth', tmp_path / 'out'
     log_of(tool('test', SIX_BANDS, weights, '--out', out, root=six_bands))
     assert len(list(out.glob('*.png'))) == 6
-    done = tool('test', SIX_BANDS, weights, '--show-dir', out, root=six_bands)
-    error = error_of(done)
-    assert 'OpenCV cannot show' in error and 'tools/image_demo.py' in error
+    drawing = SIX_BANDS + 'default_hooks.update(visualization=dict(draw=True))'
+    error = error_of(tool('test', drawing, weights, root=six_bands))
+    assert 'OpenCV cannot show' in error and '--show-dir' in error
+    show = tmp_path / 'show'
+    log_of(
+        tool('test', SIX_BANDS, weights, '--show-dir', show, root=six_bands)
+    )
     image = next((six_bands / 'images/validation').glob('*.tif'))
     for name, more in (('whole', []), ('windows', ['--slide', 48])):
         folder = tmp_path / name
@@ -351,6 +384,11 @@ def test_six_bands(tool, run_tool, six_bands, tmp_path):
         shown = cv2.imread(str(image.with_suffix('.jpg')))
         blended = drawn.astype(int) - shown * 0.5
         assert np.ptp(blended.reshape(-1, 3), 0).max() < 256 * 0.5
+    whole, shown = (
+        (tmp_path / name / f'{image.stem}.png').read_bytes()
+        for name in ('whole', 'show')
+    )
+    assert whole == shown
 
 
 def test_means_of_six_bands_in_another_class(tool, six_bands):

@@ -15,34 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
-import torch
-from mmengine.config import Config
-from rich.console import Console
-from rich.progress import track
-from torch import nn
-
-from mmrep.analysis.backbones import (
-    find_images,
-    load_backbone,
-    noise_images,
-    read_images,
-)
-from mmrep.analysis.erf import (
-    contribution_scores,
-    high_contribution_areas,
-    notes_on,
-    rescale,
-)
-from mmrep.analysis.erf_report import (
-    PUBLISHED_SIZE,
-    draw_erf,
-    write_report,
-    write_scores,
-)
-from mmrep.data.heads import input_channels
-from mmrep.engine import load_config
-from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
-from mmrep.errors import UsageError, one_line
+from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
 
 RANDOM = 'random'
 
@@ -86,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size',
         type=int,
-        default=PUBLISHED_SIZE,
+        default=1024,
         help='width and height of the images; 1024 if not given, as in the '
         'paper',
     )
@@ -107,6 +80,34 @@ def parse_args() -> argparse.Namespace:
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+import torch
+from mmengine.config import Config
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from mmrep.analysis.backbones import (
+    find_images,
+    load_backbone,
+    noise_images,
+    read_images,
+)
+from mmrep.analysis.erf import (
+    contribution_scores,
+    high_contribution_areas,
+    notes_on,
+    rescale,
+)
+from mmrep.analysis.erf_report import draw_erf, write_report, write_scores
+from mmrep.data.heads import input_channels
+from mmrep.engine import load_config
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError, one_line
 
 
 def one_each(

@@ -10,6 +10,21 @@ import json
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--check', action='store_true', help='write nothing; compare'
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
 import yaml
 from mmengine.config import Config
 
@@ -162,14 +177,7 @@ def load_metafile() -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        '--check', action='store_true', help='write nothing; compare'
-    )
-    args = parser.parse_args()
+    args = parse_args()
     metafile = load_metafile()
     text = render(metafile, measure_all(metafile))
     if not args.check:

@@ -10,24 +10,7 @@ classes; any other one among its own classes.
 
 import argparse
 
-import torch
-from rich.console import Console
-from rich.progress import track
-
-from mmrep.analysis.shape_bias import (
-    ShapeBias,
-    categories_of,
-    count_decisions,
-    input_size,
-    list_stimuli,
-    predict,
-)
-from mmrep.deploy import load_model
-from mmrep.engine import load_config
-from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
-from mmrep.errors import UsageError
-from mmrep.files import write_json
-from mmrep.models import ImageClassifier
+from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -67,6 +50,29 @@ def parse_args() -> argparse.Namespace:
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from mmrep.analysis.shape_bias import (
+    ShapeBias,
+    categories_of,
+    count_decisions,
+    input_size,
+    list_stimuli,
+    predict,
+)
+from mmrep.deploy import load_model
+from mmrep.engine import load_config
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+from mmrep.files import write_json
+from mmrep.models import ImageClassifier
 
 
 def percent(share: float) -> str:

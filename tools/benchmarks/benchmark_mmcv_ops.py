@@ -11,8 +11,29 @@ in milliseconds of one run, in turn; the ratio is by the compiled operator's.
 import argparse
 import importlib
 import statistics
+import sys
 import time
 from unittest import mock
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
+    parser.add_argument('--out', help='JSON file to write')
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=0.5,
+        help='time for each operator and implementation, default 0.5',
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
 
 import torch
 
@@ -171,21 +192,9 @@ def measure(functions, device, seconds):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
-    parser.add_argument('--out', help='JSON file to write')
-    parser.add_argument(
-        '--seconds',
-        type=float,
-        default=0.5,
-        help='time for each operator and implementation, default 0.5',
-    )
-    args = parser.parse_args()
+    args = parse_args()
     if args.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('PyTorch sees no CUDA device.')
+        sys.exit('error: PyTorch sees no CUDA device.')
     about = {**facts(args.device), 'torchvision': torchvision.version()}
     print(about)
     rows = []

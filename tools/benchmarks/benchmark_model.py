@@ -21,25 +21,7 @@ import sys
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
-import torch
-from mmengine.config import Config
-
-from mmrep.analysis.inference import FORMS
-from mmrep.analysis.throughput import (
-    BASELINES,
-    SWITCHES,
-    Case,
-    measure,
-    missing_package,
-    parse_switches,
-    table,
-    with_baseline,
-)
-from mmrep.engine import load_config
-from mmrep.engine.cli import add_config_options, parse_arguments, run
-from mmrep.errors import UsageError
-from mmrep.files import write_json
-from mmrep.machine import facts
+from mmrep_cli.arguments import add_config_options, parse_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--form',
         nargs='+',
-        choices=FORMS,
+        choices=['train', 'deploy', 'onnx', 'compile'],
         default=['train', 'deploy'],
         help='forms of inference: train is the training form in evaluation '
         'mode, deploy the merged one, onnx that in ONNX Runtime, compile that '
@@ -74,7 +56,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=['plain'],
         metavar='SWITCHES',
-        help=f'each plain, or some of {", ".join(SWITCHES)} joined by "+"; '
+        help='each plain, or some of bf16, fp16, channels_last, with_cp, '
+        'compile, cuda_graph joined by "+"; '
         'bf16 and fp16 are autocast in training and the type of the weights '
         'in inference; with_cp and compile (of the backbone) are for '
         'training, cuda_graph for inference; plain if not given',
@@ -98,7 +81,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--baselines',
         nargs='+',
-        choices=sorted(BASELINES),
+        choices=['convnext-b', 'swin-b'],
         default=[],
         help="backbones to measure too, before the first config's head; "
         'swin-b comes with MMSegmentation, convnext-b needs mmpretrain',
@@ -112,7 +95,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--threads',
         type=int,
-        default=torch.get_num_threads(),
         help="threads on the CPU; PyTorch's number if not given",
     )
     parser.add_argument(
@@ -125,6 +107,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     add_config_options(parser)
     return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+import torch
+from mmengine.config import Config
+
+from mmrep.analysis.throughput import (
+    Case,
+    measure,
+    missing_package,
+    parse_switches,
+    table,
+    with_baseline,
+)
+from mmrep.engine import load_config
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+from mmrep.files import write_json
+from mmrep.machine import facts
 
 
 def check(args: argparse.Namespace) -> None:
@@ -195,6 +198,8 @@ def circumstances(args: argparse.Namespace) -> dict:
 
 def main() -> None:
     args = parse_args()
+    if args.threads is None:
+        args.threads = torch.get_num_threads()
     check(args)
     jobs = list_jobs(args)
     found = circumstances(args)

@@ -33,19 +33,60 @@ import sys
 import time
 from pathlib import Path
 
+# Sections by device, each with the share of the time after which it ends.
+SECTIONS = {
+    'cpu': {'memory': 0.05, 'targets': 0.4, 'network': 0.65, 'grid': 1.0},
+    'cuda': {
+        'memory': 0.05,
+        'compile': 0.22,
+        'check': 0.3,
+        'dense': 0.55,
+        'table1': 0.77,
+        'tuned': 0.9,
+        'grid': 1.0,
+    },
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('--device', default='cpu', choices=SECTIONS)
+    parser.add_argument('--sections', nargs='+')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/op'))
+    parser.add_argument('--seconds', type=float, default=440)
+    parser.add_argument('--seed', type=int, default=1, help='of the grid')
+    parser.add_argument('--elements', type=float, help='most, in the grid')
+    args = parser.parse_args()
+    if args.elements is None:
+        args.elements = 17e6 if args.device == 'cpu' else 6e7
+    args.sections = args.sections or list(SECTIONS[args.device])
+    unknown = set(args.sections) - set(SECTIONS[args.device])
+    if unknown:
+        parser.error(
+            f'sections on {args.device} are {list(SECTIONS[args.device])}, '
+            f'got {sorted(unknown)}'
+        )
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmrep.files import write_json  # noqa: E402
-from mmrep.machine import facts  # noqa: E402
-from mmrep.ops import (  # noqa: E402
+from mmrep.files import write_json
+from mmrep.machine import facts
+from mmrep.ops import (
     DepthwiseConv2d,
     available_backends,
     depthwise_conv2d,
 )
-from mmrep.ops.backends import triton  # noqa: E402
-from mmrep.ops.benchmark import (  # noqa: E402
+from mmrep.ops.backends import triton
+from mmrep.ops.benchmark import (
     ENDS,
     GRID_CHANNELS,
     GRID_MAPS,
@@ -61,19 +102,6 @@ from mmrep.ops.benchmark import (  # noqa: E402
     time_problem,
 )
 
-# Sections by device, each with the share of the time after which it ends.
-SECTIONS = {
-    'cpu': {'memory': 0.05, 'targets': 0.4, 'network': 0.65, 'grid': 1.0},
-    'cuda': {
-        'memory': 0.05,
-        'compile': 0.22,
-        'check': 0.3,
-        'dense': 0.55,
-        'table1': 0.77,
-        'tuned': 0.9,
-        'grid': 1.0,
-    },
-}
 TARGETS = [
     # N, C, map, K
     (1, 128, 128, 31),
@@ -517,32 +545,14 @@ def show(row):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument('--device', default='cpu', choices=SECTIONS)
-    parser.add_argument('--sections', nargs='+')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/op'))
-    parser.add_argument('--seconds', type=float, default=440)
-    parser.add_argument('--seed', type=int, default=1, help='of the grid')
-    parser.add_argument('--elements', type=float, help='most, in the grid')
-    args = parser.parse_args()
-    if args.elements is None:
-        args.elements = 17e6 if args.device == 'cpu' else 6e7
+    args = parse_args()
     least = min(GRID_CHANNELS) * min(GRID_MAPS) ** 2
     if args.elements < least:
-        parser.error(f'--elements must be at least {least}')
+        sys.exit(f'error: --elements must be at least {least}')
     # a plain convolution on a CPU falls to 2 GFLOP/s
     args.macs = 5e9 if args.device == 'cpu' else 1e12
-    sections = args.sections or SECTIONS[args.device]
-    unknown = set(sections) - set(SECTIONS[args.device])
-    if unknown:
-        parser.error(
-            f'sections on {args.device} are {list(SECTIONS[args.device])}, '
-            f'got {sorted(unknown)}'
-        )
     if args.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('--device cuda: this PyTorch sees no CUDA device')
+        sys.exit('error: --device cuda: this PyTorch sees no CUDA device')
     args.out.mkdir(parents=True, exist_ok=True)
     few = args.device == 'cuda'
     clock = Clock(args.device, 0.06 if few else 0.4, 30 if few else 25)
@@ -550,8 +560,8 @@ def main():
     about = facts(args.device)
     start = time.perf_counter()
     failed = []
-    for section in sections:
-        share = SECTIONS[args.device][section] if len(sections) > 1 else 1
+    for section in args.sections:
+        share = SECTIONS[args.device][section] if len(args.sections) > 1 else 1
         args.end = start + share * args.seconds
         try:
             result = globals()[f'run_{section}'](clock, args)

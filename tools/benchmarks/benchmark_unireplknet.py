@@ -12,6 +12,45 @@ import sys
 from pathlib import Path
 from typing import Callable, List
 
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--arch', default='T', help='A to XL (T)')
+    parser.add_argument(
+        '--cases',
+        nargs='+',
+        default=['2x512', '64x224'],
+        metavar='BATCHxSIZE',
+        help='images of SIZE x SIZE (2x512 64x224)',
+    )
+    parser.add_argument(
+        '--modes',
+        nargs='+',
+        choices=['train', 'eval', 'deploy'],
+        default=['train', 'eval', 'deploy'],
+        help='a training step, inference in training form, in deploy form',
+    )
+    parser.add_argument('--repeats', type=int, default=3, help='(3)')
+    parser.add_argument('--device', help='the GPU if there is one')
+    parser.add_argument('--out', help='JSON file; cases are added to it')
+    args = parser.parse_args()
+    try:
+        args.cases = [tuple(map(int, c.split('x'))) for c in args.cases]
+        if any(len(c) != 2 or min(c) < 1 for c in args.cases):
+            raise ValueError
+    except ValueError:
+        parser.error('--cases must be like 2x512')
+    if args.repeats < 1:
+        parser.error('--repeats must be at least 1')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
 import torch
 import torch.nn.functional as F
 from mmengine.utils import track_iter_progress
@@ -158,47 +197,14 @@ def measure(
     )
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--arch', default='T', help='A to XL (T)')
-    parser.add_argument(
-        '--cases',
-        nargs='+',
-        default=['2x512', '64x224'],
-        metavar='BATCHxSIZE',
-        help='images of SIZE x SIZE (2x512 64x224)',
-    )
-    parser.add_argument(
-        '--modes',
-        nargs='+',
-        choices=['train', 'eval', 'deploy'],
-        default=['train', 'eval', 'deploy'],
-        help='a training step, inference in training form, in deploy form',
-    )
-    parser.add_argument('--repeats', type=int, default=3, help='(3)')
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
-    )
-    parser.add_argument('--out', help='JSON file; cases are added to it')
-    args = parser.parse_args()
-    if args.arch not in UniRepLKNet.arch_settings:
-        parser.error(f'--arch must be one of {[*UniRepLKNet.arch_settings]}')
-    try:
-        args.cases = [tuple(map(int, c.split('x'))) for c in args.cases]
-        if any(len(c) != 2 or min(c) < 1 for c in args.cases):
-            raise ValueError
-    except ValueError:
-        parser.error('--cases must be like 2x512')
-    if args.repeats < 1:
-        parser.error('--repeats must be at least 1')
-    return args
-
-
 def main() -> None:
     args = parse_args()
+    if args.arch not in UniRepLKNet.arch_settings:
+        sys.exit(
+            f'error: --arch must be one of {[*UniRepLKNet.arch_settings]}'
+        )
+    if args.device is None:
+        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     cases = [(m, *case) for case in args.cases for m in args.modes]
     results = [
         measure(args.arch, *case, args.repeats, args.device)

@@ -17,15 +17,51 @@ import sys
 import time
 from pathlib import Path
 
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    part = commands.add_parser('measure', help='time random shapes')
+    part.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
+    part.add_argument(
+        '--dtype',
+        default='float32',
+        choices=['float32', 'float16', 'bfloat16', 'float64'],
+    )
+    part.add_argument('--seconds', type=float, default=400)
+    part.add_argument(
+        '--elements', type=float, default=17e6, help='of the largest input'
+    )
+    part.add_argument(
+        '--longest',
+        type=float,
+        default=1000,
+        help='milliseconds above which an algorithm is left out',
+    )
+    part.add_argument(
+        '--each', type=float, default=0.1, help='seconds for an algorithm'
+    )
+    part.add_argument('--seed', type=int, default=0)
+    part.add_argument('--out', type=Path, required=True)
+    part = commands.add_parser('fit', help='write coefficients.py')
+    part.add_argument('data', nargs='+')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmrep.files import WriteError, replaced, write_text  # noqa: E402
-from mmrep.machine import facts  # noqa: E402
-from mmrep.ops import measuring  # noqa: E402
-from mmrep.ops.backends import BACKENDS, OWNER, base, coefficients  # noqa: E402
-from mmrep.ops.problem import DTYPES, Problem, uses_tf32  # noqa: E402
+from mmrep.files import WriteError, replaced, write_text
+from mmrep.machine import facts
+from mmrep.ops import measuring
+from mmrep.ops.backends import BACKENDS, OWNER, base, coefficients
+from mmrep.ops.problem import Problem, uses_tf32
 
 TABLE = Path(coefficients.__file__)
 COLUMNS = ('shape', 'kernel', 'channels_last', 'direction', 'milliseconds')
@@ -190,47 +226,19 @@ def write_table(table):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    commands = parser.add_subparsers(dest='command', required=True)
-    part = commands.add_parser('measure', help='time random shapes')
-    part.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
-    part.add_argument(
-        '--dtype',
-        default='float32',
-        choices=[str(dtype).rpartition('.')[2] for dtype in DTYPES],
-    )
-    part.add_argument('--seconds', type=float, default=400)
-    part.add_argument(
-        '--elements', type=float, default=17e6, help='of the largest input'
-    )
-    part.add_argument(
-        '--longest',
-        type=float,
-        default=1000,
-        help='milliseconds above which an algorithm is left out',
-    )
-    part.add_argument(
-        '--each', type=float, default=0.1, help='seconds for an algorithm'
-    )
-    part.add_argument('--seed', type=int, default=0)
-    part.add_argument('--out', type=Path, required=True)
-    part = commands.add_parser('fit', help='write coefficients.py')
-    part.add_argument('data', nargs='+')
-    args = parser.parse_args()
+    args = parse_args()
     if args.command == 'fit':
         try:
             fitted = fit(args.data)
         except (OSError, json.JSONDecodeError) as error:
-            parser.error(f'a file cannot be read: {error}')
+            sys.exit(f'error: a file cannot be read: {error}')
         write_table(with_the_rest(fitted))
         return
     if args.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('--device cuda: this PyTorch sees no CUDA device')
+        sys.exit('error: --device cuda: this PyTorch sees no CUDA device')
     least = CHANNELS[0] * MAPS[-1] ** 2
     if args.elements < least:
-        parser.error(f'--elements must be at least {least}, one large map')
+        sys.exit(f'error: --elements must be at least {least}, one large map')
     try:
         with replaced(args.out) as draft:
             # what was measured must not be lost for want of a folder
@@ -244,7 +252,7 @@ def main():
             }
             draft.write_text(json.dumps(result, separators=(',', ':')))
     except WriteError as error:
-        parser.error(f'--out: {error}')
+        sys.exit(f'error: --out: {error}')
     print(f'{len(result["records"])} shapes in {args.out}')
 
 

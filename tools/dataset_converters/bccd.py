@@ -14,11 +14,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Dict, List
 
-from make_shapes import new_folder
-
-SPLITS = ('train', 'val', 'test')
-CLASSES = ('RBC', 'WBC', 'Platelets')
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -28,6 +23,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('src', help='the folder BCCD of the repository')
     parser.add_argument('out', help='folder to make, e.g. data/bccd')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from make_shapes import new_folder
+
+SPLITS = ('train', 'val', 'test')
+CLASSES = ('RBC', 'WBC', 'Platelets')
 
 
 def read_boxes(path: Path) -> List[Dict[str, Any]]:

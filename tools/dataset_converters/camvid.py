@@ -11,16 +11,6 @@ import os.path as osp
 import sys
 from glob import escape, glob
 
-import cv2
-from make_shapes import new_folder
-from mmengine.utils import track_iter_progress
-
-from mmrep.files import write_image
-
-SPLITS = ('train', 'val', 'test')
-UNLABELLED, IGNORED = 11, 255
-QUALITY = 92
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -30,6 +20,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('src', help='the folder CamVid of the repository')
     parser.add_argument('out', help='folder to make, e.g. data/camvid')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+import cv2
+from make_shapes import new_folder
+from mmengine.utils import track_iter_progress
+
+from mmrep.files import write_image
+
+SPLITS = ('train', 'val', 'test')
+UNLABELLED, IGNORED = 11, 255
+QUALITY = 92
 
 
 def read(path: str, flags: int):

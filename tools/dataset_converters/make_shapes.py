@@ -14,6 +14,40 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Tuple
 
+
+def seed(text: str) -> int:
+    """Type of the option: what NumPy's generators take."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
+    return value
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('out', help='folder to make, e.g. data/shapes')
+    parser.add_argument(
+        '--train', type=int, default=400, help='training images (400)'
+    )
+    parser.add_argument(
+        '--val', type=int, default=80, help='validation images (80)'
+    )
+    parser.add_argument(
+        '--size', type=int, default=128, help='width and height (128)'
+    )
+    parser.add_argument('--seed', type=seed, default=0, help='(0)')
+    args = parser.parse_args()
+    if min(args.train, args.val) < 1 or args.size < 32:
+        parser.error('--train and --val must be at least 1, --size 32')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
 import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
@@ -213,36 +247,6 @@ def write_split(
             ),
             file,
         )
-
-
-def seed(text: str) -> int:
-    """Type of the option: what NumPy's generators take."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
-    return value
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('out', help='folder to make, e.g. data/shapes')
-    parser.add_argument(
-        '--train', type=int, default=400, help='training images (400)'
-    )
-    parser.add_argument(
-        '--val', type=int, default=80, help='validation images (80)'
-    )
-    parser.add_argument(
-        '--size', type=int, default=128, help='width and height (128)'
-    )
-    parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
-    if min(args.train, args.val) < 1 or args.size < 32:
-        parser.error('--train and --val must be at least 1, --size 32')
-    return args
 
 
 @contextmanager

@@ -1,0 +1,100 @@
+"""Pictures of what a test predicts."""
+
+import os.path as osp
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence
+
+import cv2
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import VISUALIZERS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from mmrep.apis.drawing import draw_detection, draw_segmentation
+from mmrep.apis.pictures import PictureReader, check_targets
+from mmrep.data.heads import input_channels
+from mmrep.data.images import built_datasets
+from mmrep.data.iou import output_names
+from mmrep.deploy.models import model_kind
+from mmrep.errors import UsageError
+from mmrep.files import replaced
+
+
+class ShowHook(Hook):
+    """Draw each prediction of a test, as :class:`mmrep.apis.Inferencer` does.
+
+    The pictures lie in folders as the images do, as ``IMAGE.png``.
+
+    Args:
+        cfg (Config): Config of the test, whose pipeline reads the images.
+        out_dir (str): Where the pictures go.
+    """
+
+    def __init__(self, cfg: Config, out_dir: str) -> None:
+        self.cfg = cfg
+        self.out_dir = out_dir
+
+    def before_test(self, runner: Runner) -> None:
+        """Name the pictures.
+
+        Raises:
+            UsageError: If one would take the place of a file of the data
+                set, or the model is no segmentor or detector.
+        """
+        model: nn.Module = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        dataset = runner.test_loop.dataloader.dataset
+        self._segments = model_kind(model) == 'segmentor'
+        file = getattr(model, 'file', None)  # that was exported
+        channels = file.channels if file else input_channels(model)
+        self._reader = PictureReader(self.cfg, channels)
+        self._meta: Dict[str, Any] = dict(dataset.metainfo)
+        self._visualizer: Optional[Any] = None
+        if not self._segments:
+            self._meta.setdefault('palette', 'random')
+            self._visualizer = VISUALIZERS.build(
+                dict(type='mmdet.DetLocalVisualizer', name='mmrep.show')
+            )
+            self._visualizer.dataset_meta = self._meta
+        names = output_names(dataset)
+        self._targets = {
+            osp.abspath(path): Path(self.out_dir, name)
+            for path, name in names.items()
+        }
+        own = [*names, *_label_maps(dataset)]
+        check_targets(self._targets.values(), own, '--show-dir')
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[Sequence[BaseDataElement]] = None,
+    ) -> None:
+        """Draw a batch."""
+        for sample in outputs or ():
+            pixels = self._reader.shown(sample.img_path)
+            if self._segments:
+                labels = sample.pred_sem_seg.data.cpu().long().numpy()
+                # the test-time augmentation gives (H, W)
+                picture = draw_segmentation(
+                    pixels, labels.reshape(labels.shape[-2:]), self._meta
+                )
+            else:
+                picture = draw_detection(pixels, sample, self._visualizer)
+            target = self._targets[osp.abspath(sample.img_path)]
+            with replaced(target) as path:
+                if not cv2.imwrite(str(path), picture):
+                    raise UsageError(f'{target} cannot be written')
+
+
+def _label_maps(dataset: Any) -> Iterator[str]:
+    for part in built_datasets(dataset):
+        for i in range(len(part)):
+            path = part.get_data_info(i).get('seg_map_path')
+            if path:
+                yield path

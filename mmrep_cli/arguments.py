@@ -1,0 +1,90 @@
+"""What the scripts in ``tools/`` share on the command line.
+
+Only the standard library is imported here, so that ``--help`` is there at
+once: ``import mmrep`` imports torch and takes seconds.
+"""
+
+import argparse
+import os
+from typing import Any
+
+
+class _OptionsAction(argparse.Action):
+    """KEY=VALUE, as :class:`mmrep.engine.cli.OptionsAction` reads it."""
+
+    def __call__(self, *args: Any) -> None:
+        from mmrep.engine.cli import OptionsAction
+
+        OptionsAction(self.option_strings, self.dest, nargs='+')(*args)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that train.py and test.py have in common."""
+    parser.add_argument(
+        '--work-dir',
+        help="where logs, checkpoints and metrics go; the config's, or "
+        'work_dirs/ and its name, if not given',
+    )
+    parser.add_argument(
+        '--data-root', help="folder of the data set, instead of the config's"
+    )
+    add_checkpoint_arguments(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes, if there are several',
+    )
+    # Passed by torch.distributed.launch.
+    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+
+
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of scripts that read a config and a checkpoint."""
+    add_config_options(parser)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that may run code; only for files whose source '
+        'you trust',
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``; parse with :func:`parse_arguments`."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_OptionsAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. '
+        'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
+        'as key="[a,b]", dicts as key="dict(a=1,b=2)"',
+    )
+
+
+def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of scripts that also run exported files."""
+    parser.add_argument(
+        '--runtime',
+        choices=['onnxruntime', 'openvino'],
+        help='what runs an exported model; ONNX Runtime for .onnx, OpenVINO '
+        'for .xml and PyTorch for .pt2 if not given',
+    )
+
+
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse; say what is wrong with ``--cfg-options`` if it is not K=V."""
+    try:
+        return parser.parse_args()
+    except ValueError as error:  # from OptionsAction
+        parser.error(f'--cfg-options takes KEY=VALUE ({error})')
+
+
+def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse, and tell MMEngine the local rank if the launcher gave it."""
+    args = parse_arguments(parser)
+    if args.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', args.local_rank)
+    return args

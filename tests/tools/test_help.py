@@ -1,0 +1,53 @@
+"""``--help`` of every tool: at once, without what takes seconds to import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmrep.analysis.inference import FORMS
+from mmrep.analysis.throughput import BASELINES, SWITCHES
+from mmrep.deploy.export import OPSET
+from mmrep.deploy.whole import INPUTS, MASKS
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+# the script does not get as far as importing these
+CODE = """
+import runpy, sys
+sys.modules.update(torch=None, mmengine=None, cv2=None)
+script = sys.argv[1]
+sys.argv = [script, *sys.argv[2:]]
+runpy.run_path(script, run_name='__main__')
+"""
+
+
+def call(script, *args):
+    return subprocess.run(
+        [sys.executable, '-c', CODE, script, *args],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    'script', [str(p.relative_to(TOOLS)) for p in TOOLS.rglob('*.py')]
+)
+def test_nothing_is_imported(script):
+    done = call(TOOLS / script, '--help')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('usage: ') and not done.stderr
+    done = call(TOOLS / script, '--no-such-option')
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    'script, words',
+    [
+        ('export.py', [*INPUTS, *MASKS, f'{OPSET} if not given']),
+        ('benchmarks/benchmark_model.py', [*FORMS, *BASELINES, *SWITCHES]),
+    ],
+)
+def test_choices_are_those_of_the_package(script, words):
+    text = ' '.join(call(TOOLS / script, '--help').stdout.split())
+    assert [word for word in words if word not in text] == []
