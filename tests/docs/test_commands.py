@@ -66,6 +66,7 @@ TESTS = {
     'tools/get_flops.py': [
         'tools/test_get_flops.py::test_json_is_all_that_stdout_has'
     ],
+    'tools/env.py': ['tools/test_env.py::test_facts'],
     'tools/run.py': ['tools/test_run.py::test_confusion_matrix'],
     'tools/benchmarks/benchmark_model.py': [
         'tools/test_benchmark_model.py::test_table_and_json'
