@@ -1,0 +1,94 @@
+"""The command ``mmrep``: ``mmrep train CONFIG`` is ``tools/train.py CONFIG``.
+
+A command is a script of tools/, which is run as ``python tools/train.py``
+runs it; the first paragraph of its docstring is what ``mmrep --help`` says of
+it. Scripts whose first argument is a subcommand (``mmrep data convert``) have
+their own subparsers. To add a command, write the script and name it in
+``COMMANDS``.
+
+This package stands beside mmrep, because importing mmrep imports torch.
+"""
+
+import argparse
+import ast
+import difflib
+import runpy
+import sys
+import types
+from importlib.util import find_spec
+from pathlib import Path
+from typing import List
+
+COMMANDS = {
+    'train': 'train.py',
+    'test': 'test.py',
+    'predict': 'image_demo.py',
+    'export': 'export.py',
+    'reparameterize': 'reparameterize.py',
+    'convert': 'convert_checkpoint.py',
+    'flops': 'get_flops.py',
+    'erf': 'analysis/erf.py',
+    'env': 'env.py',
+    'run': 'run.py',
+}
+
+
+def shipped(name: str) -> Path:
+    """The folder ``configs``, ``projects`` or ``tools`` of this mmrep.
+
+    An installed package has it in ``mmrep/.mim``, as OpenMMLab's packages do;
+    a clone has it beside the package.
+    """
+    package = Path(find_spec('mmrep').origin).parent
+    installed = package / '.mim' / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def main() -> None:
+    """Run a command with the arguments behind its name."""
+    parser = argparse.ArgumentParser(
+        prog='mmrep',
+        description='Large-kernel ConvNets for segmentation and detection.',
+        epilog=_list_commands(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--version', action='version', version=f'mmrep {_version()}'
+    )
+    parser.add_argument('command', help='one of the commands below')
+    parser.add_argument(
+        'arguments', nargs=argparse.REMAINDER, help='mmrep COMMAND --help'
+    )
+    args = parser.parse_args()
+    if args.command not in COMMANDS:
+        close = difflib.get_close_matches(args.command, COMMANDS, 1)
+        sys.exit(
+            f'error: {args.command!r} is no command of mmrep; '
+            + (f'did you mean {close[0]!r}?' if close else 'see mmrep --help.')
+        )
+    script = shipped('tools') / COMMANDS[args.command]
+    run_script(script, [f'mmrep {args.command}', *args.arguments])
+
+
+def run_script(script: Path, argv: List[str]) -> None:
+    """Run a script with a ``sys.argv`` of its own, the first word too."""
+    # runpy.run_path() would put the path there, and so into --help
+    sys.argv = argv
+    main_module = types.ModuleType('__main__')
+    main_module.__file__ = str(script)
+    sys.modules['__main__'] = main_module
+    exec(compile(script.read_bytes(), script, 'exec'), vars(main_module))
+
+
+def _list_commands() -> str:
+    lines = ['commands:']
+    for command, script in COMMANDS.items():
+        text = (shipped('tools') / script).read_text(encoding='utf-8')
+        paragraph = ast.get_docstring(ast.parse(text)).partition('\n\n')[0]
+        lines.append(f'  {command:<15} {" ".join(paragraph.split())}')
+    return '\n'.join(lines)
+
+
+def _version() -> str:
+    version = Path(find_spec('mmrep').origin).with_name('version.py')
+    return runpy.run_path(str(version))['__version__']
