@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from mmrep.version import __version__
 
 if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
-    from mmrep.compat import install
+    from mmrep.compat import find_package_configs, install
 
     install()
+    find_package_configs()
     from mmrep import data, deploy, models, runner  # noqa: F401
 
 __all__ = ['__version__']

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmrep.compat import config_names, find_config
 from mmrep.compat.coco_eval import take_missing_crowds_as_none
 from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets
@@ -43,7 +44,8 @@ def load_config(
     """Read a config file and apply ``--cfg-options``.
 
     Args:
-        filename (str): Path of the config.
+        filename (str): Path of the config, or the name of one of mmrep's,
+            such as 'upernet_replknet31b_ade20k' or 'mmrep::NAME.py'.
         cfg_options (dict, optional): Dotted keys and their values. Defaults
             to None.
 
@@ -54,10 +56,7 @@ def load_config(
         UsageError: If the file or one of its bases cannot be read, or an
             option names a key that nothing reads.
     """
-    if not osp.isfile(filename):
-        raise UsageError(
-            f'the config must be an existing file, got {filename!r}.'
-        )
+    filename = _find_file(filename)
     # a config is a program, and merging checks little: all may be raised
     try:
         cfg = Config.fromfile(filename)
@@ -68,7 +67,7 @@ def load_config(
     except Exception as error:
         raise UsageError(
             f'the config {filename} cannot be read: '
-            f'{one_line(error, kind=True)}'
+            f'{one_line(error, kind=not isinstance(error, UsageError))}'
         ) from error
     if cfg_options:
         _check_options(cfg, cfg_options)
@@ -81,6 +80,24 @@ def load_config(
             ) from error
     check_lists(cfg)
     return cfg
+
+
+def _find_file(filename: str) -> str:
+    """The path of a config, which may be given as the name of one of ours."""
+    if osp.isfile(filename):
+        return filename
+    package, _, name = filename.rpartition('::')
+    if package not in ('', 'mmrep') or (not package and osp.dirname(name)):
+        stem = osp.basename(name).removesuffix('.py')
+        known = stem in config_names()
+        raise UsageError(
+            f'the config must be an existing file, got {filename!r}'
+            + (f"; mmrep's own is called {stem!r}." if known else '.')
+        )
+    try:
+        return find_config(name)
+    except UsageError as error:
+        raise UsageError(f'{filename} is no file, and {error}') from error
 
 
 def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
@@ -156,7 +173,8 @@ def set_work_dir(cfg: Config, filename: str, work_dir: Optional[str]) -> None:
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        name = osp.splitext(osp.basename(filename))[0]
+        name = osp.basename(filename).rpartition('::')[2]
+        name = osp.splitext(name)[0]
         cfg.work_dir = osp.join('./work_dirs', name)
 
 

@@ -47,7 +47,7 @@ def is_config(tree: ast.Module) -> bool:
 def check_config(code: str, folder: Path) -> None:
     """The config can be read, and names a backbone that can be built."""
     path = folder / 'documented.py'
-    path.write_text(code.replace('/path/to/mmrep', str(ROOT)))
+    path.write_text(code)
     cfg = Config.fromfile(str(path))
     build_backbone(cfg.get('model') or {})
 

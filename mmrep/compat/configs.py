@@ -1,0 +1,61 @@
+"""Let ``_base_ = 'mmrep::NAME.py'`` find the configs of this package."""
+
+import difflib
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.utils import is_installed
+
+from mmrep.errors import UsageError
+from mmrep_cli import shipped
+
+_get_path_of_others = Config._get_cfg_path
+
+
+def config_names() -> List[str]:
+    """The names of mmrep's configs, those of projects left out."""
+    return sorted(path.stem for path in shipped('configs').glob('*.py'))
+
+
+def find_config(name: str) -> str:
+    """The path of one of mmrep's configs, wherever mmrep is installed.
+
+    Args:
+        name (str): Its path in ``configs/``, such as
+            'upernet_replknet31b_ade20k' or '_base_/datasets/ade20k.py', or one
+            that begins with 'projects/'; ``.py`` may be left out.
+
+    Returns:
+        str: The path.
+
+    Raises:
+        UsageError: If there is no such config.
+    """
+    name = name.removesuffix('.py')
+    folder = shipped('configs')
+    root = folder.parent if name.startswith('projects/') else folder
+    path = root / f'{name}.py'
+    if not path.is_file():
+        close = difflib.get_close_matches(Path(name).name, config_names(), 1)
+        hint = f'did you mean {close[0]!r}?' if close else f'see {folder}.'
+        raise UsageError(f'mmrep has no config {name!r}; {hint}')
+    return str(path)
+
+
+def find_package_configs() -> None:
+    """Have MMEngine resolve ``mmrep::``, and ``mmseg::`` on the forks."""
+    if not is_installed(MODULE2PACKAGE['mmseg']):
+        # the fork's package has another name; its module has not
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
+    # MMEngine has a closed list of packages, and wants a folder in the name
+    Config._get_cfg_path = staticmethod(_get_cfg_path)
+
+
+def _get_cfg_path(cfg_path: str, filename: str) -> Tuple[str, Optional[str]]:
+    package, _, name = cfg_path.partition('::')
+    if package != 'mmrep':
+        return _get_path_of_others(cfg_path, filename)
+    # no scope for all types: ours name their own
+    return find_config(name), None
