@@ -1,9 +1,12 @@
-"""Convert data sets to what the configs read."""
+"""Convert data sets to what the configs read, and write configs for them."""
 
 import argparse
+import sys
 
 from mmrep.data.convert import FORMS, convert
+from mmrep.data.survey import survey
 from mmrep.engine.cli import run
+from mmrep.engine.new_config import METHODS, write_config
 from mmrep.errors import UsageError
 
 _CONVERT = """Convert a data set to what the configs read.
@@ -14,11 +17,20 @@ OUT/annotations/{train,val,test}/*.png, with the classes in OUT/palette.txt.
 Files are found by their names, in any usual folders.
 """
 
+_NEW_CONFIG = """Write a config for a converted data set to standard output.
+
+    mmrep data new-config DIR > my.py
+
+It inherits from one of ours. What was chosen, and why, is said on standard
+error, and stands at the top of the config.
+"""
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest='command', required=True)
     _add_convert(commands)
+    _add_new_config(commands)
     return parser
 
 
@@ -76,6 +88,48 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_convert)
 
 
+def _add_new_config(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'new-config',
+        help='write a config for a converted data set, to standard output',
+        description=_NEW_CONFIG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('dir', help='folder that mmrep data convert made')
+    parser.add_argument(
+        '--model',
+        default='unireplknet-t',
+        help='unireplknet-t if not given; replknet-tiny and the like are for '
+        'a CPU',
+    )
+    parser.add_argument(
+        '--method',
+        choices=METHODS,
+        help='if not given, upernet for label maps, cascade-mask-rcnn where '
+        'all objects have masks, else fcos',
+    )
+    parser.add_argument(
+        '--epochs',
+        type=_count,
+        help='how often each picture is seen; if not given, 24 to 300 by the '
+        'number of pictures',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=_count,
+        help="pictures of a step; the recipe's if not given",
+    )
+    parser.set_defaults(run=_new_config)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'must be 1 or more, got {text}')
+    return value
+
+
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value < float('inf'):
@@ -116,6 +170,16 @@ def _convert(args: argparse.Namespace) -> None:
             f'The names are in {args.out}/palette.txt; to change them, edit a '
             'copy and convert again with --palette.'
         )
+
+
+def _new_config(args: argparse.Namespace) -> None:
+    data = survey(args.dir)
+    text, notes = write_config(
+        data, args.model, args.method, args.epochs, args.batch_size
+    )
+    for note in notes:
+        sys.stderr.write(f'{note}\n')
+    sys.stdout.write(text)
 
 
 def main() -> None:

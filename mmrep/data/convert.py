@@ -350,10 +350,7 @@ def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
             f'label maps may have at most {palettes.IGNORED} classes, got '
             f'{len(names)}.'
         )
-    rng = np.random.RandomState(0)
-    colours = [(0, 0, 0)] + [
-        tuple(rng.randint(32, 256, 3).tolist()) for _ in names[1:]
-    ]
+    colours = [(0, 0, 0), *palettes.colours(len(names) - 1)]
     palette = palettes.Palette(names, colours, [])
     return _write_masks(source.pictures, folder, palette, label_map, notes)
 

@@ -196,14 +196,11 @@ class MaskReader:
                 values = [v for v in values if v != IGNORED]
             if not self._are_tones(values):
                 values = list(range(max(values, default=0) + 1))
-            some = np.random.RandomState(0).randint(32, 224, (256, 3))
-            colours = [
-                self.own.get(v, tuple(some[v].tolist() if v else (0, 0, 0)))
-                for v in values
-            ]
+            some = [(0, 0, 0), *palettes.colours(255)]
+            colours = [self.own.get(v, some[v]) for v in values]
             names = [f'class_{v}' for v in values]
             if len(set(colours)) < len(colours):  # a palette of one colour
-                colours = [tuple(c) for c in some[: len(values)].tolist()]
+                colours = some[: len(values)]
         if classes:
             if len(classes) != len(values):
                 raise UsageError(

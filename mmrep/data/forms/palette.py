@@ -1,5 +1,6 @@
 """Which colour of a mask stands for which class."""
 
+import colorsys
 import json
 import re
 from dataclasses import dataclass
@@ -66,6 +67,17 @@ def codes(pixels: np.ndarray) -> np.ndarray:
     """Colours (H, W, 3) as numbers (H, W)."""
     wide = pixels[..., :3].astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def colours(count: int) -> List[Colour]:
+    """Colours for classes that have none, far from each other in hue."""
+    found = []
+    for i in range(count):
+        hue = i * 0.618034 % 1
+        value = (1.0, 0.75, 0.55)[i // 8 % 3]
+        shares = colorsys.hsv_to_rgb(hue, 0.85, value)
+        found.append(tuple(round(255 * share) for share in shares))
+    return found
 
 
 def make(pairs: Sequence[Tuple[str, Colour]]) -> Palette:
