@@ -1,11 +1,12 @@
-"""Convert data sets to what the configs read, and write configs for them."""
+"""Convert, check and show data sets, and write configs for them."""
 
 import argparse
 import sys
 
 from mmrep.data.convert import FORMS, convert
 from mmrep.data.survey import survey
-from mmrep.engine.cli import run
+from mmrep.engine import load_config
+from mmrep.engine.cli import add_config_options, parse_arguments, run
 from mmrep.engine.new_config import METHODS, write_config
 from mmrep.errors import UsageError
 
@@ -31,6 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', required=True)
     _add_convert(commands)
     _add_new_config(commands)
+    _add_check(commands)
+    _add_show(commands)
     return parser
 
 
@@ -123,6 +126,49 @@ def _add_new_config(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_new_config)
 
 
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'check',
+        help='all checks of a run, and what the data sets of a config hold',
+        description='Check the data sets of a config as a run does, and tell '
+        'what they hold: classes, sizes, empty pictures, labels that look '
+        'wrong, pictures that are in several splits. The exit status is 1 if '
+        'a run would end with an error.',
+        allow_abbrev=False,
+    )
+    parser.add_argument('config', help='config file')
+    add_config_options(parser)
+    parser.set_defaults(run=_check)
+
+
+def _add_show(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'show',
+        help='draw training samples after augmentation, with their labels',
+        description='Draw a sheet of training samples as the model gets '
+        'them, behind augmentation, with their labels.',
+        allow_abbrev=False,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--out', required=True, help='PNG file, which is written anew'
+    )
+    parser.add_argument(
+        '--number', type=_count, default=12, help='of samples (12)'
+    )
+    parser.add_argument(
+        '--loader',
+        choices=['train', 'val', 'test'],
+        default='train',
+        help='whose samples (train)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='another one, other samples (0)'
+    )
+    add_config_options(parser)
+    parser.set_defaults(run=_show)
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -182,8 +228,32 @@ def _new_config(args: argparse.Namespace) -> None:
     sys.stdout.write(text)
 
 
+def _check(args: argparse.Namespace) -> None:
+    # they import MMDetection, which takes seconds
+    from mmrep.analysis.data_report import report_data
+
+    report = report_data(load_config(args.config, args.cfg_options))
+    print('\n'.join(report.lines))
+    for note in report.notes:
+        print(f'- {note}')
+    for error in report.errors:
+        sys.stderr.write(f'error: {error}\n')
+    if report.errors:
+        sys.exit(1)
+    print('no error' + (', see the notes' if report.notes else ''))
+
+
+def _show(args: argparse.Namespace) -> None:
+    from mmrep.apis.sheet import draw_sheet
+
+    cfg = load_config(args.config, args.cfg_options)
+    loader = f'{args.loader}_dataloader'
+    count = draw_sheet(cfg, args.out, args.number, args.seed, loader)
+    print(f'{count} samples are in {args.out}')
+
+
 def main() -> None:
-    args = build_parser().parse_args()
+    args = parse_arguments(build_parser())
     args.run(args)
 
 
