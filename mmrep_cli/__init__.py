@@ -29,6 +29,8 @@ COMMANDS = {
     'convert': 'convert_checkpoint.py',
     'flops': 'get_flops.py',
     'erf': 'analysis/erf.py',
+    'env': 'env.py',
+    'run': 'run.py',
 }
 
 

@@ -8,6 +8,8 @@ from typing import Iterator, List, NamedTuple
 import torch
 from mmengine.registry import MODELS
 
+from mmrep_cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / 'README.md',
@@ -52,7 +54,7 @@ def inline_code(page: Path) -> Iterator[str]:
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """The commands of a bash block.
+    """The commands of a bash block, those of mmrep as their scripts.
 
     ``# needs ...`` on a line of its own holds until an empty line, behind a
     command for that command.
@@ -65,6 +67,9 @@ def commands(block: Block) -> Iterator[Command]:
             words = shlex.split(part, comments=True)
             variables = [w for w in words if re.match(r'[A-Z_]+=', w)]
             words = words[len(variables) :]
+            if words[:1] == ['mmrep']:
+                script = COMMANDS[words[1]]
+                words = ['python', f'tools/{script}', *words[2:]]
             if words:
                 marked = needs or 'needs ' in line.partition('#')[2]
                 yield Command(block.where, words, variables, marked)

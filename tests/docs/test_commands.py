@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from mmrep.compat import config_names
 from mmrep.engine import load_config
 from mmrep.models import RepLKNet, UniRepLKNet
 
@@ -65,6 +66,8 @@ TESTS = {
     'tools/get_flops.py': [
         'tools/test_get_flops.py::test_json_is_all_that_stdout_has'
     ],
+    'tools/env.py': ['tools/test_env.py::test_facts'],
+    'tools/run.py': ['tools/test_run.py::test_confusion_matrix'],
     'tools/benchmarks/benchmark_model.py': [
         'tools/test_benchmark_model.py::test_table_and_json'
     ],
@@ -200,6 +203,7 @@ def check_tool(command) -> None:
         assert set(command.variables) <= {'OMP_NUM_THREADS=1'}
     options = getattr(parse(parsed_by, arguments), 'cfg_options', None)
     configs = [w for w in arguments if re.match(r'(projects/.+/)?configs/', w)]
+    configs += [f'configs/{w}.py' for w in arguments if w in config_names()]
     for config in configs:
         cfg = load_config(str(ROOT / config), options)
         if options:
