@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import List
 
 COMMANDS = {
+    'data': 'data.py',
     'train': 'train.py',
     'test': 'test.py',
     'predict': 'image_demo.py',

@@ -396,7 +396,7 @@ class CocoFile:
         for i, (value, entry) in enumerate(
             zip(values, self.annotations, strict=True)
         ):
-            fault = _fault_of(value, sizes[entry['image_id']])
+            fault = mask_fault(value, sizes[entry['image_id']])
             if fault:
                 faults.setdefault(fault, []).append(i)
         for fault, wrong in faults.items():
@@ -466,7 +466,7 @@ def _are_all_boxes(values: List[Any]) -> bool:
     )
 
 
-def _fault_of(segmentation: Any, size: List[int]) -> str:
+def mask_fault(segmentation: Any, size: List[int]) -> str:
     """What a mask must be and is not, '' if nothing is wrong."""
     if isinstance(segmentation, dict):
         if 'counts' not in segmentation or segmentation.get('size') != size:

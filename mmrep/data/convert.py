@@ -1,0 +1,391 @@
+"""From a labelling tool's form to what the configs read.
+
+Either way OUT has ``images/{train,val,test}``. Beside them lie
+``annotations/{train,val,test}.json`` in COCO's form, or label maps in
+``annotations/{train,val,test}`` with their classes in ``palette.txt``.
+"""
+
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mmrep.data import splitting
+from mmrep.data.forms import READERS, masks, read_source
+from mmrep.data.forms import palette as palettes
+from mmrep.data.forms.pictures import Notes, Picture
+from mmrep.data.forms.shapes import area_of, clip, draw
+from mmrep.data.forms.source import KEEP, Source, progress
+from mmrep.errors import UsageError
+from mmrep.files import replaced, write_json
+
+FORMS = (*READERS, 'masks')
+RATIOS = (0.8, 0.1, 0.1)
+_JPEG = ('.jpg', '.jpeg', '.jpe', '.jfif')
+_BACKGROUND = ('background', '_background_', '__background__', 'bg')
+# LabelMe's name for what is no class
+_IGNORED = ('__ignore__', '_ignore_', 'ignore', 'void')
+
+
+@dataclass
+class Result:
+    """What a conversion did.
+
+    Args:
+        pictures (dict): How many of each split.
+        classes (dict): How many objects (pixels of label maps) each has.
+        notes (list[str]): What was left out or changed.
+    """
+
+    pictures: Dict[str, int]
+    classes: Dict[str, int]
+    notes: List[str] = field(default_factory=list)
+
+
+def convert(
+    form: str,
+    src: str,
+    out: str,
+    labels: Optional[str] = None,
+    to_masks: bool = False,
+    palette: Optional[str] = None,
+    classes: Sequence[str] = (),
+    ratios: Optional[Sequence[float]] = None,
+    seed: int = 0,
+    keep_unlabelled: bool = False,
+) -> Result:
+    """Convert a data set.
+
+    Args:
+        form (str): One of :data:`FORMS`.
+        src (str): Folder of the pictures, and of the labels.
+        out (str): Folder to make.
+        labels (str, optional): Folder of the labels, if it is not below
+            ``src``. Defaults to None.
+        to_masks (bool): Draw the objects as label maps. Defaults to False.
+        palette (str, optional): A palette file, for masks. Defaults to None.
+        classes (Sequence[str]): Names of the classes, in the order of their
+            labels. Defaults to those that are found.
+        ratios (Sequence[float], optional): Shares of train, val and test.
+            Defaults to None, which keeps the splits that the source has and
+            else takes :data:`RATIOS`.
+        seed (int): Of the split. Defaults to 0.
+        keep_unlabelled (bool): Keep pictures without labels, as ones with
+            nothing in them. Defaults to False.
+
+    Returns:
+        Result: Counts and notes.
+
+    Raises:
+        UsageError: If the source cannot be used, or ``out`` exists.
+    """
+    folder, target = Path(src), Path(out)
+    label_folder = Path(labels) if labels else folder
+    for path in (folder, label_folder):
+        if not path.is_dir():
+            raise UsageError(f'{path} must be a folder, and is none.')
+    _check_target(target, folder, label_folder)
+    notes = Notes()
+    if form == 'masks':
+        if keep_unlabelled:
+            raise UsageError(
+                '--keep-unlabelled is for objects; a picture without a mask '
+                'has no labels to learn.'
+            )
+        source, reader, pairs = masks.read(
+            folder,
+            label_folder if labels else None,
+            Path(palette) if palette else None,
+            classes,
+            notes,
+        )
+    else:
+        source = read_source(form, folder, label_folder, notes, [*classes])
+        if classes:
+            _check_known(source, classes)
+            source.classes = [*classes]
+        if not source.classes:
+            raise UsageError(f'no object has a class in {label_folder}.')
+        for picture in source.pictures:
+            clip(picture, notes)
+    _note_unlabelled(source, keep_unlabelled, notes)
+    _split(source.pictures, ratios, seed, notes)
+    _check_names(source.pictures)
+    with replaced(target) as partial:
+        partial.mkdir()
+        if form == 'masks':
+            counts = _write_masks(
+                source.pictures,
+                partial,
+                reader.palette,
+                lambda picture: reader(pairs[id(picture)], picture),
+                notes,
+            )
+        elif to_masks:
+            counts = _draw_masks(source, partial, notes)
+        else:
+            counts = _write_coco(source, partial, notes)
+    splits = Counter(picture.split for picture in source.pictures)
+    return Result(
+        {s: splits[s] for s in splitting.SPLITS if splits[s]},
+        counts,
+        notes.lines(),
+    )
+
+
+def _check_target(target: Path, folder: Path, labels: Path) -> None:
+    inner = target.resolve()
+    for path in (folder, labels):
+        if inner == path.resolve():
+            raise UsageError(
+                f'OUT must be another folder than SRC, got {target} for both.'
+            )
+        if path.resolve() in inner.parents:
+            raise UsageError(
+                f'OUT must lie outside of SRC, whose pictures it would be '
+                f'among the next time; got {target} in {path}.'
+            )
+    if target.exists() or target.is_symlink():
+        raise UsageError(
+            f'OUT must not exist yet, and {target} does; give another folder, '
+            'or remove it.'
+        )
+    parent = inner.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise UsageError(
+            f'OUT must be a folder that can be written, and {parent} cannot '
+            'be.'
+        )
+
+
+def _check_known(source: Source, classes: Sequence[str]) -> None:
+    for picture in source.pictures:
+        for item in picture.items:
+            if item.label not in classes:
+                raise UsageError(
+                    f'--classes must name every class of the labels, and '
+                    f'{item.label!r} of {picture.path} is not among '
+                    f'{", ".join(classes)}.'
+                )
+
+
+def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
+    for picture in source.unlabelled:
+        if not keep:
+            notes.add(
+                f'pictures without labels left out ({KEEP})', picture.path
+            )
+            continue
+        try:
+            picture.read_size()
+        except UsageError as error:
+            notes.add('broken pictures left out', f'{picture.path} {error}')
+            continue
+        source.pictures.append(picture)
+    names = Counter(name.lower() for name in source.classes)
+    for name in source.classes:
+        if names[name.lower()] > 1:
+            notes.add('classes that differ in upper and lower case', name)
+
+
+def _check_names(pictures: Sequence[Picture]) -> None:
+    """No two pictures become one."""
+    found: Dict[Tuple[Optional[str], str], Path] = {}
+    for picture in pictures:
+        name = '/'.join(picture.key)
+        other = found.setdefault((picture.split, name), picture.path)
+        if other is not picture.path:
+            raise UsageError(
+                f'pictures must have names of their own, and {other} and '
+                f'{picture.path} have one; rename one of them.'
+            )
+
+
+def _split(
+    pictures: Sequence[Picture],
+    ratios: Optional[Sequence[float]],
+    seed: int,
+    notes: Notes,
+) -> None:
+    """Give each picture a split."""
+    own = {picture.split for picture in pictures}
+    if ratios is None and own >= {'train', 'val'} and None not in own:
+        return
+    if ratios is None and own == {'train', 'test'}:
+        notes.add('the source has no val; it is taken from train', 'train')
+        pictures = [p for p in pictures if p.split == 'train']
+        ratios = (*RATIOS[:2], 0)
+    names = {_split_name(picture): picture for picture in pictures}
+    found, moved = splitting.split(list(names), ratios or RATIOS, seed)
+    for name, picture in names.items():
+        picture.split = found[name]
+    for name in moved:
+        notes.add(
+            'pictures moved to a split that would be empty; with more '
+            'pictures they may move back',
+            f'{name} to {found[name]}',
+        )
+
+
+def _split_name(picture: Picture) -> str:
+    return '/'.join(filter(None, (picture.split, *picture.key)))
+
+
+def _copy(picture: Picture, folder: Path, suffix: Optional[str]) -> None:
+    """Copy a picture; write it anew where another suffix is needed."""
+    place = folder / 'images' / str(picture.split) / picture.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if suffix is None:
+        shutil.copyfile(picture.path, place)
+        return
+    place = place.with_name('.'.join((picture.key[-1], suffix[1:])))
+    same = picture.path.suffix.lower() == suffix or (
+        suffix == '.jpg' and picture.path.suffix.lower() in _JPEG
+    )
+    if same:
+        shutil.copyfile(picture.path, place)
+        return
+    with Image.open(picture.path) as image:
+        shown = ImageOps.exif_transpose(image)
+        if shown.mode not in ('L', 'RGB', 'I;16'):
+            shown = shown.convert('RGB')
+        shown.save(place, 'PNG')
+
+
+def _write_coco(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
+    """Write the pictures, and a file in COCO's form for each split."""
+    names = [n for n in source.classes if n.lower() not in _IGNORED]
+    ids = {name: i for i, name in enumerate(names, 1)}
+    content: Dict[str, Dict[str, list]] = {}
+    counts = Counter({name: 0 for name in names})
+    for picture in progress(source.pictures, 'Writing'):
+        _copy(picture, folder, None)
+        lists = content.setdefault(
+            str(picture.split), dict(images=[], annotations=[])
+        )
+        image = dict(
+            id=len(lists['images']) + 1,
+            file_name=picture.name,
+            width=picture.size[0],
+            height=picture.size[1],
+        )
+        lists['images'].append(image)
+        for item in picture.items:
+            if item.label not in ids:
+                notes.add(
+                    f'objects left out, labelled {item.label}', picture.name
+                )
+                continue
+            x1, y1, x2, y2 = item.box
+            counts[item.label] += 1
+            if item.ignored:
+                notes.add(
+                    'objects marked difficult or crowd, neither trained nor '
+                    'counted',
+                    f'{item.label} in {picture.name}',
+                )
+            entry: Dict[str, Any] = dict(
+                id=len(lists['annotations']) + 1,
+                image_id=image['id'],
+                category_id=ids[item.label],
+                bbox=[round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+                area=round(area_of(item), 2),
+                iscrowd=int(item.ignored),
+                segmentation=_rounded(item.segmentation),
+            )
+            lists['annotations'].append(entry)
+    categories = [dict(id=i, name=name) for name, i in ids.items()]
+    for split, lists in content.items():
+        write_json(
+            folder / 'annotations' / f'{split}.json',
+            dict(**lists, categories=categories),
+        )
+    return dict(counts)
+
+
+def _rounded(segmentation: Any) -> Any:
+    if isinstance(segmentation, dict):
+        return segmentation
+    return [[round(v, 2) for v in polygon] for polygon in segmentation]
+
+
+def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
+    """Write label maps of the objects' polygons, the later above the earlier.
+
+    What has no object is 'background', label 0.
+    """
+    names = [n for n in source.classes if n.lower() not in _IGNORED]
+    ground = next((n for n in names if n.lower() in _BACKGROUND), 'background')
+    names = [ground, *[n for n in names if n != ground]]
+    values = {name: i for i, name in enumerate(names)}
+
+    def label_map(picture: Picture) -> np.ndarray:
+        width, height = picture.size
+        labels = np.zeros((height, width), np.uint8)
+        for item in picture.items:
+            where = f'{item.label} in {picture.name}'
+            if not item.segmentation:
+                notes.add('objects left out, a box has no outline', where)
+                continue
+            value = values.get(item.label, palettes.IGNORED)
+            if item.ignored:
+                value = palettes.IGNORED
+            labels[draw(item, picture.size) > 0] = value
+        return labels
+
+    if not any(item.segmentation for p in source.pictures for item in p.items):
+        raise UsageError(
+            '--to masks needs polygons or masks, and the labels have only '
+            'boxes; leave it out for a detector.'
+        )
+    if len(names) > palettes.IGNORED:
+        raise UsageError(
+            f'label maps may have at most {palettes.IGNORED} classes, got '
+            f'{len(names)}.'
+        )
+    colours = [(0, 0, 0), *palettes.colours(len(names) - 1)]
+    palette = palettes.Palette(names, colours, [])
+    return _write_masks(source.pictures, folder, palette, label_map, notes)
+
+
+def _write_masks(
+    pictures: List[Picture],
+    folder: Path,
+    palette: palettes.Palette,
+    label_map: Callable[[Picture], np.ndarray],
+    notes: Notes,
+) -> Dict[str, int]:
+    """Write pictures of one suffix, label maps, and the palette."""
+    suffixes = {
+        '.jpg' if s in _JPEG else s
+        for s in (p.path.suffix.lower() for p in pictures)
+    }
+    suffix = suffixes.pop() if len(suffixes) == 1 else '.png'
+    if suffix not in ('.jpg', '.png'):
+        suffix = '.png'
+    counts = np.zeros(256, np.int64)
+    for picture in progress(pictures, 'Writing'):
+        labels = label_map(picture)
+        counts += np.bincount(labels.ravel(), minlength=256)
+        _copy(picture, folder, suffix)
+        if picture.path.suffix.lower() not in (suffix, *_JPEG):
+            notes.add(f'pictures written anew as {suffix}', picture.path)
+        elif suffix == '.png' and picture.path.suffix.lower() in _JPEG:
+            notes.add('pictures written anew as .png', picture.path)
+        *folders, stem = picture.key
+        place = Path(folder, 'annotations', str(picture.split), *folders)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(labels).save(place / f'{stem}.png')
+    (folder / 'palette.txt').write_text(palette.text(), encoding='utf-8')
+    found = {n: int(counts[i]) for i, n in enumerate(palette.classes)}
+    if counts[palettes.IGNORED]:
+        share = counts[palettes.IGNORED] / counts.sum()
+        notes.add('pixels that are ignored (255)', f'{share:.1%} of all')
+    return found

@@ -1,0 +1,89 @@
+"""Data sets in the forms that tools for labelling write."""
+
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+from mmrep.data.forms import coco, cvat, labelme, voc, yolo
+from mmrep.data.forms.pictures import (
+    Notes,
+    Picture,
+    list_files,
+    list_pictures,
+)
+from mmrep.data.forms.reading import LabelError, read_json, read_xml
+from mmrep.data.forms.source import Source
+from mmrep.errors import UsageError
+
+READERS: Dict[str, Callable[..., Source]] = dict(
+    voc=voc.read,
+    yolo=yolo.read,
+    labelme=labelme.read,
+    cvat=cvat.read,
+    coco=coco.read,
+)
+_SUFFIXES = dict(
+    voc=('.xml',),
+    yolo=('.txt',),
+    labelme=('.json',),
+    cvat=('.xml', '.json'),
+    coco=('.json',),
+)
+# Label files that are looked at to tell a form.
+_TRIES = 20
+
+
+def read_source(
+    form: str, folder: Path, labels: Path, notes: Notes, classes: List[str]
+) -> Source:
+    """Read a data set.
+
+    Args:
+        form (str): One of :data:`READERS`.
+        folder (Path): Where the pictures are.
+        labels (Path): Where the labels are; it may be the same.
+        notes (Notes): Gets what was left out.
+        classes (list[str]): Names of the classes, for a form without.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    pictures: List[Picture] = list_pictures(folder)
+    guess = guess_form(labels)
+    if guess != form and not (form == 'cvat' and guess == 'coco'):
+        suffixes = ' or '.join(_SUFFIXES[form])
+        hint = f'; it looks like {guess}' if guess else ''
+        if guess is not None or not _has(labels, _SUFFIXES[form]):
+            raise UsageError(
+                f'{labels} must hold labels in the form {form} ({suffixes} '
+                f'files), and holds none{hint}.'
+            )
+    return READERS[form](labels, pictures, notes, classes)
+
+
+def _has(folder: Path, suffixes: tuple) -> bool:
+    return any(p.suffix.lower() in suffixes for p in list_files(folder))
+
+
+def guess_form(folder: Path) -> Optional[str]:
+    """The form of the label files in a folder; None if it cannot be told."""
+    files = [p for p in list_files(folder) if p.stat().st_size]
+    for path in [p for p in files if p.suffix.lower() == '.xml'][:_TRIES]:
+        try:
+            root = read_xml(path).tag
+        except LabelError:
+            continue
+        if root in ('annotation', 'annotations'):
+            return dict(annotation='voc', annotations='cvat')[root]
+    for path in [p for p in files if p.suffix.lower() == '.json'][:_TRIES]:
+        try:
+            content = read_json(path)
+        except LabelError:
+            continue
+        if labelme.is_labelme(content):
+            return 'labelme'
+        if coco.is_coco(content):
+            return 'coco'
+    return 'yolo' if yolo.label_files(folder) else None
+
+
+__all__ = ['READERS', 'Notes', 'guess_form', 'read_source']

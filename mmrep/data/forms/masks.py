@@ -1,0 +1,310 @@
+"""Masks: pictures whose colours, palette or numbers are the classes."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mmrep.data.forms import palette as palettes
+from mmrep.data.forms.palette import IGNORED, Palette
+from mmrep.data.forms.pictures import (
+    MASK_FOLDERS,
+    PICTURE_FOLDERS,
+    Finder,
+    LabelFile,
+    Notes,
+    Picture,
+    list_pictures,
+)
+from mmrep.data.forms.source import Source, progress, read_each
+from mmrep.errors import UsageError, one_line
+
+# What stands at the end of a mask's name that is beside its picture.
+_ENDS = (
+    *('_mask', '-mask', '_masks', '_label', '_labels', '_l', '_gt', '_seg'),
+    *('_labelids', '_segmentation', '_annotation', '_color', '_colour'),
+)
+# More colours than a palette has: pictures, or masks that were saved as JPEG.
+MOST = 255
+
+
+class MaskFile(LabelFile):
+    """A mask; its key is its picture's."""
+
+
+def split_files(
+    folder: Path, labels: Optional[Path]
+) -> Tuple[List[Picture], List[MaskFile]]:
+    """Which files are pictures and which are masks.
+
+    Args:
+        folder (Path): Where the pictures are.
+        labels (Path, optional): Where the masks are. None if they are below
+            the same folder: in a folder of their own, beside their pictures
+            with an end such as ``_mask``, or as PNG beside JPEG.
+
+    Raises:
+        UsageError: If it cannot be told.
+    """
+    found = list_pictures(folder)
+    if labels is not None:
+        inside = labels.resolve()
+        pictures = [p for p in found if inside not in p.path.resolve().parents]
+        masks = [_as_mask(p) for p in list_pictures(labels)]
+        return pictures, masks
+    pictures, masks = [], []
+    stems = Counter((p.path.parent, p.path.stem.lower()) for p in found)
+    for picture in found:
+        folders = {
+            part.lower()
+            for part in picture.path.relative_to(folder).parts[:-1]
+        }
+        stem = picture.path.stem.lower()
+        end = next((e for e in _ENDS if stem.endswith(e)), '')
+        beside = end and stems[picture.path.parent, stem[: -len(end)]]
+        is_png = picture.path.suffix.lower() == '.png'
+        if folders & MASK_FOLDERS and not folders & PICTURE_FOLDERS:
+            masks.append(_as_mask(picture, end))
+        elif beside:
+            masks.append(_as_mask(picture, end))
+        elif is_png and stems[picture.path.parent, stem] == 2:
+            masks.append(_as_mask(picture))
+        else:
+            pictures.append(picture)
+    if not masks or not pictures:
+        raise UsageError(
+            f'{folder} must hold pictures and masks, in folders such as '
+            'images and masks, or masks beside their pictures with names '
+            'such as a_mask.png, and only '
+            f'{"pictures" if pictures else "masks"} were found, e.g. '
+            f'{found[0].path}; say where the masks are with --labels.'
+        )
+    return pictures, masks
+
+
+def _as_mask(picture: Picture, end: str = '') -> MaskFile:
+    *folders, stem = picture.key
+    stem = stem[: -len(end)] if end else stem
+    return MaskFile(picture.path, (*folders, stem), picture.split)
+
+
+def read_mask(path: Path) -> Image.Image:
+    """A mask, loaded.
+
+    Raises:
+        UsageError: If it is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except Exception as error:  # Pillow's readers raise as they like
+        reason = one_line(error, first=True)
+        raise UsageError(f'cannot be read ({reason})') from error
+
+
+class MaskReader:
+    """Turns masks into label maps, all by the same rule.
+
+    Coloured masks are looked up in a palette. Of masks with a palette of
+    their own, and of grey ones, the numbers are the labels, unless a palette
+    is given or the numbers are grey tones.
+
+    Args:
+        masks (Sequence[MaskFile]): All masks.
+        palette (Palette, optional): From a file. Defaults to None.
+        classes (Sequence[str]): Names of the labels. Defaults to ().
+
+    Raises:
+        UsageError: If they are not of one kind, or have too many colours.
+    """
+
+    def __init__(
+        self,
+        masks: Sequence[MaskFile],
+        palette: Optional[Palette] = None,
+        classes: Sequence[str] = (),
+    ) -> None:
+        counts: Counter = Counter()
+        kinds: Dict[bool, Path] = {}
+        self.own: Dict[int, palettes.Colour] = {}
+        for mask in progress(masks, 'Looking at masks'):
+            try:
+                image = read_mask(mask.path)
+            except UsageError:  # noted when it is converted
+                continue
+            numbers = self._numbers(image, palette is not None)
+            kinds.setdefault(numbers is None, mask.path)
+            values = palettes.codes(np.asarray(image.convert('RGB')))
+            values = values if numbers is None else numbers
+            found, sizes = np.unique(values, return_counts=True)
+            counts.update(
+                dict(zip(found.tolist(), sizes.tolist(), strict=True))
+            )
+            if len(counts) > MOST + 1:
+                raise UsageError(
+                    f'masks must have a colour for each class, at most {MOST}'
+                    f', and {len(counts)} were found up to {mask.path}; '
+                    'export them as PNG without smoothed borders (JPEG blurs '
+                    'colours), and see that they are masks.'
+                )
+        if len(kinds) > 1:
+            raise UsageError(
+                'masks must be of one kind, and '
+                f'{kinds[True]} is coloured, {kinds[False]} has numbers; give '
+                '--palette to take all by their colours.'
+            )
+        if not counts:
+            raise UsageError(
+                f'no mask can be read, the first is {masks[0].path}.'
+            )
+        self.coloured = True in kinds
+        self.counts = counts
+        self.palette = palette or self._find(classes)
+        self.table = self._table()
+
+    def _numbers(
+        self, image: Image.Image, by_colour: bool
+    ) -> Optional[np.ndarray]:
+        """The labels of a mask that has numbers, None for a coloured one."""
+        if by_colour or image.mode in ('RGB', 'RGBA', 'CMYK', 'YCbCr', 'LA'):
+            return None
+        if image.mode == 'P':
+            table = image.getpalette() or []
+            for i in range(len(table) // 3):
+                self.own.setdefault(i, tuple(table[3 * i : 3 * i + 3]))
+        return np.asarray(image).astype(np.int64)
+
+    def _find(self, classes: Sequence[str]) -> Palette:
+        """A palette of the colours or numbers that the masks have."""
+        values = sorted(self.counts)
+        if self.coloured:
+            colours = [palettes.uncode(v) for v in values]
+            names = [
+                'background' if not any(c) else 'colour_{}_{}_{}'.format(*c)
+                for c in colours
+            ]
+        else:
+            if max(values) > IGNORED:
+                raise UsageError(
+                    f'labels must be 0 to 255, and the masks have '
+                    f'{max(values)}.'
+                )
+            if values != [0, IGNORED]:  # 255 is what is ignored
+                values = [v for v in values if v != IGNORED]
+            if not self._are_tones(values):
+                values = list(range(max(values, default=0) + 1))
+            some = [(0, 0, 0), *palettes.colours(255)]
+            colours = [self.own.get(v, some[v]) for v in values]
+            names = [f'class_{v}' for v in values]
+            if len(set(colours)) < len(colours):  # a palette of one colour
+                colours = some[: len(values)]
+        if classes:
+            if len(classes) != len(values):
+                raise UsageError(
+                    f'--classes must name {len(values)} classes, which the '
+                    f'masks have, got {len(classes)}.'
+                )
+            names = list(classes)
+        if not self.coloured:
+            self.colours = dict(zip(values, colours, strict=True))
+        return palettes.make(list(zip(names, colours, strict=True)))
+
+    def _are_tones(self, values: List[int]) -> bool:
+        """Whether numbers are shades of grey, and not labels with gaps."""
+        return not self.own and max(values, default=0) >= 2 * len(values)
+
+    def _table(self) -> Dict[int, int]:
+        labels = self.palette.labels()
+        if self.coloured:
+            return labels
+        table = {v: labels[palettes.code(c)] for v, c in self.colours.items()}
+        return {IGNORED: IGNORED, **table}
+
+    def __call__(self, mask: MaskFile, picture: Picture) -> np.ndarray:
+        """The label map of a mask.
+
+        Args:
+            mask (MaskFile): The mask.
+            picture (Picture): Its picture, whose size is known.
+
+        Returns:
+            np.ndarray: Shape (H, W), uint8, of the picture as it is shown.
+
+        Raises:
+            UsageError: If it is of another size, or has colours that the
+                palette has not.
+        """
+        image = read_mask(mask.path)
+        if image.getexif().get(274):
+            image = ImageOps.exif_transpose(image)
+        if picture.is_raw(image.size):
+            image = _turned(image, picture.orientation)
+        if self.coloured:
+            values = palettes.codes(np.asarray(image.convert('RGB')))
+        else:
+            values = np.asarray(image).astype(np.int64)
+        found, inverse = np.unique(values, return_inverse=True)
+        unknown = [v for v in found.tolist() if v not in self.table]
+        if unknown:
+            shown = ', '.join(
+                str(palettes.uncode(v) if self.coloured else v)
+                for v in unknown[:3]
+            )
+            pixels = int(np.isin(values, unknown).sum())
+            raise UsageError(
+                f'{mask.path} must have the colours of the palette, and has '
+                f'{len(unknown)} others ({shown}) in {pixels} pixels; add '
+                'them to the palette file, with the name void if they are no '
+                'class.'
+            )
+        lookup = np.array([self.table[v] for v in found.tolist()], np.uint8)
+        return lookup[inverse].reshape(values.shape)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """A mask of the pixels in the file, as its picture is shown."""
+    exif = image.getexif()
+    exif[274] = orientation
+    return ImageOps.exif_transpose(image)
+
+
+def read(
+    folder: Path,
+    labels: Optional[Path],
+    palette: Optional[Path],
+    classes: Sequence[str],
+    notes: Notes,
+) -> Tuple[Source, MaskReader, Dict[int, MaskFile]]:
+    """Find the pictures, their masks and the palette.
+
+    Returns:
+        tuple: The pictures without objects, the reader of masks, and the
+        masks by the ``id()`` of their picture.
+    """
+    pictures, masks = split_files(folder, labels)
+    path = palette or palettes.find_file(labels or folder)
+    found = None if path is None else palettes.read(path)
+    finder = Finder(pictures)
+    pairs: Dict[int, MaskFile] = {}
+
+    def keep(mask: MaskFile, picture: Picture) -> None:
+        pairs[id(picture)] = mask
+        size = read_mask(mask.path).size
+        if size != picture.size:
+            picture.is_raw(size)
+
+    source = read_each(
+        'masks',
+        masks,
+        pictures,
+        lambda mask: finder.find(mask.split, mask.key),
+        keep,
+        notes,
+    )
+    used = [pairs[id(picture)] for picture in source.pictures]
+    reader = MaskReader(used, found, classes)
+    source.classes = reader.palette.classes
+    return source, reader, pairs

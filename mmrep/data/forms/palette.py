@@ -1,0 +1,157 @@
+"""Which colour of a mask stands for which class."""
+
+import colorsys
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from mmrep.data.forms.reading import LabelError, read_text
+from mmrep.errors import UsageError
+
+IGNORED = 255
+Colour = Tuple[int, int, int]
+# As tools for labelling write them beside their masks.
+FILES = (
+    *('palette.txt', 'labelmap.txt', 'label_colors.txt', 'class_dict.csv'),
+    *('_classes.csv', 'palette.json', 'palette.csv', 'label_colours.txt'),
+)
+_VOID = {'void', 'ignore', 'ignored', 'unlabeled', 'unlabelled', 'unknown'}
+_NUMBER = re.compile(r'(?<![\w.])\d{1,3}(?![\w.])')
+
+
+@dataclass
+class Palette:
+    """Classes in the order of their labels, with a colour each.
+
+    Args:
+        classes (list[str]): Their names.
+        colours (list[tuple]): RGB of each.
+        ignored (list[tuple]): Colours of pixels without a class.
+    """
+
+    classes: List[str]
+    colours: List[Colour]
+    ignored: List[Colour]
+
+    def labels(self) -> Dict[int, int]:
+        """The label of each colour, as one number."""
+        found = {code(c): i for i, c in enumerate(self.colours)}
+        return {**{code(c): IGNORED for c in self.ignored}, **found}
+
+    def text(self) -> str:
+        """A line for each class, and for what is ignored."""
+        lines = [
+            f'{r} {g} {b} {name}'
+            for (r, g, b), name in zip(self.colours, self.classes, strict=True)
+        ]
+        lines += [f'{r} {g} {b} void' for r, g, b in self.ignored]
+        return '\n'.join(lines) + '\n'
+
+
+def code(colour: Sequence[int]) -> int:
+    """A colour as one number."""
+    red, green, blue = map(int, colour)
+    return red << 16 | green << 8 | blue
+
+
+def uncode(value: int) -> Colour:
+    """The colour of a number."""
+    return value >> 16, value >> 8 & 255, value & 255
+
+
+def codes(pixels: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) as numbers (H, W)."""
+    wide = pixels[..., :3].astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def colours(count: int) -> List[Colour]:
+    """Colours for classes that have none, far from each other in hue."""
+    found = []
+    for i in range(count):
+        hue = i * 0.618034 % 1
+        value = (1.0, 0.75, 0.55)[i // 8 % 3]
+        shares = colorsys.hsv_to_rgb(hue, 0.85, value)
+        found.append(tuple(round(255 * share) for share in shares))
+    return found
+
+
+def make(pairs: Sequence[Tuple[str, Colour]]) -> Palette:
+    """A palette of names and colours; 'void' and the like are ignored."""
+    kept = [(n, c) for n, c in pairs if n.strip('_ ').lower() not in _VOID]
+    void = [c for n, c in pairs if n.strip('_ ').lower() in _VOID]
+    return Palette([n for n, _ in kept], [c for _, c in kept], void)
+
+
+def find_file(folder: Path) -> Optional[Path]:
+    """A palette file beside masks, under one of the usual names."""
+    paths = [folder / name for name in FILES]
+    paths += [p for name in FILES for p in sorted(folder.glob(f'*/{name}'))]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read(path: Path) -> Palette:
+    """Read a palette file.
+
+    In each line, in any order, a name and three numbers of 0 to 255; what
+    stands between does not matter, so that CVAT's ``labelmap.txt``, CamVid's
+    ``label_colors.txt`` and ``class_dict.csv`` are read alike. In JSON it is
+    a dict of names and colours.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    try:
+        text = read_text(path)
+    except LabelError as error:
+        raise UsageError(f'{path} {error}.') from error
+    if path.suffix.lower() == '.json':
+        pairs = _read_json(path, text)
+    else:
+        pairs = []
+        for i, line in enumerate(text.splitlines(), 1):
+            found = _NUMBER.findall(line)
+            if not line.strip() or line.lstrip().startswith('#'):
+                continue
+            if len(found) < 3:
+                if not pairs and not found:  # the line above the columns
+                    continue
+                raise UsageError(
+                    f'{path} must have a name and a colour, three numbers '
+                    f'of 0 to 255, in each line, and line {i} is {line!r}.'
+                )
+            rest = _NUMBER.sub(' ', line, count=3)
+            name = ' '.join(re.sub(r'[,:;\t]+', ' ', rest).split())
+            pairs.append((name, tuple(map(int, found[:3]))))
+    names = [name for name, _ in pairs]
+    colours = [colour for _, colour in pairs]
+    if not pairs or '' in names or max(map(max, colours)) > 255:
+        raise UsageError(
+            f'{path} must have a name and a colour, three numbers of 0 to '
+            '255, in each line.'
+        )
+    again = [c for c in colours if colours.count(c) > 1]
+    if again:
+        raise UsageError(
+            f'{path} must have a colour of its own for each class, and '
+            f'{again[0]} comes again.'
+        )
+    return make(pairs)
+
+
+def _read_json(path: Path, text: str) -> List[Tuple[str, Colour]]:
+    try:
+        content = json.loads(text)
+        return [
+            (str(name), tuple(int(v) for v in colour[:3]))
+            for name, colour in content.items()
+        ]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f'{path} must be a dict of names and colours, such as '
+            '{"road": [128, 64, 128]}.'
+        ) from error

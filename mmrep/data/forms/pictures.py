@@ -1,0 +1,270 @@
+"""Pictures of a folder, the label files that go with them, what is in them."""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from PIL import Image
+
+from mmrep.errors import UsageError, one_line
+
+SUFFIXES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff'),
+    *('.webp', '.gif', '.ppm', '.pgm'),
+)
+SPLITS = ('train', 'val', 'test')
+_SPLIT_NAMES = dict(
+    train='train',
+    training='train',
+    train2017='train',
+    val='val',
+    valid='val',
+    validation='val',
+    val2017='val',
+    test='test',
+    testing='test',
+    test2017='test',
+)
+# Folders that say what kind of file is in them, and nothing of the picture.
+PICTURE_FOLDERS = {'images', 'image', 'imgs', 'img', 'jpegimages', 'pictures'}
+MASK_FOLDERS = {
+    *('masks', 'mask', 'labels', 'label', 'annotations', 'annotation'),
+    *('segmentationclass', 'segmentation', 'seg', 'gt', 'ground_truth'),
+    *('targets', 'annot', 'ann', 'label_maps', 'labelmaps', 'groundtruth'),
+}
+_KIND_FOLDERS = {
+    *PICTURE_FOLDERS,
+    *MASK_FOLDERS,
+    *('json', 'xml', 'txt', 'data', 'obj_train_data', 'default'),
+}
+_ORIENTATION = 274  # of EXIF
+_SWAPPING = (5, 6, 7, 8)
+
+Point = Tuple[float, float]
+Key = Tuple[str, ...]
+
+
+@dataclass
+class Item:
+    """An object in a picture.
+
+    Args:
+        label (str): Name of its class.
+        box (tuple): x1, y1, x2, y2 in pixels of the picture as it is shown.
+        segmentation (list | dict): Polygons, each a flat list of x and y, or
+            an RLE as COCO's. Empty if only the box is known.
+        ignored (bool): Neither trained nor counted, as VOC's difficult ones.
+    """
+
+    label: str
+    box: Tuple[float, float, float, float]
+    segmentation: Any = field(default_factory=list)
+    ignored: bool = False
+
+
+@dataclass
+class Picture:
+    """A picture file.
+
+    Args:
+        path (Path): The file.
+        key (tuple): Names of folders that matter, and the stem.
+        split (str, optional): 'train', 'val' or 'test', if its place says so.
+        size (tuple): Width and height as it is shown.
+        orientation (int): EXIF's, 1 if there is none.
+        items (list[Item]): What is in it.
+    """
+
+    path: Path
+    key: Key
+    split: Optional[str] = None
+    size: Tuple[int, int] = (0, 0)
+    orientation: int = 1
+    items: List[Item] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name that it gets, with / between folders."""
+        return '/'.join(self.key) + self.path.suffix
+
+    def read_size(self) -> None:
+        """Read the header.
+
+        Raises:
+            UsageError: If it is no picture.
+        """
+        try:
+            with Image.open(self.path) as image:
+                size = image.size
+                orientation = image.getexif().get(_ORIENTATION, 1)
+        except Exception as error:  # Pillow's readers raise as they like
+            reason = one_line(error, first=True)
+            raise UsageError(f'cannot be read ({reason})') from error
+        self.orientation = orientation if 1 <= orientation <= 8 else 1
+        turned = self.orientation in _SWAPPING
+        self.size = size[::-1] if turned else size
+
+    def is_raw(self, stated: Tuple[int, int]) -> bool:
+        """Whether a label file speaks of the pixels before they are turned.
+
+        Args:
+            stated (tuple): Width and height in the label file.
+
+        Raises:
+            UsageError: If it is another size altogether.
+        """
+        if 0 in stated or stated == self.size:
+            return False
+        if self.orientation in _SWAPPING and stated == self.size[::-1]:
+            return True
+        raise UsageError(
+            f'is for a picture of {stated[0]}x{stated[1]}, and the picture '
+            f'has {self.size[0]}x{self.size[1]}'
+        )
+
+    def turn(self, points: Sequence[Point]) -> List[Point]:
+        """Points of the pixels in the file, where they are shown."""
+        width, height = self.size
+        return [
+            {
+                5: (y, x),
+                6: (width - y, x),
+                7: (width - y, height - x),
+                8: (y, height - x),
+            }[self.orientation]
+            for x, y in points
+        ]
+
+
+class Notes:
+    """What was left out or changed, by reason, with a first example."""
+
+    def __init__(self) -> None:
+        self.found: Dict[str, List[str]] = defaultdict(list)
+
+    def add(self, reason: str, example: object) -> None:
+        """Note a case of a reason, which is a sentence without the number."""
+        self.found[reason].append(str(example))
+
+    def lines(self) -> List[str]:
+        """A line for each reason."""
+        return [
+            f'{reason}: {len(cases)}, e.g. {cases[0]}'
+            for reason, cases in self.found.items()
+        ]
+
+
+def list_files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, sorted, also behind links."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(parent) in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(f for f in folders if not f.startswith('.'))
+        for name in sorted(files):
+            if not name.startswith('.'):
+                yield Path(parent, name)
+
+
+def place(path: Path, folder: Path) -> Tuple[Optional[str], Key]:
+    """Split and key of a file, from the folders that it lies in.
+
+    ``images/train/a.jpg``, ``train/images/a.jpg`` and ``labels/train/a.txt``
+    all have the key ``('a',)`` and the split 'train'.
+    """
+    *folders, name = path.relative_to(folder).parts
+    split = None
+    key: List[str] = []
+    for part in folders:
+        word = part.lower()
+        if word in _SPLIT_NAMES and split is None:
+            split = _SPLIT_NAMES[word]
+        elif word not in _KIND_FOLDERS:
+            key.append(part)
+    return split, (*key, Path(name).stem)
+
+
+def split_of_name(name: str) -> Optional[str]:
+    """The split that a file such as ``instances_val2017.json`` is of."""
+    words = name.lower().replace('-', '_').replace('.', '_').split('_')
+    return next((_SPLIT_NAMES[w] for w in words if w in _SPLIT_NAMES), None)
+
+
+def list_pictures(folder: Path) -> List[Picture]:
+    """All pictures below a folder.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    found = [
+        Picture(path, *place(path, folder)[::-1])
+        for path in list_files(folder)
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not found:
+        raise UsageError(
+            f'{folder} must hold pictures ({", ".join(SUFFIXES)}), and holds '
+            'none.'
+        )
+    return found
+
+
+class Finder:
+    """Finds the file that belongs to another by folders and name.
+
+    Args:
+        files (Sequence): Objects that each have a key and a split.
+    """
+
+    def __init__(self, files: Sequence[Any]) -> None:
+        self.whole: Dict[Tuple[Optional[str], Key], Any] = {}
+        self.by_key: Dict[Key, List[Any]] = defaultdict(list)
+        self.by_stem: Dict[str, List[Any]] = defaultdict(list)
+        for file in files:
+            self.whole[file.split, file.key] = file
+            self.by_key[file.key].append(file)
+            self.by_stem[file.key[-1]].append(file)
+
+    def find(self, split: Optional[str], key: Key) -> Optional[Any]:
+        """The file of the same place, else the only one of the same name."""
+        if (split, key) in self.whole:
+            return self.whole[split, key]
+        for found in (self.by_key.get(key), self.by_stem.get(key[-1])):
+            if found and len(found) == 1:
+                return found[0]
+        return None
+
+    def find_name(self, split: Optional[str], name: str) -> Optional[Any]:
+        """The file that a label file names, also with backslashes."""
+        parts = name.replace('\\', '/').split('/')
+        path = Path('/', *[p for p in parts if p not in ('', '.', '..')])
+        own, key = place(path, Path('/'))
+        return self.find(split or own, key)
+
+
+@dataclass
+class LabelFile:
+    """A label file of one picture.
+
+    Args:
+        path (Path): The file.
+        key (tuple): As the picture's.
+        split (str, optional): As the picture's.
+    """
+
+    path: Path
+    key: Key
+    split: Optional[str]
+
+    @classmethod
+    def list(cls, folder: Path, suffix: str) -> List['LabelFile']:
+        """All of a suffix below a folder."""
+        return [
+            cls(path, *place(path, folder)[::-1])
+            for path in list_files(folder)
+            if path.suffix.lower() == suffix
+        ]

@@ -1,0 +1,150 @@
+"""``mmrep data``: what a user with own pictures types, and what it says."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import own_sets
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools/data.py'
+
+
+@pytest.fixture(scope='module')
+def own(tmp_path_factory, run_tool):
+    """Converted sets, each with the config that was written for it."""
+    folder = tmp_path_factory.mktemp('own')
+    own_sets.make_voc(folder / 'voc')
+    own_sets.make_masks(folder / 'masks', 'palette')
+    for form in ('voc', 'masks'):
+        done = run_tool(
+            TOOL, 'convert', form, folder / form, folder / f'my_{form}'
+        )
+        assert done.returncode == 0, done.stderr
+        assert '12 pictures (' in done.stdout
+        done = run_tool(
+            TOOL,
+            'new-config',
+            folder / f'my_{form}',
+            '--model',
+            'replknet-tiny',
+            '--epochs',
+            '1',
+            '--batch-size',
+            '2',
+        )
+        assert done.returncode == 0 and 'scale' in done.stderr
+        (folder / f'{form}.py').write_text(done.stdout)
+    return folder
+
+
+def test_config_trains(own, run_tool, tmp_path):
+    """The config runs as it was written, but for the size of the model."""
+    done = run_tool(
+        ROOT / 'tools/train.py',
+        own / 'masks.py',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'model.backbone.arch.depths=[1,1,1,1]',
+        'model.backbone.arch.kernel_sizes=[5,5,5,5]',
+        'model.backbone.arch.channels=[8,8,8,8]',
+        'model.decode_head.in_channels=[8,8,8,8]',
+        'model.auxiliary_head.in_channels=8',
+        'train_dataloader.num_workers=0',
+        'val_dataloader.num_workers=0',
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob('iter_*.pth'))
+
+
+@pytest.mark.parametrize('form', ['voc', 'masks'])
+def test_check(form, own, run_tool):
+    done = run_tool(TOOL, 'check', own / f'{form}.py')
+    assert done.returncode == 0, done.stderr
+    assert 'no error' in done.stdout
+    assert done.stdout.count(' pictures of 64x48') == 3
+    # each class, in each loader
+    name = 'dog' if form == 'voc' else 'class_2'
+    assert done.stdout.count(f'\n  {name} ') == 3
+
+
+def test_check_finds(own, run_tool, tmp_path):
+    """A picture in two splits, a box twice, and an error with status 1."""
+    shutil.copytree(own / 'my_voc', tmp_path / 'voc')
+    text = (own / 'voc.py').read_text()
+    config = tmp_path / 'my.py'
+    config.write_text(text.replace(str(own / 'my_voc'), str(tmp_path / 'voc')))
+    images = tmp_path / 'voc/images'
+    [val, *_] = sorted((images / 'val').iterdir())
+    [train, *_] = sorted((images / 'train').iterdir())
+    shutil.copyfile(val, train)
+    path = tmp_path / 'voc/annotations/val.json'
+    path.write_text(path.read_text().replace('"dog"', '"cow"'))
+    done = run_tool(TOOL, 'check', config)
+    assert done.returncode == 1
+    assert '1 pictures are in train_dataloader and in val_' in done.stdout
+    [line] = done.stderr.strip().splitlines()[-1:]
+    assert (
+        line.startswith('error: the classes of the config') and 'cow' in line
+    )
+
+
+@pytest.mark.parametrize('form', ['voc', 'masks'])
+def test_show(form, own, run_tool, tmp_path):
+    out = tmp_path / 'sheet.png'
+    done = run_tool(
+        TOOL, 'show', own / f'{form}.py', '--out', out, '--number', '4'
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f'4 samples are in {out}\n'
+    pixels = np.asarray(Image.open(out).convert('RGB')).astype(int)
+    colour = [255, 38, 38] if form == 'voc' else [128, 0, 0]
+    # the legend, and the objects
+    assert (pixels == colour).all(-1).sum() > 100
+    again = tmp_path / 'again.png'
+    run_tool(TOOL, 'show', own / f'{form}.py', '--out', again, '--number', '4')
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_sheet_of_test_samples_has_boxes_in_place(own, run_tool, tmp_path):
+    """Behind a test pipeline labels are those of the file."""
+    out = tmp_path / 'sheet.png'
+    done = run_tool(
+        TOOL,
+        'show',
+        own / 'voc.py',
+        '--loader',
+        'val',
+        '--number',
+        '1',
+        '--out',
+        out,
+    )
+    assert done.returncode == 0, done.stderr
+    pixels = np.asarray(Image.open(out).convert('RGB')).astype(int)
+    lit = np.argwhere(pixels.max(-1) - pixels.min(-1) > 150)
+    assert len(lit)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['convert', 'voc', 'absent', 'out'], 'must be a folder'),
+        (['convert', 'voc', '.', 'out', '--palette', 'x'], "the form 'masks'"),
+        (['convert', 'masks', '.', 'out', '--to', 'coco'], 'label maps only'),
+        (['convert', 'voc', '.', 'out', '--split', '0', '1', '1'], 'above 0'),
+        (['convert', 'voc', '.', 'out', '--split', '1', '1', 'x'], 'invalid'),
+        (['convert', 'pascal', '.', 'out'], 'invalid choice'),
+        (['new-config', 'absent'], 'must be a folder'),
+        (['check', 'absent.py'], 'is no file'),
+        (['show', str(ROOT / 'configs/fcos_replknet-tiny_bccd.py')], '--out'),
+    ],
+)
+def test_wrong_input(arguments, text, run_tool, tmp_path):
+    done = run_tool(TOOL, *arguments, cwd=tmp_path)
+    assert done.returncode and not done.stdout
+    assert text in done.stderr.strip().splitlines()[-1]
+    assert 'Traceback' not in done.stderr and not list(tmp_path.iterdir())

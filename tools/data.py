@@ -1,0 +1,261 @@
+"""Convert, check and show data sets, and write configs for them."""
+
+import argparse
+import sys
+
+from mmrep.data.convert import FORMS, convert
+from mmrep.data.survey import survey
+from mmrep.engine import load_config
+from mmrep.engine.cli import add_config_options, parse_arguments, run
+from mmrep.engine.new_config import METHODS, write_config
+from mmrep.errors import UsageError
+
+_CONVERT = """Convert a data set to what the configs read.
+
+Boxes and polygons become COCO's form: OUT/images/{train,val,test} and
+OUT/annotations/{train,val,test}.json. Masks become label maps:
+OUT/annotations/{train,val,test}/*.png, with the classes in OUT/palette.txt.
+Files are found by their names, in any usual folders.
+"""
+
+_NEW_CONFIG = """Write a config for a converted data set to standard output.
+
+    mmrep data new-config DIR > my.py
+
+It inherits from one of ours. What was chosen, and why, is said on standard
+error, and stands at the top of the config.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest='command', required=True)
+    _add_convert(commands)
+    _add_new_config(commands)
+    _add_check(commands)
+    _add_show(commands)
+    return parser
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'convert',
+        help='from the form of a tool for labelling to what configs read',
+        description=_CONVERT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('form', choices=FORMS, help='form of the labels')
+    parser.add_argument('src', help='folder of the pictures and labels')
+    parser.add_argument('out', help='folder to make')
+    parser.add_argument(
+        '--labels', metavar='DIR', help='the labels, if not in SRC'
+    )
+    parser.add_argument(
+        '--to',
+        choices=['coco', 'masks'],
+        help='masks: draw polygons as label maps, for a segmentor; '
+        "coco if not given, but masks for the form 'masks'",
+    )
+    parser.add_argument(
+        '--palette',
+        metavar='FILE',
+        help='names and colours of masks, "R G B name" in each line; if not '
+        'given, one that lies in SRC under a usual name, else the colours '
+        'that are found',
+    )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='all classes, in the order of their labels; if not given, those '
+        'that the labels have',
+    )
+    parser.add_argument(
+        '--split',
+        nargs=3,
+        type=_share,
+        metavar=('TRAIN', 'VAL', 'TEST'),
+        help='shares; if not given, the folders or lists that SRC has, else '
+        '0.8 0.1 0.1. A picture keeps its split when others are added',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='another one, another split (0)'
+    )
+    parser.add_argument(
+        '--keep-unlabelled',
+        action='store_true',
+        help='keep pictures without a label file, with nothing in them',
+    )
+    parser.set_defaults(run=_convert)
+
+
+def _add_new_config(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'new-config',
+        help='write a config for a converted data set, to standard output',
+        description=_NEW_CONFIG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('dir', help='folder that mmrep data convert made')
+    parser.add_argument(
+        '--model',
+        default='unireplknet-t',
+        help='unireplknet-t if not given; replknet-tiny and the like are for '
+        'a CPU',
+    )
+    parser.add_argument(
+        '--method',
+        choices=METHODS,
+        help='if not given, upernet for label maps, cascade-mask-rcnn where '
+        'all objects have masks, else fcos',
+    )
+    parser.add_argument(
+        '--epochs',
+        type=_count,
+        help='how often each picture is seen; if not given, 24 to 300 by the '
+        'number of pictures',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=_count,
+        help="pictures of a step; the recipe's if not given",
+    )
+    parser.set_defaults(run=_new_config)
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'check',
+        help='all checks of a run, and what the data sets of a config hold',
+        description='Check the data sets of a config as a run does, and tell '
+        'what they hold: classes, sizes, empty pictures, labels that look '
+        'wrong, pictures that are in several splits. The exit status is 1 if '
+        'a run would end with an error.',
+        allow_abbrev=False,
+    )
+    parser.add_argument('config', help='config file')
+    add_config_options(parser)
+    parser.set_defaults(run=_check)
+
+
+def _add_show(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'show',
+        help='draw training samples after augmentation, with their labels',
+        description='Draw a sheet of training samples as the model gets '
+        'them, behind augmentation, with their labels.',
+        allow_abbrev=False,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--out', required=True, help='PNG file, which is written anew'
+    )
+    parser.add_argument(
+        '--number', type=_count, default=12, help='of samples (12)'
+    )
+    parser.add_argument(
+        '--loader',
+        choices=['train', 'val', 'test'],
+        default='train',
+        help='whose samples (train)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='another one, other samples (0)'
+    )
+    add_config_options(parser)
+    parser.set_defaults(run=_show)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'must be 1 or more, got {text}')
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
+    return value
+
+
+def _convert(args: argparse.Namespace) -> None:
+    to_masks = args.to == 'masks' and args.form != 'masks'
+    if args.form == 'masks' and args.to == 'coco':
+        raise UsageError('masks have no objects, and become label maps only.')
+    if args.palette and args.form != 'masks':
+        raise UsageError("--palette is for the form 'masks'.")
+    if args.split and not args.split[0] > 0:
+        raise UsageError('--split must give train a share above 0.')
+    result = convert(
+        args.form,
+        args.src,
+        args.out,
+        args.labels,
+        to_masks,
+        args.palette,
+        args.classes,
+        args.split,
+        args.seed,
+        args.keep_unlabelled,
+    )
+    parts = ', '.join(f'{n} {split}' for split, n in result.pictures.items())
+    total = sum(result.pictures.values())
+    unit = 'pixels' if to_masks or args.form == 'masks' else 'objects'
+    print(f'{total} pictures ({parts}) are in {args.out}')
+    for name, count in result.classes.items():
+        print(f'  {name}: {count} {unit}')
+    for note in result.notes:
+        print(f'- {note}')
+    if args.form == 'masks' and not args.palette and not args.classes:
+        print(
+            f'The names are in {args.out}/palette.txt; to change them, edit a '
+            'copy and convert again with --palette.'
+        )
+
+
+def _new_config(args: argparse.Namespace) -> None:
+    data = survey(args.dir)
+    text, notes = write_config(
+        data, args.model, args.method, args.epochs, args.batch_size
+    )
+    for note in notes:
+        sys.stderr.write(f'{note}\n')
+    sys.stdout.write(text)
+
+
+def _check(args: argparse.Namespace) -> None:
+    # they import MMDetection, which takes seconds
+    from mmrep.analysis.data_report import report_data
+
+    report = report_data(load_config(args.config, args.cfg_options))
+    print('\n'.join(report.lines))
+    for note in report.notes:
+        print(f'- {note}')
+    for error in report.errors:
+        sys.stderr.write(f'error: {error}\n')
+    if report.errors:
+        sys.exit(1)
+    print('no error' + (', see the notes' if report.notes else ''))
+
+
+def _show(args: argparse.Namespace) -> None:
+    from mmrep.apis.sheet import draw_sheet
+
+    cfg = load_config(args.config, args.cfg_options)
+    loader = f'{args.loader}_dataloader'
+    count = draw_sheet(cfg, args.out, args.number, args.seed, loader)
+    print(f'{count} samples are in {args.out}')
+
+
+def main() -> None:
+    args = parse_arguments(build_parser())
+    args.run(args)
+
+
+if __name__ == '__main__':
+    run(main)
