@@ -165,7 +165,7 @@ def with_the_rest(fitted):
     return table
 
 
-def write_table(table):
+def write_table(table, path):
     """Write the module."""
     lines = [
         '"""Coefficients of the linear models of the backends\' times.',
@@ -186,7 +186,7 @@ def write_table(table):
             lines.append(row)
         lines.append('    },')
     lines.append('}')
-    write_text(TABLE, '\n'.join(lines) + '\n')
+    write_text(path, '\n'.join(lines) + '\n')
 
 
 def main():
@@ -218,13 +218,16 @@ def main():
     part.add_argument('--out', type=Path, required=True)
     part = commands.add_parser('fit', help='write coefficients.py')
     part.add_argument('data', nargs='+')
+    part.add_argument(
+        '--out', type=Path, default=TABLE, help='instead of the module itself'
+    )
     args = parser.parse_args()
     if args.command == 'fit':
         try:
             fitted = fit(args.data)
         except (OSError, json.JSONDecodeError) as error:
             parser.error(f'a file cannot be read: {error}')
-        write_table(with_the_rest(fitted))
+        write_table(with_the_rest(fitted), args.out)
         return
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device cuda: this PyTorch sees no CUDA device')
