@@ -3,6 +3,8 @@
 # make test-fast    the same without the slow tests
 # make projects     the same for the tests of projects/
 # make test-upstream  the same with OpenMMLab's own packages, in .venv-upstream
+# make test-cuda-build  the same with PyTorch's CUDA build and torchvision, in
+#                   .venv-cuda; needs 6.4 GB, and no GPU
 # make test-slurm   only the tests that start a Slurm (docs/reliability.md)
 # make lint         formatting, lint, import contract
 # make docs         the site of docs/, into site/; its own small environment
@@ -11,6 +13,7 @@ PYTHON ?= python3
 # .venv, or for another Python one with its name, such as .venv-python3.12
 VENV ?= .venv$(patsubst %,-%,$(filter-out python3,$(notdir $(PYTHON))))
 UPSTREAM := .venv-upstream
+CUDA := .venv-cuda
 DOCS := .venv-docs
 BIN := $(VENV)/bin
 CONFIG := configs/upernet_replknet-tiny_shapes.py
@@ -19,7 +22,8 @@ WORK_DIR := work_dirs/quickstart
 JOBS ?= 2
 PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast projects test-upstream test-slurm lint docs clean
+.PHONY: quickstart test test-fast projects test-upstream test-cuda-build \
+    test-slurm lint docs clean
 
 quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
@@ -39,6 +43,12 @@ projects: $(VENV)/.tests-installed
 
 test-upstream: $(UPSTREAM)/.installed
 	$(UPSTREAM)/bin/python $(PYTEST) $(PYTEST_ARGS)
+
+# which of torchvision's operators load, and equal mmrep's, is said in the log
+test-cuda-build: $(CUDA)/.installed
+	$(CUDA)/bin/python $(PYTEST) -rA --log-level INFO \
+	    tests/compat/test_torchvision.py
+	$(CUDA)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 test-slurm: $(VENV)/.tests-installed
 	$(BIN)/python -m pytest -m slurm tests/slurm
@@ -74,10 +84,16 @@ $(UPSTREAM)/.installed: requirements/upstream.txt requirements/tests.txt \
 	$(UPSTREAM)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+$(CUDA)/.installed: requirements/cuda.txt requirements/export.txt
+	test -x $(CUDA)/bin/python || $(PYTHON) -m venv $(CUDA)
+	$(CUDA)/bin/python -m pip install --quiet -r requirements/cuda.txt
+	$(CUDA)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 $(DOCS)/.installed: requirements/docs.txt
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip install --quiet -r requirements/docs.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) $(DOCS) data/shapes site $(WORK_DIR)
+	rm -rf $(VENV) $(UPSTREAM) $(CUDA) $(DOCS) data/shapes site $(WORK_DIR)

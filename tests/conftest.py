@@ -23,9 +23,21 @@ if not torch.cuda.is_available():
 import processes  # noqa: E402
 
 import mmrep  # noqa: E402, F401  the operators, before a test imports mmdet
+from mmrep.compat import torchvision  # noqa: E402
+from mmrep.ops import backend_report  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 pytest.register_assert_rewrite('shipped_configs')
+
+
+def pytest_report_header() -> list:
+    """What differs between environments."""
+    operators = ('nms', 'roi_align_forward', 'roi_align_backward')
+    used = [f'{name} by {torchvision.describe(name)}' for name in operators]
+    return [
+        f'torch: {torch.__version__}, {backend_report()}',
+        f"mmrep's stand-ins: {', '.join(used)}",
+    ]
 
 
 def pytest_collection_modifyitems(items):

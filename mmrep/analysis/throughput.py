@@ -6,13 +6,23 @@ all of them see the same state of the machine.
 """
 
 import copy
+import gc
 import multiprocessing
 import statistics
 import time
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from mmengine.config import Config
@@ -25,6 +35,9 @@ from mmrep.errors import UsageError, one_line
 SWITCHES = (
     'bf16', 'fp16', 'channels_last', 'with_cp', 'compile', 'cuda_graph',
 )  # fmt: skip
+
+# What --clock counts, in seconds.
+_CLOCKS = {'cpu': time.process_time, 'wall': time.perf_counter}
 
 # Backbones of the size of RepLKNet-31B, with their published settings.
 BASELINES: Dict[str, Dict[str, Any]] = {
@@ -196,6 +209,50 @@ def measure(
             worker.stop()
 
 
+def measure_here(
+    jobs: Sequence[Tuple[Config, Case]],
+    repeats: int = 5,
+    threads: int = 1,
+    clock: str = 'wall',
+    report: Callable[[str], None] = lambda text: None,
+) -> Iterator[Dict[str, Any]]:
+    """Time cases one after the other in this process.
+
+    That saves the start of a process for each, and the memory of all but one,
+    which on a GPU is most of the time and of the memory.
+
+    Args:
+        jobs (Sequence[tuple[Config, Case]]): As in :func:`measure`, and so
+            are the others.
+        repeats (int): Defaults to 5.
+        threads (int): Defaults to 1.
+        clock (str): Defaults to 'wall'.
+        report (Callable): Is told what is being done.
+
+    Yields:
+        dict: What :func:`measure` returns of a job, when it is measured. On
+        the CPU ``peak_mb`` misses memory that earlier cases left to the
+        allocator.
+    """
+    for i, (cfg, case) in enumerate(jobs):
+        report(f'{i + 1}/{len(jobs)}: {case}')
+        step = error = peak = None
+        times: List[float] = []
+        try:
+            step, memory = _prepare(cfg, case, threads)
+            times = [_time(step, _CLOCKS[clock]) for _ in range(repeats)]
+            peak = memory.peak()
+        except Exception as reason:  # whatever it is, the others go on
+            error = _reason(reason)
+        # the next case finds the memory as this one did
+        del step
+        torch.compiler.reset()
+        gc.collect()
+        if case.device != 'cpu':
+            torch.cuda.empty_cache()
+        yield _row(case, clock, error, times, peak)
+
+
 class _Worker:
     """The process of a case, seen from outside."""
 
@@ -239,17 +296,7 @@ class _Worker:
 
     def result(self) -> Dict[str, Any]:
         peak = self._ask('peak') if self.error is None else None
-        about = {**asdict(self.case), 'clock': self.clock}
-        if self.error is not None:
-            return {**about, 'error': self.error}
-        ms = statistics.median(self.times)
-        return {
-            **about,
-            'times': self.times,
-            'ms': ms,
-            'images_per_second': self.case.batch_size / ms * 1e3,
-            'peak_mb': peak,
-        }
+        return _row(self.case, self.clock, self.error, self.times, peak)
 
     def stop(self) -> None:
         self.pipe.close()
@@ -261,16 +308,9 @@ def _serve(
     pipe: Any, cfg: Config, case: Case, threads: int, clock: str
 ) -> None:
     """Build a case, then do what is asked; runs in the case's process."""
-    torch.set_num_threads(threads)
-    now = time.process_time if clock == 'cpu' else time.perf_counter
+    now = _CLOCKS[clock]
     try:
-        import_custom(cfg)
-        with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as r:
-            r.import_from_location()  # so that imports do not count as memory
-        memory = _Memory(case.device)
-        step = _build(cfg, case)
-        _warm_up(step)
-        memory.forget_peak()
+        step, memory = _prepare(cfg, case, threads)
         pipe.send(('ready', None))
         while True:
             if pipe.recv() == 'turn':
@@ -279,12 +319,53 @@ def _serve(
                 pipe.send(('peak', memory.peak()))
     except (EOFError, KeyboardInterrupt):
         return  # the measurement is over
-    except UsageError as error:
-        pipe.send(('error', str(error)))
     except Exception as error:  # whatever it is, the others go on
-        text = one_line(error, kind=True)[:300]
-        # torch.compile gives advice behind
-        pipe.send(('error', text.partition(' Set TORCHDYNAMO')[0]))
+        pipe.send(('error', _reason(error)))
+
+
+def _prepare(
+    cfg: Config, case: Case, threads: int
+) -> Tuple[Callable[[], Any], '_Memory']:
+    """A step that has run, and the memory from here on."""
+    torch.set_num_threads(threads)
+    import_custom(cfg)
+    with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as r:
+        r.import_from_location()  # so that imports do not count as memory
+    memory = _Memory(case.device)
+    step = _build(cfg, case)
+    _warm_up(step)
+    memory.forget_peak()
+    return step, memory
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a line."""
+    if isinstance(error, UsageError):
+        return str(error)
+    text = one_line(error, kind=True)[:300]
+    # torch.compile gives advice behind
+    return text.partition(' Set TORCHDYNAMO')[0]
+
+
+def _row(
+    case: Case,
+    clock: str,
+    error: Optional[str],
+    times: List[float],
+    peak: Optional[float],
+) -> Dict[str, Any]:
+    """A result of :func:`measure`."""
+    about = {**asdict(case), 'clock': clock}
+    if error is not None:
+        return {**about, 'error': error}
+    ms = statistics.median(times)
+    return {
+        **about,
+        'times': times,
+        'ms': ms,
+        'images_per_second': case.batch_size / ms * 1e3,
+        'peak_mb': peak,
+    }
 
 
 def _build(cfg: Config, case: Case) -> Callable[[], Any]:
@@ -343,11 +424,14 @@ def _time(
 
 
 class _Memory:
-    """Memory of this process, on the CPU above what it had at first."""
+    """Memory of this process above what it had at first."""
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self.before = self._status('VmRSS') if device == 'cpu' else 0.0
+        if device == 'cpu':
+            self.before = self._status('VmRSS')
+        else:
+            self.before = torch.cuda.memory_allocated() / 2**20
 
     @staticmethod
     def _status(key: str) -> float:
@@ -367,7 +451,7 @@ class _Memory:
     def peak(self) -> float:
         if self.device == 'cpu':
             return self._status('VmHWM') - self.before
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated() / 2**20 - self.before
 
 
 def table(rows: Sequence[Dict[str, Any]]) -> str:

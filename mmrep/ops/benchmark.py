@@ -98,6 +98,7 @@ def time_problem(
     kernel: Tuple[int, int],
     dtype: torch.dtype,
     clock: Clock,
+    name_kernels: bool = False,
     **bounds: float,
 ) -> Times:
     """Time every method on random tensors.
@@ -107,6 +108,8 @@ def time_problem(
         kernel: (Kh, Kw).
         dtype: Type of the tensors.
         clock: Times them.
+        name_kernels: Also give the 'kernels' of forward + backward, see
+            :func:`kernels_of`. Defaults to False.
         **bounds: ``limit`` or ``hopeless`` of time_in_turn().
 
     Returns:
@@ -142,12 +145,51 @@ def time_problem(
                 )
                 continue
         forward_runs[name], both_runs[name] = run_forward, run_both
+    kernels = {}
+    if name_kernels:
+        kernels = {
+            name: {'kernels': kernels_of(run, device)}
+            for name, run in both_runs.items()
+        }
     forward = clock.together(forward_runs, **bounds)
     both = clock.together(both_runs, **bounds)
     return {
-        name: {'forward': forward[name], 'both': both[name]}
+        name: {
+            'forward': forward[name],
+            'both': both[name],
+            **kernels.get(name, {}),
+        }
         for name in forward
     }
+
+
+def kernels_of(run: Callable[[], None], device: str) -> Dict[str, float]:
+    """Kernels of a run that take the most time, on a CPU ATen's operators.
+
+    Args:
+        run: A function that has run before.
+        device: 'cpu' or 'cuda'.
+
+    Returns:
+        dict[str, float]: Milliseconds of up to four, the longest first; empty
+        if the profiler does not work here.
+    """
+    activity = getattr(torch.profiler.ProfilerActivity, device.upper())
+    kind = 'cpu' if device == 'cpu' else 'device'
+    try:
+        with torch.profiler.profile(activities=[activity]) as profile:
+            run()
+            if device == 'cuda':
+                torch.cuda.synchronize()
+        times = {
+            event.key: getattr(event, f'self_{kind}_time_total') / 1e3
+            for event in profile.key_averages()
+        }
+    except (RuntimeError, AttributeError) as error:
+        LOGGER.warning('no kernel can be named: %s', error)
+        return {}
+    longest = sorted(times, key=times.get, reverse=True)[:4]
+    return {name[:120]: times[name] for name in longest if times[name]}
 
 
 def ceilings(dtype: torch.dtype, clock: Clock) -> Tuple[float, float]:

@@ -121,6 +121,36 @@ class Runner(_AtomicSaving, _Runner):
 class FlexibleRunner(_AtomicSaving, _FlexibleRunner):
     """MMEngine's FlexibleRunner with checkpoints that are whole or absent."""
 
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        *args,
+        meta: Optional[dict] = None,
+        by_epoch: bool = True,
+        **kwargs,
+    ) -> None:
+        """Save with the count of the caller, as MMEngine's Runner does.
+
+        MMEngine's FlexibleRunner writes the next one instead, which is wrong
+        behind a validation: a resumed run would leave out an iteration.
+        """
+        loop, count = self.train_loop, '_epoch' if by_epoch else '_iter'
+        before = getattr(loop, count)
+        done = (meta or {}).get(count[1:], before + 1)
+        setattr(loop, count, done - 1)
+        try:
+            super().save_checkpoint(
+                out_dir,
+                filename,
+                *args,
+                meta=meta,
+                by_epoch=by_epoch,
+                **kwargs,
+            )
+        finally:
+            setattr(loop, count, before)
+
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'FlexibleRunner':
         """Build from a config; refuse what its strategies do not know."""

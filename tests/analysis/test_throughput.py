@@ -11,6 +11,7 @@ from mmrep.analysis.inference import build_form
 from mmrep.analysis.throughput import (
     Case,
     measure,
+    measure_here,
     missing_package,
     parse_switches,
     table,
@@ -163,6 +164,27 @@ def test_measure(cfg, monkeypatch):
     assert 'form must be one of' in rows[1]['error']
     assert rows[2]['ms'] > rows[0]['ms']
     assert rows[2]['peak_mb'] > rows[0]['peak_mb'] > 0
+
+
+def test_one_after_the_other_in_this_process(cfg):
+    """As in processes, but one row at a time; a failure costs its own."""
+    said = []
+    rows = measure_here(
+        [
+            (cfg, case(form='deploy')),
+            (cfg, case(form='merged')),
+            (cfg, case('training', switches=('bf16',))),
+        ],
+        repeats=3,
+        report=said.append,
+    )
+    first = next(rows)
+    assert len(said) == 1 and len(first['times']) == 3
+    assert first['ms'] == sorted(first['times'])[1] and first['peak_mb'] > 0
+    second, third = rows
+    assert 'form must be one of' in second['error'] and 'ms' not in second
+    assert third['mode'] == 'training' and third['ms'] > 0
+    assert '| training step | bf16 |' in table([first, second, third])
 
 
 def test_table():

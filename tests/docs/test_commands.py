@@ -71,6 +71,9 @@ TESTS = {
     'tools/benchmarks/benchmark_model.py': [
         'tools/test_benchmark_model.py::test_table_and_json'
     ],
+    'tools/benchmarks/gpu_day.py': [
+        'tools/test_gpu_day.py::test_every_step_at_toy_size'
+    ],
     'tools/benchmarks/benchmark_mmcv_ops.py': [
         'tools/test_benchmark_mmcv_ops.py::test_a_case'
     ],

@@ -23,7 +23,12 @@ def tool():
 
 CLOCK = benchmark.Clock('cpu', 0.001, 3)
 ARGS = argparse.Namespace(
-    end=time.perf_counter() + 1e6, seed=0, elements=1e4, macs=1e6
+    end=time.perf_counter() + 1e6,
+    seed=0,
+    elements=1e4,
+    macs=1e6,
+    types=['bfloat16', 'float16', 'float32'],
+    shapes={'tuned': [(1, 1, 17, 17, 7)]},
 )
 
 
@@ -116,14 +121,16 @@ def test_every_draw_of_the_grid_ends():
 def test_sections_of_a_gpu(tool, capsys):
     result = tool['run_typed'](CLOCK, ARGS, [(1, 1, 5, 5, 27)])
     assert len(result) == 4
+    assert 'aten::convolution_backward' in str(result[0]['times'])
+    some = argparse.Namespace(**{**vars(ARGS), 'types': ['float16']})
+    (row,) = tool['run_typed'](CLOCK, some, [(1, 1, 5, 5, 3)])
+    assert row['dtype'] == 'torch.float16'
     rates = result[0]['rates']['triton']
     assert rates['forward']['useful TFLOP/s'] > 0
     assert rates['both']['of the Toeplitz bound'] > 0
     printed = capsys.readouterr().out
     assert 'auto against nn.Conv2d' in printed
     assert 'share of the Toeplitz bound' in printed
-    names = tool['run_tuned'].__globals__
-    names['TUNED'] = [(1, 1, 17, 17, 7)]
     (row,) = tool['run_tuned'](CLOCK, ARGS)
     assert row['forward']['ms'] <= row['forward']['default ms']
     errors = benchmark.check_one(

@@ -6,6 +6,7 @@ import re
 import pytest
 from mmengine.config import Config
 
+from mmrep.checkpoint import load_checkpoint
 from mmrep.errors import UsageError
 from mmrep.runner.sharding import prepare_sharding
 
@@ -71,6 +72,9 @@ def test_fsdp_is_ddp(train, train_two, tmp_path):
     for folder in (fsdp, resumed):
         found = state_of(folder / 'iter_4.pth')
         assert_same(found, expected, rtol=1e-3, atol=3e-5)
+        # also where the validation behind it was the best
+        meta = load_checkpoint(str(folder / 'iter_4.pth'))['meta']
+        assert meta['iter'] == 4
 
 
 def test_config_of_xl():

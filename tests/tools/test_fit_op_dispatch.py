@@ -46,20 +46,18 @@ def measured(path, dtype, shapes=20, **facts):
 
 def test_fit_keeps_what_was_not_measured(tool, tmp_path, monkeypatch):
     table = tmp_path / 'coefficients.py'
-    monkeypatch.setitem(tool, 'TABLE', table)
     known = {'cpu AVX2': {'a': [1.0]}, 'cuda': {'b': [2.0]}}
     monkeypatch.setattr(base, 'COEFFICIENTS', known)
     path = measured(tmp_path / 'bf16.json', 'bfloat16')
-    run(tool, monkeypatch, 'fit', path)
+    run(tool, monkeypatch, 'fit', path, '--out', table)
     written = runpy.run_path(str(table))['COEFFICIENTS']
     assert sum(written['cuda'].pop('bfloat16/forward/triton')) > 0
     assert written == known
 
 
-def test_the_table_is_what_the_tool_writes(tool, tmp_path, monkeypatch):
+def test_the_table_is_what_the_tool_writes(tool, tmp_path):
     table = tmp_path / 'coefficients.py'
-    monkeypatch.setitem(tool, 'TABLE', table)
-    tool['write_table'](tool['with_the_rest']({}))
+    tool['write_table'](tool['with_the_rest']({}), table)
     assert table.read_text() == Path(coefficients.__file__).read_text()
 
 

@@ -104,6 +104,13 @@ def parse_args() -> argparse.Namespace:
         help='cpu counts the time that a process has the CPU, for a machine '
         'that does other work too; best with --threads 1',
     )
+    parser.add_argument(
+        '--one-process',
+        action='store_true',
+        help='one case after the other in this process, which saves their '
+        'starts; on a GPU its own count of memory stays right; --out is '
+        'written after each',
+    )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     add_config_options(parser)
     return parse_arguments(parser)
@@ -118,6 +125,7 @@ from mmengine.config import Config
 from mmrep.analysis.throughput import (
     Case,
     measure,
+    measure_here,
     missing_package,
     parse_switches,
     table,
@@ -203,9 +211,17 @@ def main() -> None:
     check(args)
     jobs = list_jobs(args)
     found = circumstances(args)
-    rows = measure(jobs, args.repeats, args.threads, args.clock, note)
-    if args.out:
-        write_json(args.out, {**found, 'rows': rows})
+    options = args.repeats, args.threads, args.clock, note
+    if args.one_process:
+        rows = []
+        for row in measure_here(jobs, *options):
+            rows.append(row)
+            if args.out:
+                write_json(args.out, {**found, 'rows': rows})
+    else:
+        rows = measure(jobs, *options)
+        if args.out:
+            write_json(args.out, {**found, 'rows': rows})
     print(table(rows))
     failed = sum('error' in row for row in rows)
     if failed:

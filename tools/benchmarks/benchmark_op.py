@@ -2,6 +2,7 @@
 
     python tools/benchmarks/benchmark_op.py    # CPU, about 8 minutes
     python tools/benchmarks/benchmark_op.py --device cuda --out DIR
+    python tools/benchmarks/benchmark_op.py --toy    # a GPU's, on a CPU
 
 Needs PyTorch alone (and Triton on a GPU). Sections:
 
@@ -17,7 +18,9 @@ Needs PyTorch alone (and Triton on a GPU). Sections:
 
 Times are medians in milliseconds of one run: on a GPU by CUDA events. What
 takes over 3 seconds in 'targets' runs once; of what takes 4 times as long as
-the fastest in 'grid' the shorter of two runs counts.
+the fastest in 'grid' the shorter of two runs counts. 'dense' and 'table1' name
+the kernels that ran. --toy runs a GPU's sections at toy size, Triton in its
+interpreter, so that their code is tested; the times mean nothing.
 """
 
 import argparse
@@ -54,6 +57,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', default='cpu', choices=SECTIONS)
     parser.add_argument('--sections', nargs='+')
+    parser.add_argument(
+        '--toy', action='store_true', help="a GPU's sections, on the CPU"
+    )
+    parser.add_argument(
+        '--types',
+        nargs='+',
+        default=['bfloat16', 'float16', 'float32'],
+        choices=['bfloat16', 'float16', 'float32'],
+        help='of the sections dense and table1',
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/op'))
     parser.add_argument('--seconds', type=float, default=440)
     parser.add_argument('--seed', type=int, default=1, help='of the grid')
@@ -61,11 +74,14 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.elements is None:
         args.elements = 17e6 if args.device == 'cpu' else 6e7
-    args.sections = args.sections or list(SECTIONS[args.device])
-    unknown = set(args.sections) - set(SECTIONS[args.device])
+    if args.toy and args.device == 'cuda':
+        parser.error('--toy is for a machine without a GPU')
+    known = SECTIONS['cuda' if args.toy else args.device]
+    args.sections = args.sections or list(known)
+    unknown = set(args.sections) - set(known)
     if unknown:
         parser.error(
-            f'sections on {args.device} are {list(SECTIONS[args.device])}, '
+            f'sections on {args.device} are {list(known)}, '
             f'got {sorted(unknown)}'
         )
     return args
@@ -135,7 +151,26 @@ TYPES = [
     (torch.float32, True),
     (torch.float32, False),
 ]
-TUNED = [DENSE[0], DENSE[10], DENSE[2], TABLE1[-1], DENSE[3]]
+CHECKED = [
+    ((2, 5, 37, 41), (31, 31)),
+    ((3, 7, 16, 16), (13, 13)),
+    ((1, 3, 9, 200), (51, 5)),
+    ((2, 8, 64, 64), (29, 29)),
+    ((1, 4, 128, 128), (31, 31)),
+    ((2, 2, 1, 1), (7, 7)),
+]
+SHAPES = {
+    'dense': DENSE,
+    'table1': TABLE1,
+    'tuned': [DENSE[0], DENSE[10], DENSE[2], TABLE1[-1], DENSE[3]],
+    'check': CHECKED,
+}
+TOY = {
+    'dense': [(1, 2, 9, 9, 5), (1, 1, 9, 9, 27)],
+    'table1': [(2, 1, 8, 8, 3)],
+    'tuned': [(1, 1, 5, 5, 3)],
+    'check': [((2, 2, 9, 11), (5, 5)), CHECKED[-1]],
+}
 
 
 def run_targets(clock, args):
@@ -301,14 +336,7 @@ def run_check(clock, args):
         torch.float16: 4e-3,
         torch.bfloat16: 2e-2,
     }
-    for shape, kernel in (
-        ((2, 5, 37, 41), (31, 31)),
-        ((3, 7, 16, 16), (13, 13)),
-        ((1, 3, 9, 200), (51, 5)),
-        ((2, 8, 64, 64), (29, 29)),
-        ((1, 4, 128, 128), (31, 31)),
-        ((2, 2, 1, 1), (7, 7)),
-    ):
+    for shape, kernel in args.shapes['check']:
         for dtype in tolerance:
             for name in available_backends(clock.device, dtype):
                 if name == 'native':
@@ -341,24 +369,28 @@ def run_check(clock, args):
 
 def run_dense(clock, args):
     """Dense-prediction shapes in four arithmetics."""
-    return run_typed(clock, args, DENSE)
+    return run_typed(clock, args, args.shapes['dense'])
 
 
 def run_table1(clock, args):
     """The paper's Table 1; times are of one of its 24 equal layers."""
-    return run_typed(clock, args, TABLE1)
+    return run_typed(clock, args, args.shapes['table1'])
 
 
 def run_typed(clock, args, shapes):
     result = []
     for dtype, tf32 in TYPES:
+        if name_of(dtype) not in args.types:
+            continue
         allow_tf32(tf32)
         peak, bandwidth = ceilings(dtype, clock)
         for *shape, k in shapes:
             if time.perf_counter() > args.end:
                 print(f'no time left for {shape}, K={k}, {dtype}')
                 continue
-            rows = time_problem(shape, (k, k), dtype, clock, limit=300)
+            rows = time_problem(
+                shape, (k, k), dtype, clock, name_kernels=True, limit=300
+            )
             bounds = shape, k, dtype, peak, bandwidth
             result.append(
                 {
@@ -387,6 +419,11 @@ def run_typed(clock, args, shapes):
         )
     allow_tf32(True)
     return result
+
+
+def name_of(dtype):
+    """As a user types it."""
+    return str(dtype).rpartition('.')[2]
 
 
 def allow_tf32(allowed):
@@ -431,15 +468,16 @@ def run_compile(clock, args):
     jobs = [
         (shape, k, dtype, tf32, False)
         for dtype, tf32 in TYPES
-        for *shape, k in DENSE + TABLE1
+        for *shape, k in args.shapes['dense'] + args.shapes['table1']
     ]
-    for *shape, k in TUNED:
+    for *shape, k in args.shapes['tuned']:
         jobs.append((shape, k, torch.bfloat16, True, True))
     start = time.perf_counter()
     context = multiprocessing.get_context('spawn')
     done, failed = 0, 0
     with context.Pool(min(12, os.cpu_count())) as pool:
-        results = pool.imap_unordered(compile_one, jobs)
+        attempt = functools.partial(compile_one, device=clock.device)
+        results = pool.imap_unordered(attempt, jobs)
         try:
             for _ in jobs:
                 error = results.next(max(0.1, args.end - time.perf_counter()))
@@ -459,7 +497,7 @@ def run_compile(clock, args):
     }
 
 
-def compile_one(job, device='cuda'):
+def compile_one(job, device):
     """Run the Triton kernels of one problem; returns what went wrong."""
     shape, k, dtype, tf32, every = job
     allow_tf32(tf32)
@@ -503,7 +541,7 @@ def run_tuned(clock, args):
     dtype = torch.bfloat16
     peak, bandwidth = ceilings(dtype, clock)
     result = []
-    for *shape, k in TUNED:
+    for *shape, k in args.shapes['tuned']:
         if time.perf_counter() > args.end:
             break
         x = torch.randn(shape, device=clock.device, dtype=dtype)
@@ -551,6 +589,7 @@ def main():
         sys.exit(f'error: --elements must be at least {least}')
     # a plain convolution on a CPU falls to 2 GFLOP/s
     args.macs = 5e9 if args.device == 'cpu' else 1e12
+    args.shapes = TOY if args.toy else SHAPES
     if args.device == 'cuda' and not torch.cuda.is_available():
         sys.exit('error: --device cuda: this PyTorch sees no CUDA device')
     args.out.mkdir(parents=True, exist_ok=True)
@@ -560,8 +599,9 @@ def main():
     about = facts(args.device)
     start = time.perf_counter()
     failed = []
+    known = SECTIONS['cuda' if args.toy else args.device]
     for section in args.sections:
-        share = SECTIONS[args.device][section] if len(args.sections) > 1 else 1
+        share = known[section] if len(args.sections) > 1 else 1
         args.end = start + share * args.seconds
         try:
             result = globals()[f'run_{section}'](clock, args)

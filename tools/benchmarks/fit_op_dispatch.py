@@ -47,6 +47,7 @@ def parse_args() -> argparse.Namespace:
     part.add_argument('--out', type=Path, required=True)
     part = commands.add_parser('fit', help='write coefficients.py')
     part.add_argument('data', nargs='+')
+    part.add_argument('--out', type=Path, help='instead of the module itself')
     return parser.parse_args()
 
 
@@ -201,7 +202,7 @@ def with_the_rest(fitted):
     return table
 
 
-def write_table(table):
+def write_table(table, path):
     """Write the module."""
     lines = [
         '"""Coefficients of the linear models of the backends\' times.',
@@ -222,7 +223,7 @@ def write_table(table):
             lines.append(row)
         lines.append('    },')
     lines.append('}')
-    write_text(TABLE, '\n'.join(lines) + '\n')
+    write_text(path, '\n'.join(lines) + '\n')
 
 
 def main():
@@ -232,7 +233,7 @@ def main():
             fitted = fit(args.data)
         except (OSError, json.JSONDecodeError) as error:
             sys.exit(f'error: a file cannot be read: {error}')
-        write_table(with_the_rest(fitted))
+        write_table(with_the_rest(fitted), args.out or TABLE)
         return
     if args.device == 'cuda' and not torch.cuda.is_available():
         sys.exit('error: --device cuda: this PyTorch sees no CUDA device')

@@ -34,6 +34,8 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # coefficients.py, 'auto' takes these kernels from so many taps on, as many as
 # a 9x9 kernel has: ATen has no code of its own for kernels above 5x5.
 UNMEASURED_TAPS = 81
+# A grid has one program a channel along its second axis, and CUDA no more.
+MOST_CHANNELS = 65535
 
 
 class Triton(Backend):
@@ -235,6 +237,21 @@ def _convolve(x, weight, bias, relu, flip, config) -> Tensor:
     n, c, h, w = x.shape
     if x.numel() == 0:
         return torch.empty_like(x, memory_format=memory_format_of(x))
+    if c > MOST_CHANNELS:
+        parts = [
+            _convolve(
+                x[:, part],
+                weight[part],
+                None if bias is None else bias[part],
+                relu,
+                flip,
+                config,
+            )
+            for part in _parts(c)
+        ]
+        return torch.cat(parts, 1).contiguous(
+            memory_format=memory_format_of(x)
+        )
     config = config or config_for(Problem.of(x, weight), 'forward')
     source = _rows(x)
     y = x.new_empty((n, c, h, source.size(3)))
@@ -317,6 +334,12 @@ def grad_weight(
         Tensor: Shape (C, 1, Kh, Kw).
     """
     n, c, h, w = x.shape
+    if c > MOST_CHANNELS:
+        parts = [
+            grad_weight(grad[:, part], x[:, part], weight[part], config)
+            for part in _parts(c)
+        ]
+        return torch.cat(parts)
     result = torch.zeros_like(weight)
     if x.numel() == 0:
         return result
@@ -380,6 +403,14 @@ def grad_weight(
     )
     taps.copy_(total)
     return result
+
+
+def _parts(channels: int) -> List[slice]:
+    """Channels that one grid can have."""
+    return [
+        slice(begin, begin + MOST_CHANNELS)
+        for begin in range(0, channels, MOST_CHANNELS)
+    ]
 
 
 def reachable(weight: Tensor, size: Tuple[int, int]) -> Tensor:

@@ -60,6 +60,14 @@ CORRELATION_SIZES = (
     'rows_in',
     'top',
 )
+DIAGONAL_SIZES = (
+    'kernel_h',
+    'kernel_w',
+    'splits',
+    'rows_in',
+    'row_shift',
+    'col_shift',
+)
 
 
 @triton.jit(do_not_specialize=TABLE_SIZES)
@@ -309,7 +317,7 @@ def correlation_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=DIAGONAL_SIZES)
 def diagonal_kernel(
     partial,
     grad_weight,

@@ -93,7 +93,6 @@ GRAD_WEIGHT = (
 )
 
 
-@lru_cache(maxsize=4096)
 def candidates(problem: Problem, kind: str) -> Tuple[Config, ...]:
     """Configurations worth a measurement, the default one first.
 
@@ -101,6 +100,12 @@ def candidates(problem: Problem, kind: str) -> Tuple[Config, ...]:
         problem: Facts of the call.
         kind: 'forward' or 'grad_weight'.
     """
+    return _candidates(problem, kind, shared_bytes(problem.device))
+
+
+@lru_cache(maxsize=4096)
+def _candidates(problem: Problem, kind: str, room: int) -> Tuple[Config, ...]:
+    """Those that fit into so many bytes of shared memory."""
     every = GRAD_WEIGHT if kind == 'grad_weight' else FORWARD
     most = next_power(problem.shape[3])
     pool = [c for c in every if c.cols <= most]
@@ -110,7 +115,7 @@ def candidates(problem: Problem, kind: str) -> Tuple[Config, ...]:
             pool = [c._replace(patches=c.patches // 2) for c in pool]
         else:
             pool = [c._replace(depth=c.depth // 2) for c in pool]
-    size, room = problem.dtype.itemsize, shared_bytes(problem.device)
+    size = problem.dtype.itemsize
     pool = [c for c in pool if c.stages * step_bytes(c, kind, size) <= room]
     if is_plain(problem):
         # more would not fit in the registers

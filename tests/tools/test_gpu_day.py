@@ -1,0 +1,236 @@
+"""tools/benchmarks/gpu_day.py: whole, and what goes wrong in a step."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / 'tools/benchmarks'
+pytestmark = pytest.mark.skipif(
+    sys.platform != 'linux', reason='the script reads /proc'
+)
+# A day of commands of our own; in a process, since it ends all below it.
+DAY = """
+import sys
+sys.path.insert(0, {tools!r})
+import gpu_day
+from gpu_day_steps import SHOWS, Command
+
+def commands(args, work):
+    for name, (code, seconds) in {codes!r}.items():
+        words = [sys.executable, '-c', code]
+        yield Command(name, words, seconds, None, {{}}, grace=0.5)
+
+gpu_day.commands = commands
+gpu_day.REST = 3
+gpu_day.LOST = 2
+gpu_day.main()
+"""
+GOOD = "print('well done')"
+HANG = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = 'import os, time; os.setsid(); print(os.getpid(), flush=True); '
+subprocess.Popen([sys.executable, '-c', child + 'time.sleep(999)'])
+time.sleep(999)
+"""
+# its child lives on in a session of its own
+CRASH = """
+import os, subprocess, sys, time
+child = 'import os, time; os.setsid(); print(os.getpid(), flush=True); '
+subprocess.Popen([sys.executable, '-c', child + 'time.sleep(999)'])
+time.sleep(1)
+os.abort()
+"""
+FILL = """
+import os
+with open({path!r}, 'wb') as file:
+    while True:
+        file.write(os.urandom(1 << 16))
+"""
+
+
+def day(out, codes, *args):
+    """Run a day of small programs: name to (code, seconds)."""
+    script = DAY.format(tools=str(TOOLS), codes=codes)
+    return subprocess.run(
+        [sys.executable, '-', '--out', str(out), *map(str, args)],
+        input=textwrap.dedent(script),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def ends(out):
+    record = json.loads((out / 'gpu_day.json').read_text())
+    return {name: e['ended'] for name, e in record['commands'].items()}
+
+
+def is_running(pid):
+    try:
+        status = Path(f'/proc/{pid}/stat').read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(')')[2].split()[0] != 'Z'
+
+
+def test_what_goes_wrong_costs_its_own_time(tmp_path):
+    codes = {
+        'facts-fails': ('raise SystemExit(3)', 30),
+        'tests-hangs': (HANG, 4),
+        'operator-crashes': (CRASH, 30),
+        'fit-good': (GOOD, 30),
+    }
+    start = time.monotonic()
+    done = day(tmp_path, codes)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 60
+    assert ends(tmp_path) == {
+        'facts-fails': 'failed: status 3',
+        'tests-hangs': 'cut: 4 s are over',
+        'operator-crashes': 'crashed: SIGABRT',
+        'fit-good': 'done',
+    }
+    for name in ('tests-hangs', 'operator-crashes'):
+        pid = (tmp_path / f'work/{name}.log').read_text().split()[0]
+        assert not is_running(pid), name
+    table = (tmp_path / 'gpu_day.md').read_text()
+    assert '| fit-good | done |' in table and 'well done' in table
+    assert '| fit-good | done |' in done.stdout
+    assert 'well done' in (tmp_path / 'logs.txt').read_text()
+
+
+def test_resume_runs_what_has_not_run(tmp_path):
+    """What may take a minute does not begin in a call of 12 seconds."""
+    write = (
+        'from pathlib import Path; p = Path({path!r}); '
+        "p.write_text(p.read_text() + 'x' if p.exists() else 'x')"
+    )
+    once = write.format(path=str(tmp_path / 'once'))
+    codes = {
+        'facts-once': (once, 1),
+        'tests-fails': (f'{once}; 1 / 0', 1),
+        'fit-long': (GOOD, 60),
+    }
+    assert day(tmp_path, codes, '--minutes', 0.2).returncode == 0
+    assert ends(tmp_path)['fit-long'] == 'waits for the next call'
+    again = day(tmp_path, codes)
+    assert again.returncode == 2 and 'holds a run' in again.stderr
+    assert day(tmp_path, codes, '--minutes', 2, '--resume').returncode == 0
+    assert ends(tmp_path)['fit-long'] == 'done'
+    assert (tmp_path / 'once').read_text() == 'xx'
+    day(tmp_path, codes, '--steps', 'facts')
+    assert (tmp_path / 'once').read_text() == 'xxx'
+    record = json.loads((tmp_path / 'gpu_day.json').read_text())
+    assert len(record['calls']) == 3
+    other = day(tmp_path, codes, '--resume', '--toy')
+    assert other.returncode == 2 and '--toy' in other.stderr
+
+
+def test_a_training_lasts_until_the_time_is_over(tmp_path):
+    code = (
+        'import time; from pathlib import Path; '
+        f'p = Path({str(tmp_path / "n")!r}); '
+        'n = int(p.read_text()) if p.exists() else 0; '
+        'p.write_text(str(n + 1)); time.sleep(99 * (n < 2))'
+    )
+    codes = {'camvid-rest': (code, 'inf')}
+    script = DAY.replace('seconds, None', 'float(seconds), None')
+    for n, ended in enumerate(('cut', 'cut', 'done', 'done'), start=1):
+        done = subprocess.run(
+            [sys.executable, '-', '--out', str(tmp_path), '--resume',
+             '--minutes', '0.15'],
+            input=script.format(tools=str(TOOLS), codes=codes),
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert ends(tmp_path)['camvid-rest'].startswith(ended)
+        assert (tmp_path / 'n').read_text() == str(min(n, 3))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 16 MB, where that can be had."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip('needs mount')
+    if done.returncode:
+        pytest.skip('needs the right to mount')
+    yield folder
+    subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+@pytest.mark.parametrize('where', ('facts-fills/large', 'facts-fills.log'))
+def test_a_full_disk(small_disk, where):
+    """By a file of its own, and by what it says."""
+    path = str(small_disk / 'work' / where)
+    codes = {
+        'facts-fills': (FILL.format(path=path), 30),
+        'fit-good': (GOOD, 30),
+    }
+    done = day(small_disk, codes)
+    assert done.returncode == 0, done.stderr
+    found = ends(small_disk)
+    assert found['facts-fills'].startswith('disk full'), found
+    assert found['fit-good'] == 'done'
+    used = sum(p.stat().st_size for p in small_disk.rglob('*') if p.is_file())
+    assert used < 4 << 20
+
+
+def test_what_a_reader_gets_is_small(tmp_path):
+    """Long logs and large results are cut."""
+    code = (
+        'import json, os; from pathlib import Path; '
+        f'folder = Path({str(tmp_path)!r}) / "work" / "{{name}}"; '
+        "(folder / 'small.json').write_text(json.dumps({{'a': 1}})); "
+        "(folder / 'large.json').write_text('x' * (9 << 20)); "
+        "print('begin'); print('y' * (3 << 20)); print('end')"
+    )
+    names = [f'fit-{i}' for i in range(20)]
+    codes = {name: (code.format(name=name), 30) for name in names}
+    assert day(tmp_path, codes).returncode == 0
+    files = [p for p in tmp_path.iterdir() if p.is_file()]
+    assert len(files) == 4
+    assert all(p.stat().st_size < 15 << 20 for p in files)
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['fit-3']['small.json'] == {'a': 1}
+    assert results['fit-3']['large.json'] == 'too large to be kept'
+    log = (tmp_path / 'work/fit-3.log').read_text()
+    assert log.startswith('begin') and log.endswith('end\n')
+
+
+@pytest.mark.slow
+def test_every_step_at_toy_size(tmp_path):
+    """As on a GPU, but for what only a GPU can show."""
+    done = subprocess.run(
+        [sys.executable, TOOLS / 'gpu_day.py', '--toy', '--out', tmp_path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+    assert done.returncode == 0, done.stderr
+    found = ends(tmp_path)
+    logs = (tmp_path / 'logs.txt').read_text()
+    assert {n for n, ended in found.items() if ended != 'done'} == {
+        'extension-build',
+        'extension-times',
+    }, f'{found}\n{logs[-5000:]}'
+    results = json.loads((tmp_path / 'results.json').read_text())
+    table1 = results['operator-table1']['op_table1_cpu.json']['table1']
+    assert len(table1) == 4 and 'triton' in table1[0]['times']
+    assert table1[0]['times']['conv']['kernels']
+    assert 'COEFFICIENTS' in results['fit-coefficients']['coefficients.txt']
+    rows = results['models-toy']['model.json']['rows']
+    assert [row['switches'] for row in rows] == [[], ['bf16', 'channels_last']]
+    (row,) = results['camvid-training']['from_scratch.json']['rows']
+    assert 0 <= row['test']['mIoU'] <= 100

@@ -1,0 +1,397 @@
+"""Measure all that only a GPU can show, in half an hour.
+
+    python tools/benchmarks/gpu_day.py --minutes 28 --out DIR
+    python tools/benchmarks/gpu_day.py --minutes 9 --out DIR --resume
+    python tools/benchmarks/gpu_day.py --toy --out DIR    # on any CPU
+
+Steps run in order of worth, each command in processes of its own that end at
+its time limit with all that they started. A command that fails, crashes, is
+cut or fills the disk does not stop the next. Files in DIR, four, for whoever
+reads the result:
+
+    gpu_day.md     a table, and the end of what each command said
+    gpu_day.json   each command: how it ended, seconds, versions
+    results.json   what the commands wrote, by command and file
+    logs.txt       what they said
+
+DIR/work has the rest. --resume runs what has not run, and goes on with the
+training; a command that no longer fits into --minutes waits for it. --steps
+runs some again. --toy runs every step at toy size, Triton in its interpreter.
+Needs Linux, and of packages what the first lines say.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib import metadata, util
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from gpu_day_steps import REST, ROOT, SHOWS, commands  # noqa: E402
+
+# Import name and name for pip of what some step needs.
+PACKAGES = {
+    'torch': 'torch',
+    'triton': 'triton',
+    'scipy': 'scipy',
+    'pytest': 'pytest',
+    'hypothesis': 'hypothesis',
+    'yapf': 'yapf',
+    'cv2': 'opencv-python-headless',
+    'mmengine': 'onedl-mmengine',
+    'mmcv': 'onedl-mmcv',
+    'mmseg': 'onedl-mmsegmentation',
+    'mmdet': 'onedl-mmdetection',
+    'pycocotools': 'pycocotools',
+    'shapely': 'shapely',
+    'terminaltables': 'terminaltables',
+    'ftfy': 'ftfy',
+}
+# Most bytes of a log, of one result, and of all results.
+LOG, RESULT, RESULTS = 1 << 19, 8 << 20, 14 << 20
+# Seconds between a warning and the end of what did not heed it, and until
+# the end is given up.
+GRACE, LOST = 5, 10
+# prctl(PR_SET_CHILD_SUBREAPER): what a command leaves behind stays ours.
+SUBREAPER = 36
+ENDED = 'done', 'failed', 'crashed', 'cut', 'disk full'
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--minutes', type=float, default=28)
+    parser.add_argument('--resume', action='store_true', help='go on in DIR')
+    parser.add_argument('--steps', nargs='+', choices=SHOWS, metavar='STEP')
+    parser.add_argument('--toy', action='store_true', help='toy size, no GPU')
+    parser.add_argument(
+        '--data-root', type=Path, default=ROOT / 'data/camvid', help='CamVid'
+    )
+    parser.add_argument(
+        '--extension',
+        type=Path,
+        metavar='DIR',
+        help="source of the published implicit GEMM's PyTorch extension",
+    )
+    parser.add_argument(
+        '--wheels', default='WHEELS', metavar='DIR', help='missing packages'
+    )
+    return parser, parser.parse_args()
+
+
+class Day:
+    """The commands of a call, and the record of all calls.
+
+    Args:
+        args: The command line.
+    """
+
+    def __init__(self, args):
+        self.args, self.folder = args, args.out.resolve()
+        self.work = self.folder / 'work'
+        self.end = time.monotonic() + args.minutes * 60
+        self.path = self.folder / 'gpu_day.json'
+        self.record = {'toy': args.toy, 'calls': [], 'commands': {}}
+        if self.path.is_file():
+            self.record = json.loads(self.path.read_text())
+        self.record['calls'].append(
+            {
+                'date': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
+                'minutes': args.minutes,
+                'python': platform.python_version(),
+                'packages': versions(),
+            }
+        )
+        # so much must stay free for the record
+        size = shutil.disk_usage(args.out).total
+        self.spare = min(200 << 20, size // 10)
+
+    def left(self):
+        """Seconds until the end of this call."""
+        return self.end - time.monotonic()
+
+    def run(self):
+        """Run what has not run, as long as it fits."""
+        for command in commands(self.args, self.work):
+            entry = self.entry(command)
+            if entry is None:
+                continue
+            if command.needs:
+                entry['ended'] = f'left out: {command.needs}'
+            elif self.left() < LOST + needed(command):
+                entry['ended'] = 'waits for the next call'
+            else:
+                self.run_one(command, entry)
+            self.write()
+            print(f'{command.name}: {entry["ended"]}', flush=True)
+
+    def entry(self, command):
+        """The record of a command to run, None if it is not to run."""
+        known = self.record['commands']
+        entry = known.get(command.name, {})
+        ended = entry.get('ended', '').partition(':')[0] in ENDED
+        goes_on = command.seconds == float('inf') and entry.get('status') != 0
+        if self.args.steps:
+            if command.step not in self.args.steps:
+                return None
+            entry = {}
+        elif ended and not goes_on:
+            return None
+        known[command.name] = {'ended': '', 'seconds': 0.0, **entry}
+        return known[command.name]
+
+    def run_one(self, command, entry):
+        """Run a command to its end, or to that of its time."""
+        folder = self.work / command.name
+        folder.mkdir(parents=True, exist_ok=True)
+        limit = min(command.seconds, self.left() - LOST)
+        entry.update(
+            ended='cut: the script itself was ended',
+            command=' '.join(command.words),
+            limit=round(limit),
+        )
+        self.write()
+        start = time.monotonic()
+        log = folder.with_suffix('.log')
+        with log.open('ab') as file:
+            ended, status = attempt(command, file, limit, self.is_full)
+        if self.is_full():
+            ended = f'disk full: {folder.name} was removed'
+            shutil.rmtree(folder, ignore_errors=True)
+        shorten(log)
+        entry.update(
+            ended=ended,
+            status=status,
+            seconds=round(entry['seconds'] + time.monotonic() - start, 1),
+        )
+
+    def is_full(self):
+        """Whether what is kept free is in danger."""
+        return shutil.disk_usage(self.folder).free < self.spare
+
+    def write(self):
+        """Write what a reader needs, as far as it is there."""
+        replace(self.path, json.dumps(self.record, indent=1) + '\n')
+        logs, results, size = {}, {}, 0
+        for name in self.record['commands']:
+            log = self.work / f'{name}.log'
+            if log.is_file():
+                logs[name] = log.read_text(errors='replace')
+            results[name] = {}
+            for path in sorted((self.work / name).glob('*')):
+                if path.suffix not in ('.json', '.jsonl', '.md', '.txt'):
+                    continue
+                room = min(RESULT, RESULTS - size)
+                if path.stat().st_size > room:
+                    results[name][path.name] = 'too large to be kept'
+                    continue
+                size += path.stat().st_size
+                results[name][path.name] = content(path)
+        replace(self.folder / 'results.json', json.dumps(results))
+        text = ''.join(f'==== {n}\n{log}\n' for n, log in logs.items())
+        replace(self.folder / 'logs.txt', text)
+        replace(self.folder / 'gpu_day.md', self.table(logs))
+
+    def table(self, logs):
+        """All commands, and the end of what each said, as Markdown."""
+        lines = [
+            '| command | ended | s | only a GPU shows |',
+            '| --- | --- | --- | --- |',
+        ]
+        said = []
+        for name, entry in self.record['commands'].items():
+            shows = SHOWS[name.partition('-')[0]]
+            ended, seconds = entry['ended'], entry['seconds']
+            lines.append(f'| {name} | {ended} | {seconds:.0f} | {shows} |')
+            tail = '\n'.join(logs.get(name, '').splitlines()[-25:])
+            if tail:
+                said.append(f'\n## {name}\n\n```text\n{tail}\n```\n')
+        head = '# A day on a GPU\n\n'
+        if self.record['toy']:
+            head += 'Toy sizes on a CPU: no number here means anything.\n\n'
+        return head + '\n'.join(lines) + '\n' + ''.join(said)
+
+
+def needed(command):
+    """Seconds that must be left for a command to start."""
+    return REST if command.seconds == float('inf') else command.seconds
+
+
+def attempt(command, log, limit, is_full):
+    """Run a command's processes; how they ended, and the status or None."""
+    deadline = time.monotonic() + limit
+    environment = {**os.environ, **command.environment}
+    try:
+        process = subprocess.Popen(
+            command.words,
+            cwd=command.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return f'failed: {error}', None
+    ended = None
+    try:
+        while process.poll() is None:
+            if is_full():
+                ended = 'disk full'
+            elif time.monotonic() > deadline - command.grace:
+                ended = f'cut: {limit:.0f} s are over'
+            if ended:
+                end_all(process, signal.SIGTERM, command.grace)
+                break
+            time.sleep(0.1)
+    finally:
+        end_all(process, signal.SIGKILL, LOST)
+    status = process.poll()
+    if ended:
+        return ended, None
+    if status == 0:
+        return 'done', 0
+    if status is not None and status < 0:
+        return f'crashed: {signal.Signals(-status).name}', status
+    return f'failed: status {status}', status
+
+
+def end_all(process, number, seconds):
+    """Send a signal to all that a command has started, and wait."""
+    end = time.monotonic() + seconds
+    for pid in descendants():
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+    while time.monotonic() < end:
+        # first the command, whose status counts
+        process.poll()
+        left = descendants()
+        if not left:
+            return
+        for pid in left - {process.pid}:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass  # its parent still has it
+        if number == signal.SIGKILL:
+            for pid in descendants():
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    pass
+        time.sleep(0.05)
+
+
+def descendants():
+    """Processes below this one, in whatever session they are."""
+    parents = {}
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            text = path.read_text()
+        except OSError:
+            continue  # it has ended
+        # the name, in parentheses, may hold anything
+        parents[int(path.parent.name)] = int(
+            text.rpartition(')')[2].split()[1]
+        )
+    found, new = set(), {os.getpid()}
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in new}
+        found |= new
+    return found
+
+
+def shorten(log):
+    """Keep the beginning and the end of a long log."""
+    if log.stat().st_size <= LOG:
+        return
+    with log.open('rb') as file:
+        begin = file.read(LOG // 4)
+        file.seek(-LOG // 2, os.SEEK_END)
+        end = file.read()
+    log.write_bytes(begin + b'\n[... cut ...]\n' + end)
+
+
+def content(path):
+    """JSON as it is, other files as text."""
+    text = path.read_text(errors='replace')
+    if path.suffix == '.json':
+        try:
+            return json.loads(text)
+        except ValueError:
+            pass  # cut in the middle
+    return text
+
+
+def replace(path, text):
+    """Write a file that is whole or the old one."""
+    draft = path.with_name(path.name + '.new')
+    draft.write_text(text)
+    os.replace(draft, path)
+
+
+def versions():
+    """Versions of the packages that are there."""
+    found = {}
+    for name in [*PACKAGES.values(), 'torchvision', 'numpy']:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def say_what_is_missing(wheels):
+    """One line, with the command that installs it without network."""
+    missing = [pip for name, pip in PACKAGES.items() if not is_there(name)]
+    if missing:
+        print(
+            f'missing: {", ".join(missing)}; from a folder of wheels: '
+            f'{sys.executable} -m pip install --no-index --no-deps --target '
+            f'/tmp/site {wheels}/*.whl && export PYTHONPATH=/tmp/site',
+            flush=True,
+        )
+
+
+def is_there(name):
+    return util.find_spec(name) is not None
+
+
+def main():
+    parser, args = parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if (args.out / 'gpu_day.json').is_file():
+        if not (args.resume or args.steps):
+            parser.error(f'{args.out} holds a run: --resume goes on with it')
+        if (
+            json.loads((args.out / 'gpu_day.json').read_text())['toy']
+            != args.toy
+        ):
+            parser.error(f'{args.out} holds a run with another --toy')
+    say_what_is_missing(args.wheels)
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    day = Day(args)
+    if day.is_full():
+        parser.error(f'{args.out} needs {day.spare >> 20} MB of free disk')
+    try:
+        day.run()
+    finally:
+        day.write()
+    print((args.out / 'gpu_day.md').read_text().partition('\n## ')[0])
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,63 @@
+"""Write what a GPU and the packages around it are, as JSON.
+
+python tools/benchmarks/gpu_facts.py facts.json
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmrep.compat.torchvision import describe  # noqa: E402
+from mmrep.files import write_json  # noqa: E402
+from mmrep.machine import facts  # noqa: E402
+from mmrep.ops import backend_report  # noqa: E402
+
+# As nvidia-smi names them.
+QUERY = 'name,driver_version,memory.total,clocks.max.sm,power.limit'
+
+
+def device_facts(index):
+    """Everything that PyTorch knows of a device."""
+    properties = torch.cuda.get_device_properties(index)
+    names = (n for n in dir(properties) if not n.startswith('_'))
+    return {name: str(getattr(properties, name)) for name in names}
+
+
+def nvidia_smi():
+    """What the driver says, or why it says nothing."""
+    command = ['nvidia-smi', f'--query-gpu={QUERY}', '--format=csv']
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return done.stdout + done.stderr
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out', type=Path)
+    args = parser.parse_args()
+    found = {
+        **facts(),
+        'devices': [device_facts(i) for i in range(torch.cuda.device_count())],
+        'nvidia-smi': nvidia_smi(),
+        'cudnn': torch.backends.cudnn.version(),
+        'nccl': torch.cuda.nccl.version() if torch.cuda.is_available() else '',
+        'backends': backend_report(),
+        'nms': describe('nms'),
+        'roi_align': describe('roi_align_forward'),
+    }
+    write_json(args.out, found)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == '__main__':
+    main()
