@@ -2,7 +2,7 @@
 
 import logging
 import random
-from typing import Callable, Dict, List, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,9 @@ from .module import DepthwiseConv2d
 from .timing import time_in_turn
 
 LOGGER = logging.getLogger(__name__)
-# Milliseconds by method, then by 'forward' and 'both' (forward + backward).
-Times = Dict[str, Dict[str, float]]
+# Milliseconds by method, then by 'forward' and 'both' (forward + backward);
+# beside them the 'kernels' of both, if they were asked for.
+Times = Dict[str, Dict[str, Any]]
 WAYS = 'forward', 'both'
 # What a method's name ends in, by layout.
 ENDS = '', ' channels_last'
@@ -147,20 +148,15 @@ def time_problem(
         forward_runs[name], both_runs[name] = run_forward, run_both
     kernels = {}
     if name_kernels:
-        kernels = {
-            name: {'kernels': kernels_of(run, device)}
-            for name, run in both_runs.items()
-        }
+        kernels = {n: kernels_of(run, device) for n, run in both_runs.items()}
     forward = clock.together(forward_runs, **bounds)
     both = clock.together(both_runs, **bounds)
-    return {
-        name: {
-            'forward': forward[name],
-            'both': both[name],
-            **kernels.get(name, {}),
-        }
-        for name in forward
-    }
+    times: Times = {}
+    for name in forward:
+        times[name] = {'forward': forward[name], 'both': both[name]}
+        if name_kernels:
+            times[name]['kernels'] = kernels[name]
+    return times
 
 
 def kernels_of(run: Callable[[], None], device: str) -> Dict[str, float]:
@@ -188,7 +184,7 @@ def kernels_of(run: Callable[[], None], device: str) -> Dict[str, float]:
     except (RuntimeError, AttributeError) as error:
         LOGGER.warning('no kernel can be named: %s', error)
         return {}
-    longest = sorted(times, key=times.get, reverse=True)[:4]
+    longest = sorted(times, key=lambda name: -times[name])[:4]
     return {name[:120]: times[name] for name in longest if times[name]}
 
 
