@@ -7,7 +7,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'tests'))
 from conftest import (
     _seed,
     pytest_collection_modifyitems,
+    randomise,
     run_tool,
 )
 
-__all__ = ['_seed', 'pytest_collection_modifyitems', 'run_tool']
+__all__ = ['_seed', 'pytest_collection_modifyitems', 'randomise', 'run_tool']

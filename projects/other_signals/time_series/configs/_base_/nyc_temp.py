@@ -1,0 +1,31 @@
+# Hourly temperature at New York's three airports in 2013 (degrees Fahrenheit),
+# in the file that prepare_nyc.py writes: 70 % of the year to train, 10 % to
+# validate, the last 20 % to test.
+_base_ = './runtime.py'
+series = dict(
+    type='mmrep.SeriesDataset',
+    data_file='data/series/nyc_weather_hourly.csv',
+    columns='temp_*',
+    limits=(-60, 140),
+)
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(split='train', **series),
+)
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(split='val', **series),
+)
+test_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(split='test', **series),
+)

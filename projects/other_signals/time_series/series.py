@@ -1,0 +1,277 @@
+"""Series of many stations: windows for training, and errors of forecasts."""
+
+import os.path as osp
+from fnmatch import fnmatch
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from mmengine.evaluator import BaseMetric
+from torch.utils.data import Dataset
+
+from mmrep.errors import UsageError
+from mmrep.registry import DATASETS, METRICS
+
+SPLITS = ('train', 'val', 'test')
+
+
+def time_marks(times: pd.DatetimeIndex, step: str) -> np.ndarray:
+    """Features of times, each from -0.5 to 0.5.
+
+    Args:
+        times (DatetimeIndex): T times.
+        step (str): 'h' for the hour and the days of week, month and year,
+            'D' for the days only.
+
+    Returns:
+        ndarray: Shape (T, 4) or (T, 3).
+    """
+    marks = [
+        times.dayofweek / 6,
+        (times.day - 1) / 30,
+        (times.dayofyear - 1) / 365,
+    ]
+    if step == 'h':
+        marks.insert(0, times.hour / 23)
+    return np.stack(marks, 1).astype(np.float32) - 0.5
+
+
+def read_csv(
+    path: str, columns: str, step: str
+) -> Tuple[pd.DataFrame, Sequence[str]]:
+    """Read the columns of a CSV file, one row for each step of time.
+
+    The first column holds the times; a row that is absent is a gap.
+
+    Raises:
+        UsageError: If the file is no such table.
+    """
+    try:
+        table = pd.read_csv(path, index_col=0, parse_dates=True)
+    except (OSError, ValueError) as e:
+        raise UsageError(f'cannot read the series of {path}: {e}.') from e
+    if not isinstance(table.index, pd.DatetimeIndex):
+        raise UsageError(
+            f'the first column of {path} must hold times, and begins with '
+            f'{table.index[0]!r}.'
+        )
+    names = [name for name in table if fnmatch(name, columns)]
+    if not names:
+        raise UsageError(
+            f'{path} must have columns like {columns!r}, and has '
+            f'{", ".join(map(str, table))}.'
+        )
+    table = table[names].apply(pd.to_numeric, errors='coerce')
+    twice = table.index[table.index.duplicated()]
+    if len(twice):
+        raise UsageError(
+            f'each time of {path} must have one row; {twice[0]} has several.'
+        )
+    return table.sort_index().asfreq(step)
+
+
+def read_arrays(series_path: str, times_path: str) -> pd.DataFrame:
+    """Read (T, S, 1) values and T times as the published data set has them.
+
+    Raises:
+        UsageError: If a file is absent, or a pickle, which could run code.
+    """
+    arrays = []
+    for path in (series_path, times_path):
+        try:
+            arrays.append(np.load(path, allow_pickle=False))
+        except (OSError, ValueError) as e:
+            raise UsageError(
+                f'cannot read {path}: {e}. If it holds Python objects, '
+                'convert it with prepare_ncei.py.'
+            ) from e
+    values, times = arrays
+    return pd.DataFrame(
+        values.reshape(len(values), -1), index=pd.to_datetime(times)
+    )
+
+
+def fill_gaps(
+    table: pd.DataFrame,
+    limits: Optional[Tuple[float, float]],
+    max_gap: int,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Interpolate short gaps.
+
+    Args:
+        table (DataFrame): Values (T, S), NaN where there are none.
+        limits (tuple[float, float], optional): The smallest and the largest
+            value that can be true; others count as gaps.
+        max_gap (int): Longest gap, in steps, that is filled.
+
+    Returns:
+        tuple[ndarray, ndarray]: Values (T, S), NaN in long gaps, and whether
+        each was measured.
+    """
+    if limits is not None:
+        table = table.where((table >= limits[0]) & (table <= limits[1]))
+    values = table.to_numpy(np.float64)
+    measured = np.isfinite(values)
+    filled = table.interpolate(limit_area='inside').to_numpy(copy=True)
+    for s in range(values.shape[1]):
+        edges = np.flatnonzero(np.diff(np.r_[1, measured[:, s], 1]))
+        for begin, end in edges.reshape(-1, 2):
+            if end - begin > max_gap:
+                filled[begin:end, s] = np.nan
+    return filled.astype(np.float32), measured
+
+
+@DATASETS.register_module()
+class SeriesDataset(Dataset):
+    """Windows of several series at once, split by time.
+
+    A gap of up to ``max_gap`` steps is interpolated, and its steps are
+    neither trained on nor scored as targets; a window with a longer one is
+    left out.
+
+    Args:
+        data_file (str): CSV file with the times in the first column, or a
+            .npy file of values (T, S, 1) without gaps, with ``{split}`` in
+            its name where the splits are files of their own.
+        split (str): 'train', 'val' or 'test'.
+        times_file (str, optional): The .npy file of times that belongs to a
+            .npy ``data_file``. Defaults to None.
+        columns (str): Pattern of the columns' names. Defaults to '*'.
+        step (str): 'h' for hours, 'D' for days. Defaults to 'h'.
+        ratios (Sequence[float]): Shares of the three splits, in the order of
+            time; not used where the splits are files. Defaults to
+            (0.7, 0.1, 0.2).
+        input_len (int): Steps that are given. Defaults to 48.
+        pred_len (int): Steps that are forecast. Defaults to 24.
+        limits (tuple[float, float], optional): Values outside of these are
+            taken as missing. Defaults to None.
+        max_gap (int): Longest gap, in steps, that is filled. Defaults to 6.
+        unit (float): What a value is multiplied by. Defaults to 1.
+        stride (int): Steps from one window to the next. Defaults to 1.
+    """
+
+    def __init__(
+        self,
+        data_file: str,
+        split: str,
+        times_file: Optional[str] = None,
+        columns: str = '*',
+        step: str = 'h',
+        ratios: Sequence[float] = (0.7, 0.1, 0.2),
+        input_len: int = 48,
+        pred_len: int = 24,
+        limits: Optional[Tuple[float, float]] = None,
+        max_gap: int = 6,
+        unit: float = 1,
+        stride: int = 1,
+    ) -> None:
+        if split not in SPLITS:
+            raise UsageError(f'split must be one of {SPLITS}, got {split!r}.')
+        if step not in ('h', 'D'):
+            raise UsageError(
+                f"step must be 'h' (hours) or 'D' (days), got {step!r}."
+            )
+        path = data_file.format(split=split)
+        if not osp.exists(path):
+            raise UsageError(f'there is no file of series at {path}.')
+        if path.endswith('.npy'):
+            if times_file is None:
+                raise UsageError(f'{path} needs a times_file beside it.')
+            table = read_arrays(path, times_file.format(split=split))
+        else:
+            table = read_csv(path, columns, step)
+        if '{split}' not in data_file:
+            ends = np.cumsum(ratios) / sum(ratios) * len(table)
+            begin, end = (
+                np.r_[0, ends].round().astype(int)[SPLITS.index(split) :][:2]
+            )
+            table = table.iloc[begin:end]
+        self.input_len = input_len
+        self.pred_len = pred_len
+        values, self.measured = fill_gaps(table, limits, max_gap)
+        self.values = values * np.float32(unit)
+        self.marks = time_marks(table.index, step)
+        self.metainfo = dict(series=tuple(map(str, table.columns)))
+        # windows without a long gap
+        length = input_len + pred_len
+        missing = np.isnan(self.values).any(1)
+        before = np.r_[0, missing.cumsum()]
+        starts = np.arange(0, len(missing) - length + 1, stride)
+        self.starts = starts[before[starts + length] == before[starts]]
+        if not len(self.starts):
+            raise UsageError(
+                f'the {split} split of {path} must hold {length} steps in a '
+                f'row without a gap of more than {max_gap}; of its '
+                f'{len(missing)} steps no {length} do.'
+            )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> dict:
+        """Inputs and targets of a window, as the models take them."""
+        begin = self.starts[index]
+        now = begin + self.input_len
+        end = now + self.pred_len
+        return dict(
+            inputs=dict(
+                series=torch.from_numpy(self.values[begin:now]),
+                marks=torch.from_numpy(self.marks[begin:end]),
+            ),
+            data_samples=dict(
+                target=torch.from_numpy(self.values[now:end]),
+                valid=torch.from_numpy(self.measured[now:end]),
+            ),
+        )
+
+
+@METRICS.register_module()
+class ForecastMetric(BaseMetric):
+    """Mean squared and mean absolute error over all series and steps.
+
+    The same errors of two forecasts that need no model stand beside them:
+    ``last``, that everything stays as it is, and ``period``, that the last
+    day (or week) repeats itself.
+
+    Args:
+        period (int): Steps of a day or week. Defaults to 24.
+        collect_device (str): Where processes exchange results. Defaults to
+            'cpu'.
+    """
+
+    def __init__(self, period: int = 24, collect_device: str = 'cpu') -> None:
+        super().__init__(collect_device)
+        self.period = period
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the sums of each window's errors."""
+        for sample in data_samples:
+            target, valid = sample['target'], sample['valid']
+            series = sample['series']
+            steps = torch.arange(len(target), device=series.device)
+            period = series[len(series) - self.period + steps % self.period]
+            forecasts = dict(
+                model=sample['forecast'],
+                last=series[-1:].expand_as(target),
+                period=period,
+            )
+            sums = {}
+            for name, forecast in forecasts.items():
+                error = (forecast - target)[valid].double()
+                sums[name] = (
+                    float(error.square().sum()),
+                    float(error.abs().sum()),
+                )
+            self.results.append((int(valid.sum()), sums))
+
+    def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
+        """Errors of the model, then those of the two others."""
+        count = sum(n for n, _ in results)
+        metrics = {}
+        for name in ('model', 'last', 'period'):
+            prefix = '' if name == 'model' else f'{name}_'
+            for i, error in enumerate(('mse', 'mae')):
+                total = sum(sums[name][i] for _, sums in results)
+                metrics[prefix + error] = total / max(count, 1)
+        return metrics
