@@ -97,7 +97,7 @@ class LabelCheck:
         where = f'{source} (of {image})' if source else f'of {image}'
         raise LabelError(
             f'labels must be {allowed}, and the annotation {where} has '
-            f'{text}; mend the file, or num_classes.'
+            f'{text}; repair the file, or num_classes.'
         )
 
     def _unknown(self, labels: Tensor) -> List[int]:
