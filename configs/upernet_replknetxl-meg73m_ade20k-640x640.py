@@ -5,7 +5,7 @@
 #
 # Beside 31B's config: XL's arch, norms on the maps that the heads get, more
 # drop path, and the mean and standard deviation of its pretraining. The
-# authors' config names the test pipeline for training, which this mends.
+# authors' config names the test pipeline for training, which this corrects.
 _base_ = './upernet_replknet31b-in22k_ade20k-640x640.py'
 # docs/model_zoo.md#weights says where it comes from.
 checkpoint = 'pretrained/RepLKNet-XL_MegData73M.pth'

@@ -3,7 +3,7 @@
 # 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, as the authors'.
 #
 # The authors' configs at 640x640 define crops of that size, but leave the
-# training data with their base's of 512x512; this mends it.
+# training data with their base's of 512x512; this corrects it.
 _base_ = [
     '_base_/models/upernet_unireplknet-t.py',
     '_base_/datasets/ade20k_640x640.py',

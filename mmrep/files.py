@@ -94,7 +94,9 @@ def replaced(
 def partial_path(path: Path, shared: bool = False) -> Path:
     """Where a file or folder is until it is whole; see :func:`replaced`."""
     owner = '' if shared else f'-{os.getpid()}-{_host()}'
-    return path.with_name(f'.partial{owner}.{path.name}')
+    # a name may have 255 bytes
+    name = os.fsencode(path.name)[-150:].decode(errors='ignore')
+    return path.with_name(f'.partial{owner}.{name}')
 
 
 def remove_remains(folder: Union[str, Path], shared: bool = False) -> None:
@@ -125,8 +127,13 @@ def _remove_remains_once(folder: Path) -> None:
     remove_remains(folder)
 
 
+@lru_cache
 def _host() -> str:
-    return socket.gethostname().partition('.')[0]
+    """This machine, or container with ids of processes of its own."""
+    name = socket.gethostname().partition('.')[0][:63]
+    with suppress(OSError):  # on Linux alone
+        name += f'-{os.stat("/proc/self/ns/pid").st_ino}'
+    return name
 
 
 def _is_alive(pid: int) -> bool:

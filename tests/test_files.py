@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import torch
 
 from mmrep.files import (
     WriteError,
+    partial_path,
     remove_remains,
     replaced,
     torch_save,
@@ -49,6 +49,14 @@ def test_a_folder_is_whole_or_not_there(tmp_path, flush):
         (partial / 'deep').mkdir(parents=True)
         raise KeyError
     assert names_in(path) == ['two.txt'] and names_in(tmp_path) == ['data']
+
+
+@pytest.mark.parametrize('name', ['x' * 250 + '.png', 'ü' * 125 + '.png'])
+def test_a_long_name(tmp_path, name):
+    with replaced(tmp_path / name) as partial:
+        assert partial.suffix == '.png'
+        partial.touch()
+    assert names_in(tmp_path) == [name]
 
 
 def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
@@ -101,12 +109,15 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
 
 
 def test_what_others_write_stays(tmp_path):
-    host = socket.gethostname().partition('.')[0]
-    # of this process, of the first one, of another machine, of several
+    mine = partial_path(tmp_path / 'a.pth').name
+    host = mine.split('-', 2)[2].partition('.')[0]
+    # of this process, of the first one, of another machine, of another
+    # container on this one, of several
     kept = [
-        f'.partial-{os.getpid()}-{host}.a.pth',
+        mine,
         f'.partial-1-{host}.a.pth',
         f'.partial-999999999-not-{host}.a.pth',
+        f'.partial-999999999-{socket.gethostname()}-4026531835.a.pth',
         '.partial.a.pth',
         '.partially',
     ]

@@ -12,6 +12,7 @@ from typing import Any, Dict, Optional, Sequence
 
 from mmengine.config import Config
 
+from mmrep.data.coco_annotations import check_annotations, check_usable
 from mmrep.data.coco_file import CocoFile, check_same, some
 from mmrep.data.datasets import dataset_class, declared_meta
 from mmrep.errors import UsageError
@@ -66,14 +67,8 @@ def check_coco(
     file.check_images(folder)
     if needs_boxes:
         count = len(file.annotations)
-        file.check_annotations(_uses_masks(dataset, metrics))
-        if not file.has_usable_boxes(classes):
-            raise UsageError(
-                f'the annotation file {path} must have boxes, and none of its '
-                f'{count} annotations has a box of at least one pixel, in one '
-                f'of its {len(file.images)} images, of one of the classes '
-                f'{some(classes)}.'
-            )
+        unused = check_annotations(file, _uses_masks(dataset, metrics))
+        check_usable(file, unused, classes, count)
     for metric in metrics:
         _check_metric(file, metric, needs_boxes)
 

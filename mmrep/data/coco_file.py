@@ -12,10 +12,8 @@ import math
 import os
 import os.path as osp
 import warnings
-from itertools import chain
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
-import numpy as np
 from PIL import Image
 
 from mmrep.errors import UsageError, one_line
@@ -55,17 +53,21 @@ class CocoFile:
     def _read(self, needs_boxes: bool) -> Dict[str, Any]:
         what = f'the annotation file {self.path} must be in COCO form'
         try:
-            # some editors put a mark of the encoding in front
-            with open(self.path, encoding='utf-8-sig') as file:
+            with open(self.path, encoding='utf-8') as file:
                 content = json.load(file)
         except OSError as error:
             raise UsageError(
                 f'{what}, and cannot be read: {one_line(error)}'
             ) from error
-        except ValueError as error:  # of JSON or of UTF-8
-            raise UsageError(
-                f'{what}, and is not JSON: {one_line(error)}'
-            ) from error
+        # of JSON or of UTF-8; or of a thousand brackets
+        except (ValueError, RecursionError) as error:
+            text = one_line(error)
+            if 'BOM' in text:
+                text = (
+                    'it begins with a byte order mark, which pycocotools '
+                    'does not skip; save it as UTF-8 without one.'
+                )
+            raise UsageError(f'{what}, and is not JSON: {text}') from error
         if not isinstance(content, dict):
             raise UsageError(
                 f'{what}, an object with the lists {", ".join(_LISTS)}; got '
@@ -106,40 +108,28 @@ class CocoFile:
 
     def used_names(self) -> set:
         """Names of the categories that annotations have."""
-        used = {entry['category_id'] for entry in self.annotations}
-        return {c['name'] for c in self.categories if c['id'] in used}
+        used = [entry['category_id'] for entry in self.annotations]
+        ids = {i for i in used if isinstance(i, (int, float, str))}
+        return {c['name'] for c in self.categories if c['id'] in ids}
 
-    def refuse(
-        self, wrong: Sequence[int], must: str, got: str, todo: str
-    ) -> None:
-        """Raise an error if there are annotations that are wrong.
-
-        Args:
-            wrong (Sequence[int]): Their places in the list.
-            must (str): What must hold.
-            got (str): What the first one has.
-            todo (str): What to do.
-
-        Raises:
-            UsageError: If there is one.
-        """
-        if not len(wrong):
+    def _check_kind(self, name: str, key: str) -> None:
+        """Values are all numbers or all texts, for they are sorted."""
+        values = [entry[key] for entry in getattr(self, name)]
+        kinds = set(map(type, values))
+        if kinds <= {int, float} or kinds == {str}:
             return
-        first = self.annotations[wrong[0]]
-        name = f'annotations[{wrong[0]}]'
-        if 'id' in first:
-            name += f', id {first["id"]!r},'
-        verb = 'is' if len(wrong) == 1 else 'are'
+        odd = [v for v in values if not is_number(v)]
         raise UsageError(
-            f'the annotation file {self.path}: {must}; {len(wrong)} of '
-            f'{len(self.annotations)} annotations {verb} wrong, the first is '
-            f'{name} with {got}. {todo}'
+            f'the annotation file {self.path}: {key} of {name} must be a '
+            f'number in all, or a text in all; {len(odd)} of {len(values)} '
+            f'are no numbers, the first is {odd[0]!r}. Give all one type.'
         )
 
     def check_categories(self) -> None:
         """Ids and names of the categories are unique."""
         for key in ('id', 'name'):
-            twice = _repeated(category[key] for category in self.categories)
+            self._check_kind('categories', key)
+            twice = repeated(category[key] for category in self.categories)
             if twice:
                 raise UsageError(
                     f'the annotation file {self.path} must have each category '
@@ -153,7 +143,8 @@ class CocoFile:
             raise UsageError(
                 f'the annotation file {self.path} must list images.'
             )
-        twice = _repeated(image['id'] for image in self.images)
+        self._check_kind('images', 'id')
+        twice = repeated(image['id'] for image in self.images)
         if twice:
             raise UsageError(
                 f'the annotation file {self.path} must list each image once, '
@@ -174,21 +165,33 @@ class CocoFile:
 
     def _check_files(self, folder: str) -> None:
         """One listing a folder, which is quick where a query a file is not."""
+        names = [image['file_name'] for image in self.images]
+        wrong = [i for i, name in enumerate(names) if type(name) is not str]
+        if wrong:
+            raise UsageError(
+                f'the annotation file {self.path}: file_name must be a text, '
+                f'and {len(wrong)} of {len(names)} are none, the first is '
+                f'{names[wrong[0]]!r} in images[{wrong[0]}].'
+            )
         listings: Dict[str, set] = {}
         missing = []
-        for image in self.images:
-            parent, name = osp.split(osp.join(folder, image['file_name']))
+        for name in names:
+            parent, name = osp.split(osp.join(folder, name))
             if parent not in listings:
                 exists = osp.isdir(parent)
                 listings[parent] = set(os.listdir(parent)) if exists else set()
             if name not in listings[parent]:
                 missing.append(osp.join(parent, name))
         if not missing:
+            self._warn_of_twins(names)
             return
         count, total = len(missing), len(self.images)
         share = 'all' if count == total else f'{count} of'
         todo = 'check data_prefix, or remove their entries'
-        if '\\' in missing[0]:
+        near = _namesake(folder, missing[0])
+        if near:
+            todo = f'there is {near}: give file_name as below {folder}'
+        elif '\\' in missing[0]:
             todo = "write / for \\ in file_name, as other systems' paths have"
         elif '://' in missing[0]:
             todo = 'download them, and give their file names'
@@ -196,6 +199,17 @@ class CocoFile:
             f'the images that {self.path} lists must exist, and {share} '
             f'{total} are missing, e.g. {missing[0]}; {todo}.'
         )
+
+    def _warn_of_twins(self, names: List[str]) -> None:
+        """As where two exports were joined."""
+        twins = repeated(names)
+        if twins:
+            warnings.warn(
+                f'{len(twins)} of {len(names)} images in {self.path} are '
+                f'listed again under another id, the first is {twins[0]}; '
+                'each has a part of the boxes, or all of them twice.',
+                stacklevel=2,
+            )
 
     def _check_sizes(self, folder: str) -> None:
         """The sizes in the file are those of the pictures."""
@@ -223,290 +237,38 @@ class CocoFile:
             f'the annotation file {self.path}: width and height must be those '
             f'of the pictures, and {len(wrong)} of {len(sample)} that were '
             f'looked at have others, the first is image id {image["id"]!r}, '
-            f'{image["file_name"]}: {_by(stated)} in the file, {_by(size)} '
+            f'{image["file_name"]}: {by(stated)} in the file, {by(size)} '
             f'in the picture{hint}. Boxes and masks of another size are in '
             'the wrong place; export them anew for these pictures.'
         )
 
-    def check_annotations(self, masks: bool) -> None:
-        """Ids, references, boxes, areas and masks can be computed with.
 
-        Args:
-            masks (bool): Whether masks are trained or measured.
-        """
-        if not self.annotations:
-            return
-        self._check_ids()
-        self._check_references()
-        if not self.annotations:  # none of a listed image
-            return
-        self._check_boxes()
-        self._check_numbers()
-        if masks:
-            self._check_masks()
-
-    def _check_ids(self) -> None:
-        renumber = (
-            'Number them from 1: for i, a in enumerate(content["annotations"]'
-            ', 1): a["id"] = i.'
-        )
-        must = 'annotations must have an id of their own'
-        ids = [entry.get('id') for entry in self.annotations]
-        self.refuse(
-            [i for i, v in enumerate(ids) if v is None],
-            must,
-            'none',
-            renumber,
-        )
-        self.refuse(
-            [i for i, v in enumerate(ids) if not v],
-            'ids of annotations must not be 0, which pycocotools takes for '
-            'no match, so that the AP is too low',
-            'that id',
-            renumber,
-        )
-        twice = set(_repeated(ids))  # few or none
-        self.refuse(
-            [i for i, v in enumerate(ids) if v in twice] if twice else [],
-            must,
-            'one that comes again',
-            renumber,
-        )
-
-    def _check_references(self) -> None:
-        for key, entries, many in (
-            ('image_id', self.images, 'images'),
-            ('category_id', self.categories, 'categories'),
-        ):
-            known = {entry['id'] for entry in entries}
-            values = [entry[key] for entry in self.annotations]
-            wrong = [i for i, v in enumerate(values) if _unknown(v, known)]
-            if not wrong:
-                continue
-            value = values[wrong[0]]
-            todo = f'Add what is missing to {many}, or remove them.'
-            other = next((k for k in known if str(k) == str(value)), None)
-            if other is not None:
-                todo = f'{many} have {other!r}: give both the same type.'
-            elif key == 'image_id':
-                self._leave_out(wrong)
-                continue
-            self.refuse(
-                wrong,
-                f'{key} must be an id of {many}',
-                f'{key} {value!r}',
-                todo,
-            )
-
-    def _leave_out(self, wrong: Sequence[int]) -> None:
-        """Do without annotations of images that are not listed, as all do."""
-        out = set(wrong)
-        warnings.warn(
-            f'{len(wrong)} of {len(self.annotations)} annotations in '
-            f'{self.path} are of images that it does not list; they are left '
-            'out.',
-            stacklevel=2,
-        )
-        self.annotations = [
-            entry for i, entry in enumerate(self.annotations) if i not in out
-        ]
-
-    def _check_boxes(self) -> None:
-        values = [entry['bbox'] for entry in self.annotations]
-        must = 'bbox must be four numbers, x, y, width and height in pixels'
-        wrong = []
-        if not _are_all_boxes(values):
-            wrong = _others(values, _is_box)
-        self.refuse(
-            wrong,
-            must,
-            f'bbox {values[wrong[0]]!r}' if wrong else '',
-            'Remove them, or export the boxes anew.',
-        )
-        boxes = np.fromiter(chain.from_iterable(values), float)
-        boxes = boxes.reshape(-1, 4)
-        odd = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1)
-        wrong = np.flatnonzero(odd).tolist()
-        self.refuse(
-            wrong,
-            f'{must}, finite, and no size below 0',
-            f'bbox {values[wrong[0]]!r}' if wrong else '',
-            'Remove them, or export the boxes anew.',
-        )
-        sizes = {i['id']: (i['width'], i['height']) for i in self.images}
-        whole = np.array([sizes[e['image_id']] for e in self.annotations])
-        if boxes.max() <= 1 and whole.min() > 1:
-            self.refuse(
-                range(len(boxes)),
-                must,
-                f'bbox {values[0]!r}',
-                'Boxes that are all below 1 are shares of the picture: '
-                'multiply by its width and height.',
-            )
-        outside = (boxes[:, :2] + boxes[:, 2:] > whole + 1).any(1)
-        corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= whole + 1)
-        if outside.any() and corners.all():
-            wrong = np.flatnonzero(outside).tolist()
-            self.refuse(
-                wrong,
-                must,
-                f'bbox {values[wrong[0]]!r} in a picture of '
-                f'{_by(whole[wrong[0]])}',
-                'All boxes look like x1, y1, x2, y2: subtract the first two '
-                'numbers from the others.',
-            )
-
-    def _check_numbers(self) -> None:
-        values = [entry['area'] for entry in self.annotations]
-        wrong = _others(values, _is_area)
-        self.refuse(
-            wrong,
-            'area must be a number of pixels',
-            f'area {values[wrong[0]]!r}' if wrong else '',
-            'Write numbers without quotes.',
-        )
-        values = [entry.get('iscrowd', 0) for entry in self.annotations]
-        wrong = [i for i, v in enumerate(values) if v not in (0, 1)]
-        self.refuse(
-            wrong,
-            'iscrowd must be 0 or 1',
-            f'iscrowd {values[wrong[0]]!r}' if wrong else '',
-            'Leave it out where it is not known: it then counts as 0.',
-        )
-
-    def _check_masks(self) -> None:
-        values = [entry.get('segmentation') for entry in self.annotations]
-        absent = [i for i, v in enumerate(values) if not v]
-        if len(absent) == len(values):
-            raise UsageError(
-                f'the annotation file {self.path} must have masks, which the '
-                "config trains or measures, and all of its annotations' "
-                'segmentation are empty; use a config of a detector without '
-                'masks.'
-            )
-        todo = 'Remove them, or use a config of a detector without masks.'
-        self.refuse(
-            absent,
-            'segmentation must be there, for masks are trained or measured',
-            'none',
-            todo,
-        )
-        sizes = {i['id']: [i['height'], i['width']] for i in self.images}
-        faults: Dict[str, List[int]] = {}
-        for i, (value, entry) in enumerate(
-            zip(values, self.annotations, strict=True)
-        ):
-            fault = mask_fault(value, sizes[entry['image_id']])
-            if fault:
-                faults.setdefault(fault, []).append(i)
-        for fault, wrong in faults.items():
-            got = f'segmentation {_short(values[wrong[0]])}'
-            self.refuse(wrong, fault, got, 'Export the masks anew.')
-
-    def has_usable_boxes(self, classes: Sequence[str]) -> bool:
-        """Whether something is left of what MMDetection leaves out."""
-        categories = {c['id'] for c in self.categories if c['name'] in classes}
-        return any(
-            entry['category_id'] in categories
-            and entry['area'] > 0
-            and min(entry['bbox'][2:]) >= 1
-            and not entry.get('ignore')
-            and not entry.get('iscrowd')
-            for entry in self.annotations
-        )
-
-
-def _repeated(values: Iterable[Any]) -> List[Any]:
-    """Values that come again, in order; unhashable ones are no ids."""
+def repeated(values: Iterable[Any]) -> List[Any]:
+    """Values that come again, in order."""
     seen: set = set()
     twice = []
     for value in values:
-        try:
-            if value in seen:
-                twice.append(value)
-            seen.add(value)
-        except TypeError:
-            raise UsageError(
-                f'ids and names must be numbers or texts, got {value!r}.'
-            ) from None
+        if value in seen:
+            twice.append(value)
+        seen.add(value)
     return twice
 
 
-def _unknown(value: Any, known: set) -> bool:
-    try:
-        return value not in known
-    except TypeError:  # a list and the like
-        return True
+def _namesake(folder: str, path: str) -> str:
+    """A file of that name in another case, folder or format, '' if none."""
+    stem = osp.splitext(osp.basename(path))[0].lower()
+    names = sorted(os.listdir(folder)) if osp.isdir(folder) else []
+    near = [name for name in names if osp.splitext(name)[0].lower() == stem]
+    return osp.join(folder, near[0]) if near else ''
 
 
-def _others(values: List[Any], is_sound: Callable[[Any], bool]) -> List[int]:
-    return [i for i, value in enumerate(values) if not is_sound(value)]
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is one; true and false are none."""
     return type(value) in (int, float)
 
 
-def _is_area(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf
-
-
-def _is_box(value: Any) -> bool:
-    return (
-        type(value) is list and len(value) == 4 and all(map(_is_number, value))
-    )
-
-
-def _are_all_boxes(values: List[Any]) -> bool:
-    """Whether all are lists of four numbers, without a loop in Python."""
-    return (
-        set(map(type, values)) == {list}
-        and set(map(len, values)) == {4}
-        and set(map(type, chain.from_iterable(values))) <= {int, float}
-    )
-
-
-def mask_fault(segmentation: Any, size: List[int]) -> str:
-    """What a mask must be and is not, '' if nothing is wrong."""
-    if isinstance(segmentation, dict):
-        if 'counts' not in segmentation or segmentation.get('size') != size:
-            return (
-                'an RLE must have counts, and the size of its picture, '
-                '[height, width]'
-            )
-        counts = segmentation['counts']
-        # pycocotools does not come to an end with others
-        if isinstance(counts, list) and not (
-            all(type(n) is int and n >= 0 for n in counts)
-            and sum(counts) == size[0] * size[1]
-        ):
-            return 'the counts of an RLE must add up to the pixels of its size'
-        return ''
-    if not isinstance(segmentation, list) or any(
-        type(polygon) is not list for polygon in segmentation
-    ):
-        return (
-            'segmentation must be a list of polygons, [[x1, y1, x2, y2, x3, '
-            'y3, ...], ...], or an RLE'
-        )
-    for polygon in segmentation:
-        points = len(polygon)
-        if points < 6 or points % 2 or not _is_number(polygon[0]):
-            return (
-                'polygons must have at least three points, x and y of each, '
-                'as numbers'
-            )
-    return ''
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return f'size {value.get("size")!r}'
-    text = repr(value)
-    return text if len(text) <= 60 else f'{text[:57]}...'
-
-
-def _by(size: Sequence[int]) -> str:
+def by(size: Sequence[int]) -> str:
+    """A size in words, width first."""
     return f'{size[0]}x{size[1]}'
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os.path as osp
+import re
 from typing import Any, Iterator, List, Optional, Set, Tuple
 
 import mmcv.transforms
@@ -55,6 +56,8 @@ class GuardedLoading:
                     reason = find_other_shape(loaded)
         except Exception as error:
             reason = one_line(error, kind=True)
+            # Pillow names the bytes that it was given
+            reason = re.sub(r' <[^<>]* at 0x\w+>', '', reason)
         if reason is None:
             if loaded.get('gt_seg_map') is not before:
                 check_bytes(loaded.get('seg_map_path'))

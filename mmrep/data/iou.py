@@ -18,8 +18,8 @@ def output_names(dataset: Any) -> Dict[str, str]:
     """A file name for the prediction of each image of a data set.
 
     Names are relative to the folder of the images, or to the one that holds
-    the folders of all, where several data sets are joined. Images that differ
-    in the suffix alone keep it.
+    all, where several data sets are joined or one lists images elsewhere.
+    Images that differ in the suffix alone keep it.
 
     Args:
         dataset (Dataset): One of MMSegmentation's or MMDetection's, or a
@@ -34,7 +34,8 @@ def output_names(dataset: Any) -> Dict[str, str]:
         own = [part.get_data_info(i)['img_path'] for i in range(len(part))]
         prefixes = getattr(part, 'data_prefix', None) or {}
         prefix = prefixes.get('img_path') or prefixes.get('img')
-        roots += [prefix] if prefix else [osp.dirname(path) for path in own]
+        roots += [prefix] if prefix else []
+        roots += {osp.dirname(path) for path in own}
         paths += own
     base = osp.commonpath([osp.abspath(root) for root in roots])
     names = {

@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
+from mmrep.data.coco_annotations import check_annotations
 from mmrep.data.coco_file import CocoFile
 from mmrep.data.forms import guess_form
 from mmrep.data.forms import palette as palettes
@@ -112,7 +113,7 @@ def _survey_coco(root: Path, files: Dict[str, Path]) -> Survey:
                 f'the files of all splits must have the same categories, and '
                 f'{file.path} has others than {train.path}.'
             )
-    train.check_annotations(masks=False)
+    check_annotations(train, masks=False)
     masks = bool(train.annotations) and all(
         entry.get('segmentation') for entry in train.annotations
     )

@@ -48,6 +48,8 @@ class CheckpointGuardHook(Hook):
         """
         if self.resume:
             check_resumable(checkpoint)
+            # which MMEngine executes, and which a URL may bring
+            dict.pop(checkpoint['meta'], 'config', None)
             keep_to_own_folder(
                 checkpoint['message_hub']['runtime_info'],
                 _checkpoint_folder(runner),

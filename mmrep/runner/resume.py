@@ -145,7 +145,8 @@ def keep_to_own_folder(info: Dict[str, Any], folder: str) -> None:
     for key, value in list(info.items()):
         if key == 'last_ckpt' or key.startswith('best_ckpt'):
             name = _name(value) if isinstance(value, str) else ''
-            if name:
+            # the best one is removed when there is a better one
+            if name and (key == 'last_ckpt' or name.startswith('best')):
                 info[key] = osp.join(folder, name)
             else:
                 del info[key]

@@ -1,5 +1,6 @@
-"""A segmentor and its data, as a run builds them."""
+"""Models and their data, as a run builds them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,17 @@ def built():
         return model, dataset, metrics
 
     return build
+
+
+@pytest.fixture
+def coco_root(shapes_root, tmp_path):
+    return shutil.copytree(shapes_root, tmp_path / 'shapes')
+
+
+@pytest.fixture
+def coco_cfg(coco_root):
+    """A config of a detector with masks; tests change it or its files."""
+    path = CONFIG.with_name('cascade-mask-rcnn_replknet-tiny_shapes.py')
+    cfg = load_config(str(path))
+    set_data_root(cfg, str(coco_root))
+    return cfg

@@ -9,6 +9,7 @@ import pytest
 from own_sets import CLASSES, MAKERS, NAMES, box_of, class_of
 from PIL import Image
 
+from mmrep.data.coco_annotations import check_annotations
 from mmrep.data.coco_file import CocoFile
 from mmrep.data.convert import convert
 from mmrep.data.splitting import split
@@ -22,7 +23,7 @@ def read(out: Path) -> dict:
         file = CocoFile(str(path), True)
         file.check_categories()
         file.check_images(str(out / 'images' / path.stem))
-        file.check_annotations(masks=False)
+        check_annotations(file, masks=False)
         names = dict(
             zip([c['id'] for c in file.categories], file.names(), strict=True)
         )

@@ -157,6 +157,34 @@ def segmentation(request, shapes_root, tmp_path):
     return dataset, Path(dataset.get_data_info(0)['seg_map_path'])
 
 
+def spoilt(data):
+    """A checksum that is wrong."""
+    return data[:80] + bytes([data[80] ^ 255]) + data[81:]
+
+
+@pytest.mark.parametrize(
+    'spoil, text',
+    [
+        (lambda p: p.write_bytes(b''), 'is truncated'),
+        (lambda p: p.write_bytes(p.read_bytes()[:60]), 'is truncated'),
+        (lambda p: p.write_bytes(spoilt(p.read_bytes())), 'OSError: '),
+        (
+            lambda p: p.write_bytes(b'text'),
+            '(UnidentifiedImageError: cannot identify image file);',
+        ),
+        (lambda p: p.unlink() or p.mkdir(), 'Is a directory'),
+        (lambda p: p.unlink() or p.symlink_to(p), 'symbolic links'),
+    ],
+)
+def test_spoilt_label_map(segmentation, spoil, text):
+    dataset, path = segmentation
+    spoil(path)
+    with pytest.raises(UsageError) as error:
+        dataset[0]
+    assert f'{path}' in str(error.value) and text in str(error.value)
+    assert '\n' not in str(error.value)
+
+
 @pytest.mark.parametrize('shape', [(32, 48), (64, 64, 3)])
 def test_label_map_of_another_shape(segmentation, shape):
     dataset, path = segmentation

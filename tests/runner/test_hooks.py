@@ -92,12 +92,13 @@ def test_resume_needs_more_than_weights(runner):
     with pytest.raises(CheckpointError, match='message_hub.*load_from=PATH'):
         hook.after_load_checkpoint(runner, checkpoint)
     checkpoint.update(
-        meta=dict(epoch=0, iter=2),
+        meta=dict(epoch=0, iter=2, config='raise SystemExit'),
         message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
         optimizer=dict(state={}, param_groups=[]),
     )
     runner.hooks, runner.work_dir = [], 'work'
     hook.after_load_checkpoint(runner, checkpoint)
+    assert checkpoint['meta'] == dict(epoch=0, iter=2), 'else it is executed'
 
 
 @pytest.mark.parametrize('rank', [0, 1])

@@ -364,6 +364,7 @@ def test_paths_of_a_message_hub():
         best_ckpt=r'C:\run\best.pth',
         best_ckpt_mAcc='..',
         best_ckpt_aAcc=None,
+        best_ckpt_mDice='/run/iter_4.pth',
         best_score=1.0,
         keep_ckpt_ids=[2, '/../x', True, 4],
     )

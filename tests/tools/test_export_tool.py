@@ -1,10 +1,12 @@
 """tools/export.py as a user runs it."""
 
+import os
 import re
-import socket
 from pathlib import Path
 
 import pytest
+
+from mmrep.files import partial_path
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/export.py'
@@ -31,8 +33,8 @@ def test_export(
 ):
     out = tmp_path / name
     # of an export that was killed
-    host = socket.gethostname().partition('.')[0]
-    (tmp_path / f'.partial-999999999-{host}.{name}').touch()
+    left = partial_path(out).name.replace(str(os.getpid()), '999999999', 1)
+    (tmp_path / left).touch()
     done = run_tool(
         TOOL, *small_segmentor, out, '--shape', 64, 96, *options,
         timeout=600, fresh=name == 'm.pt2',

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -245,6 +246,21 @@ test_dataloader = dict(dataset=dict(
     shutil.rmtree(out)
     log_of(tool('test', '', checkpoint(), '--out', out))
     assert {p.stem for p in out.iterdir()} == {p.stem for p in images}
+
+
+def test_out_of_images_elsewhere(tmp_path):
+    """A list of names may lead out of the folder; predictions do not."""
+    from mmrep.data.iou import output_names
+
+    paths = [tmp_path / 'img/a/x.jpg', tmp_path / 'img/../../evil/y.jpg']
+    dataset = mock.MagicMock(
+        spec=['data_prefix', 'get_data_info', '__len__'],
+        data_prefix=dict(img_path=str(tmp_path / 'img')),
+        get_data_info=lambda i: dict(img_path=str(paths[i])),
+        __len__=lambda self: len(paths),
+    )
+    names = list(output_names(dataset).values())
+    assert names == [f'{tmp_path.name}/img/a/x.png', 'evil/y.png']
 
 
 def test_out_with_more_labels_than_bytes(tmp_path):

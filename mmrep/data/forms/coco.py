@@ -4,7 +4,9 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from mmrep.data.coco_file import CocoFile, mask_fault
+from mmrep.data.coco_annotations import check_annotations
+from mmrep.data.coco_file import CocoFile
+from mmrep.data.coco_masks import fault_of
 from mmrep.data.forms.pictures import (
     Finder,
     Item,
@@ -78,7 +80,7 @@ def _entries(
         entry['id'] = i  # they are numbered anew
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter('always')
-        file.check_annotations(masks=False)
+        check_annotations(file, masks=False)
     for warning in found:
         notes.add('annotations left out', warning.message)
     names.update(dict.fromkeys(map(str, file.names())))
@@ -99,7 +101,7 @@ def _read_entry(entry: _Entry, picture: Picture) -> None:
         x, y, width, height = annotation['bbox']
         points = [(x, y), (x + width, y + height)]
         segmentation = annotation.get('segmentation') or []
-        fault = segmentation and mask_fault(segmentation, [*stated[::-1]])
+        fault = segmentation and fault_of(segmentation, [*stated[::-1]])
         if fault:
             raise LabelError(f'has a wrong mask of {label!r}: {fault}')
         if raw:
