@@ -289,7 +289,16 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     inputs = sample.get('inputs') if isinstance(sample, dict) else None
     if inputs is None:  # a user's own form
         return
-    channels = (inputs[0] if isinstance(inputs, list) else inputs).shape[0]
+    first = inputs[0] if isinstance(inputs, list) else inputs
+    channels, *size = first.shape
+    least = getattr(model.data_preprocessor, 'size', None)
+    if key.startswith('train') and least:
+        if any(s > m for s, m in zip(size, least, strict=True)):
+            raise UsageError(
+                f'model.data_preprocessor.size must be that of the largest '
+                f'picture behind the pipeline of {key}, the crop size, got '
+                f'{tuple(least)} for a picture of {tuple(size)}.'
+            )
     expected = input_channels(model)
     mean = getattr(model.data_preprocessor, 'mean', None)
     if channels != expected:

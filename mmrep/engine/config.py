@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from mmrep.compat.coco_eval import take_missing_crowds_as_none
 from mmrep.data.coco import check_coco, get_coco_class
@@ -74,6 +75,8 @@ def load_config(
         _check_options(cfg, cfg_options)
         try:
             cfg.merge_from_dict(replace_others(cfg, cfg_options))
+            if any(key.startswith('custom_imports') for key in cfg_options):
+                import_modules_from_strings(**cfg.custom_imports)
         except Exception as error:
             raise UsageError(
                 '--cfg-options does not fit the config: '

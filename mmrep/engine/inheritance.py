@@ -26,9 +26,9 @@ def replace_others(cfg: Config, options: Dict[str, Any]) -> Dict[str, Any]:
             node: Any = cfg._cfg_dict
             for part in key.split('.'):
                 if isinstance(node, (list, tuple)):
-                    node = node[int(part)] if part.isdigit() else None
+                    node = node[int(part)] if part.isdigit() else {}
                 else:
-                    node = node.get(part) if isinstance(node, dict) else None
+                    node = node.get(part, {}) if isinstance(node, dict) else {}
             if not isinstance(node, dict):
                 value = {**value, '_delete_': True}
         marked[key] = value
