@@ -71,7 +71,11 @@ def check_model(model: nn.Module) -> None:
             )
             if isinstance(loss, nn.Module):
                 _check_loss(where, loss, head)
-    test_cfg = getattr(model, 'test_cfg', None) or {}
+    test_cfg = getattr(model, 'test_cfg', {})
+    if test_cfg is None:
+        raise UsageError(
+            "model.test_cfg must be set, e.g. dict(mode='whole'), and is None."
+        )
     mode = test_cfg.get('mode', 'whole')
     if mode not in ('slide', 'whole'):
         raise UsageError(

@@ -80,7 +80,11 @@ def check_config(cfg: Config, mode: str) -> List[str]:
         _check_loader(cfg, name)
         if name != 'train_dataloader':
             check_test_pipelines(cfg, name)
-        for i, metric in enumerate(_evaluators(cfg, name)):
+        metrics = _evaluators(cfg, name)
+        evaluator = name.replace('_dataloader', '_evaluator')
+        if not metrics and cfg.get(evaluator) is not None:
+            raise UsageError(f'{evaluator} must have a metric, got none.')
+        for i, metric in enumerate(metrics):
             key = name.replace('_dataloader', f'_evaluator.{i}')
             _check_metric(key, metric, cfg)
             if type_name(metric).endswith('CocoMetric'):
@@ -318,7 +322,7 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
         names = _listed(metric.get('metric', 'bbox'))
         _check_names(f'{key}.metric', names, _COCO_METRICS)
         items = _listed(metric.get('metric_items') or [])
-        _check_names(f'{key}.metric_items', items, _COCO_ITEMS)
+        _check_names(f'{key}.metric_items', items, _COCO_ITEMS, False)
         counts = list(metric.get('proposal_nums', (100, 300, 1000)))
         if names != ['proposal_fast'] and (
             len(counts) != 3 or 100 not in counts
@@ -380,7 +384,11 @@ def _listed(value: Any) -> List[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _check_names(key: str, names: Sequence, known: Any) -> None:
+def _check_names(
+    key: str, names: Sequence, known: Any, some: bool = True
+) -> None:
+    if some and not names:
+        raise UsageError(f'{key} must be of {", ".join(known)}; got none.')
     for name in names:
         if name not in known:
             raise UsageError(

@@ -16,7 +16,11 @@ from mmengine.utils import import_modules_from_strings
 from mmrep.compat.coco_eval import take_missing_crowds_as_none
 from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets
-from mmrep.engine.inheritance import check_lists, replace_others
+from mmrep.engine.inheritance import (
+    check_dicts,
+    check_lists,
+    replace_others,
+)
 from mmrep.engine.outdated import check_age
 from mmrep.errors import UsageError, one_line
 from mmrep.registry import name_types, type_name
@@ -82,6 +86,7 @@ def load_config(
                 '--cfg-options does not fit the config: '
                 f'{one_line(error, kind=True)}'
             ) from error
+    check_dicts(cfg)
     check_lists(cfg)
     return cfg
 

@@ -44,6 +44,11 @@ def test_sound(cfg, built, recwarn):
         assert not recwarn
 
 
+def test_no_test_cfg(cfg, built):
+    cfg.model.test_cfg = None
+    assert 'model.test_cfg must be set' in message(check_model, built(cfg)[0])
+
+
 def test_pictures_larger_than_their_padding(cfg, built):
     cfg.model.data_preprocessor.size = (32, 48)
     model, dataset, _ = built(cfg)

@@ -205,6 +205,16 @@ def test_numbers_that_mean_never():
         ),
         (
             SEGMENTOR,
+            {'val_evaluator': []},
+            'val_evaluator must have a metric, got none',
+        ),
+        (
+            SEGMENTOR,
+            {'val_evaluator.iou_metrics': []},
+            'must be of mIoU, mDice, mFscore; got none',
+        ),
+        (
+            SEGMENTOR,
             {'val_evaluator': None},
             'val_dataloader, val_cfg and val_evaluator must all be set, or '
             'all be None; val_evaluator is None',
