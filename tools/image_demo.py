@@ -75,7 +75,7 @@ from rich.progress import track
 
 from mmrep.apis import Inferencer, list_images
 from mmrep.deploy.runtime import is_exported
-from mmrep.engine import load_config
+from mmrep.engine import check_folder, load_config
 from mmrep.engine.cli import check_runtime, run
 from mmrep.errors import UsageError
 
@@ -85,8 +85,12 @@ def main() -> None:
     check_runtime(args.checkpoint, args.runtime)
     if args.deploy and is_exported(args.checkpoint):
         raise UsageError('--deploy is for checkpoints; a file is merged.')
-    if not 0 <= args.opacity <= 1:
-        raise UsageError(f'--opacity must lie in 0..1, got {args.opacity}.')
+    for name in ('opacity', 'score_thr'):
+        value = getattr(args, name)
+        if not 0 <= value <= 1:
+            option = name.replace('_', '-')
+            raise UsageError(f'--{option} must lie in 0..1, got {value}.')
+    check_folder('--out-dir', args.out_dir)
     images = list_images(args.image)
     inferencer = Inferencer(
         load_config(args.config, args.cfg_options),

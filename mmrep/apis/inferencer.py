@@ -4,6 +4,7 @@ import copy
 import logging
 import os.path as osp
 import warnings
+from numbers import Real
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -91,6 +92,9 @@ class _Given:
             super().__init__(cfg, device=device)
         self.show_progress = False
 
+    def _init_collate(self, cfg: Config) -> Any:
+        return pseudo_collate
+
     def _init_model(
         self, cfg: Config, weights: Optional[str], device: str = 'cpu'
     ) -> nn.Module:
@@ -120,10 +124,10 @@ class Inferencer:
     MMSegmentation's ``SegDataSample`` or MMDetection's ``DetDataSample``.
 
     Args:
-        config (str | Config): Config of a segmentor or detector.
-        checkpoint (str): Weights, of which it needs all its parameters; or a
-            whole model that ``tools/export.py`` wrote (``.onnx``, ``.pt2``,
-            or OpenVINO's ``.xml``).
+        config (str | Path | Config): Config of a segmentor or detector.
+        checkpoint (str | Path): Weights, of which it needs all its
+            parameters; or a whole model that ``tools/export.py`` wrote
+            (``.onnx``, ``.pt2``, or OpenVINO's ``.xml``).
         deploy (bool): Merge and fold the model once it is loaded; an exported
             file is merged already. Defaults to True.
         device (str, optional): Such as 'cpu' or 'cuda:1'. Defaults to the
@@ -148,8 +152,8 @@ class Inferencer:
 
     def __init__(
         self,
-        config: Union[str, Config],
-        checkpoint: str,
+        config: Union[str, Path, Config],
+        checkpoint: Union[str, Path],
         deploy: bool = True,
         device: Optional[str] = None,
         slide: Union[int, Tuple[int, int], None] = None,
@@ -158,7 +162,20 @@ class Inferencer:
     ) -> None:
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        for name, value, kinds in (
+            ('config', config, (str, Path, Config)),
+            ('checkpoint', checkpoint, (str, Path)),
+        ):
+            if not isinstance(value, kinds):
+                raise UsageError(
+                    f'the {name} must be a path, got {type(value).__name__}.'
+                )
+        checkpoint = str(checkpoint)
         cfg = config if isinstance(config, Config) else load_config(config)
+        if runtime is not None and not is_exported(checkpoint):
+            raise UsageError(
+                f'runtime is for exported files, got {checkpoint!r}.'
+            )
         if is_exported(checkpoint):
             self.model = load_exported(
                 cfg, checkpoint, runtime, device, trust_checkpoint
@@ -360,10 +377,13 @@ class Inferencer:
                 or annotation files, and nothing is written then; or if one
                 cannot be written, as on a full disk.
         """
-        if batch_size < 1:
+        if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(
-                f'batch_size must be 1 or more, got {batch_size}.'
+                f'batch_size must be 1 or more, got {batch_size!r}.'
             )
+        for name, value in (('opacity', opacity), ('score_thr', score_thr)):
+            if not isinstance(value, Real) or not 0 <= value <= 1:
+                raise UsageError(f'{name} must lie in 0..1, got {value!r}.')
         names = _names(images)
         if out_dir is not None:
             paths = [im for im in images if not isinstance(im, np.ndarray)]
@@ -463,10 +483,11 @@ def _slide(
     """Size and stride of the windows, each as height and width."""
     if slide is None:
         return None
-    sizes = [slide] if isinstance(slide, int) else list(slide)
-    if len(sizes) == 1:
+    sizes = list(slide) if isinstance(slide, (list, tuple)) else [slide]
+    whole = all(isinstance(size, int) for size in sizes)
+    if whole and len(sizes) == 1:
         sizes.append(max(sizes[0] * 2 // 3, 1))
-    if len(sizes) != 2 or not 0 < sizes[1] <= sizes[0]:
+    if not whole or len(sizes) != 2 or not 0 < sizes[1] <= sizes[0]:
         raise UsageError(
             'slide takes the size of a window and a stride that does not '
             f'exceed it, got {slide}.'

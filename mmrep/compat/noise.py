@@ -39,6 +39,11 @@ _WARNINGS = (
         'The shape of value will convert from',
         r'mmengine\.structures\.pixel_data',
     ),
+    # how MMDetection pastes masks
+    (
+        'To copy construct from a tensor',
+        r'mmdet\.models\.roi_heads\.mask_heads\.fcn_mask_head',
+    ),
     # another way to compute COCO's metrics
     (
         'faster_coco_eval is not installed',

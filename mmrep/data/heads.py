@@ -71,7 +71,11 @@ def check_model(model: nn.Module) -> None:
             )
             if isinstance(loss, nn.Module):
                 _check_loss(where, loss, head)
-    test_cfg = getattr(model, 'test_cfg', None) or {}
+    test_cfg = getattr(model, 'test_cfg', {})
+    if test_cfg is None:
+        raise UsageError(
+            "model.test_cfg must be set, e.g. dict(mode='whole'), and is None."
+        )
     mode = test_cfg.get('mode', 'whole')
     if mode not in ('slide', 'whole'):
         raise UsageError(
@@ -289,7 +293,16 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     inputs = sample.get('inputs') if isinstance(sample, dict) else None
     if inputs is None:  # a user's own form
         return
-    channels = (inputs[0] if isinstance(inputs, list) else inputs).shape[0]
+    first = inputs[0] if isinstance(inputs, list) else inputs
+    channels, *size = first.shape
+    least = getattr(model.data_preprocessor, 'size', None)
+    if key.startswith('train') and least:
+        if any(s > m for s, m in zip(size, least, strict=True)):
+            raise UsageError(
+                f'model.data_preprocessor.size must be that of the largest '
+                f'picture behind the pipeline of {key}, the crop size, got '
+                f'{tuple(least)} for a picture of {tuple(size)}.'
+            )
     expected = input_channels(model)
     mean = getattr(model.data_preprocessor, 'mean', None)
     if channels != expected:

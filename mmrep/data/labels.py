@@ -57,8 +57,14 @@ class LabelCheck:
         if 'gt_sem_seg' in (data or ()):
             labels, info = data.gt_sem_seg.data, data.metainfo
         elif 'gt_instances' in (data or ()):
-            labels = data.gt_instances.labels
             info = dict(img_path=data.metainfo.get('img_path'))
+            labels = data.gt_instances.get('labels')
+            if labels is None:
+                raise LabelError(
+                    'the training pipeline must load boxes, with '
+                    "dict(type='LoadAnnotations', with_bbox=True), and "
+                    f'{info["img_path"]} comes without.'
+                )
         else:
             return
         unknown = self._unknown(labels)

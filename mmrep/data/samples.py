@@ -123,6 +123,12 @@ def _check_purpose(
         f'{key}.dataset.data_prefix=dict(_delete_=True, img_path=FOLDER), '
         'and pass --out'
     )
+    if key.startswith('train') and not reads:
+        raise UsageError(
+            f'the pipeline of {key} must load what is to be learned, with '
+            "dict(type='LoadAnnotations'), and does not; take the "
+            'train_pipeline.'
+        )
     if reads and not labelled:
         raise UsageError(
             f'the pipeline of {key} loads annotations, and its data set has '

@@ -11,14 +11,16 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, DefaultScope
 
-from mmrep.engine.config import _evaluators
+from mmrep.engine.config import _evaluators, check_folder
 from mmrep.engine.outdated import check_age
+from mmrep.engine.pipelines import check_test_pipelines, gives_instances
 from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
 # Numbers by their place ('*' is each item of a list): whether whole, the
 # least one, and another one that means never.
 _NUMBERS: Dict[str, Tuple[bool, float, Optional[int]]] = {
+    'auto_scale_lr.base_batch_size': (True, 1, None),
     'default_hooks.checkpoint.interval': (True, 1, -1),
     'default_hooks.checkpoint.max_keep_ckpts': (True, 0, -1),
     'default_hooks.checkpoint.save_begin': (True, 0, None),
@@ -40,6 +42,10 @@ _NUMBERS: Dict[str, Tuple[bool, float, Optional[int]]] = {
     'train_cfg.val_interval': (True, 1, None),
 }
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_LAYER_DECAYS = (
+    'LearningRateDecayOptimizerConstructor',
+    'LayerDecayOptimizerConstructor',
+)
 _COCO_ITEMS = (
     *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
     *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
@@ -67,19 +73,134 @@ def check_config(cfg: Config, mode: str) -> List[str]:
         UsageError: If the run would fail, or do nothing of what was asked.
     """
     notes = check_age(cfg)
+    _check_trios(cfg)
+    _check_preprocessor(cfg)
     used = _LOADERS[:2] if mode == 'train' else _LOADERS[2:]
     for name in used:
         _check_loader(cfg, name)
-        for i, metric in enumerate(_evaluators(cfg, name)):
+        if name != 'train_dataloader':
+            check_test_pipelines(cfg, name)
+        metrics = _evaluators(cfg, name)
+        evaluator = name.replace('_dataloader', '_evaluator')
+        if not metrics and cfg.get(evaluator) is not None:
+            raise UsageError(f'{evaluator} must have a metric, got none.')
+        for i, metric in enumerate(metrics):
             key = name.replace('_dataloader', f'_evaluator.{i}')
             _check_metric(key, metric, cfg)
+            if type_name(metric).endswith('CocoMetric'):
+                _check_truth(key, metric, cfg, name)
     if mode == 'train':
         for key, limits in _NUMBERS.items():
             for place, value in _values(cfg._cfg_dict, key):
                 _check_number(place, value, *limits)
         _check_optimizer(cfg)
+        _check_counting(cfg)
         _check_monitored(cfg)
+        out_dir = _values(cfg._cfg_dict, 'default_hooks.checkpoint.out_dir')
+        for place, folder in out_dir:
+            if '://' not in folder:
+                check_folder(place, folder)
+        _check_averages(cfg)
+        _check_compiler(cfg)
+        notes += _note_order(cfg)
     return notes
+
+
+def _note_order(cfg: Config) -> List[str]:
+    """Say that a training sees its samples in the order of their files."""
+    loader = cfg.get('train_dataloader') or {}
+    sampler = loader.get('sampler')
+    if not sampler and not loader.get('batch_sampler'):
+        what = 'train_dataloader has no sampler'
+    elif (sampler or {}).get('shuffle', True) is False:
+        what = 'train_dataloader.sampler.shuffle is False'
+    else:
+        return []
+    return [
+        f'{what}: each epoch has the samples in the order of the data set, '
+        'and training wants them shuffled'
+    ]
+
+
+def _check_compiler(cfg: Config) -> None:
+    """Check the name of what compiles the model."""
+    options = cfg.get('compile')
+    backend = options.get('backend') if isinstance(options, dict) else None
+    if not isinstance(backend, str):
+        return
+    import torch._dynamo  # which takes seconds
+
+    known = torch._dynamo.list_backends(exclude_tags=())
+    if backend not in known:
+        raise UsageError(
+            f'compile.backend must be one of {", ".join(known)}, got '
+            f'{backend!r}.'
+        )
+
+
+def _check_averages(cfg: Config) -> None:
+    """Check the momentum of averaged weights."""
+    for place, hook in _values(cfg._cfg_dict, 'custom_hooks.*'):
+        if isinstance(hook, dict) and type_name(hook).endswith('EMAHook'):
+            momentum = hook.get('momentum', 0.5)
+            if not isinstance(momentum, Real) or not 0 < momentum < 1:
+                raise UsageError(
+                    f'{place}.momentum must lie between 0 and 1, the part of '
+                    f'the new weights, got {momentum!r}.'
+                )
+
+
+def _check_trios(cfg: Config) -> None:
+    """Check that what MMEngine wants together is there together."""
+    for mode, third in (
+        ('train', 'optim_wrapper'),
+        ('val', 'val_evaluator'),
+        ('test', 'test_evaluator'),
+    ):
+        keys = (f'{mode}_dataloader', f'{mode}_cfg', third)
+        absent = [key for key in keys if cfg.get(key) is None]
+        if 0 < len(absent) < len(keys):
+            raise UsageError(
+                f'{keys[0]}, {keys[1]} and {keys[2]} must all be set, or all '
+                f'be None; {" and ".join(absent)} is None.'
+            )
+
+
+def _check_preprocessor(cfg: Config) -> None:
+    """Check that pictures become tensors of one size and scale."""
+    model = cfg.get('model') or {}
+    kinds = {'mmseg': 'SegDataPreProcessor', 'mmdet': 'DetDataPreprocessor'}
+    kind = kinds.get(cfg.get('default_scope') or '')
+    if kind and 'backbone' in model and not model.get('data_preprocessor'):
+        raise UsageError(
+            "model.data_preprocessor must be set, e.g. dict(type='"
+            f"{kind}', mean=[...], std=[...], bgr_to_rgb=True), and is "
+            f'{model.get("data_preprocessor")}.'
+        )
+
+
+def _check_counting(cfg: Config) -> None:
+    """Check that a loop of iterations has no part that waits for epochs."""
+    loop = cfg.get('train_cfg') or {}
+    kind = type_name(loop).rpartition('.')[2]
+    if kind != 'IterBasedTrainLoop' and (kind or loop.get('by_epoch', True)):
+        return
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    parts = []
+    if hook.get('interval', -1) > 0:
+        parts.append(('default_hooks.checkpoint', hook, 'save'))
+    for place, part in _values(cfg._cfg_dict, 'param_scheduler.*'):
+        # a plateau is looked for after each validation
+        if isinstance(part, dict) and 'Plateau' not in type_name(part):
+            parts.append((place, part, 'change the learning rate'))
+    for place, part, does in parts:
+        if part.get('by_epoch', True) and not part.get(
+            'convert_to_iter_based'
+        ):
+            raise UsageError(
+                f'{place}.by_epoch must be False where train_cfg counts '
+                f'iterations, for it would not {does} before the end.'
+            )
 
 
 def _values(node: Any, key: str, place: str = '') -> Iterator[Tuple[str, Any]]:
@@ -134,7 +255,11 @@ def _check_loader(cfg: Config, name: str) -> None:
             f'{len(dataset)}, as 0.x and 2.x took it; write '
             "dataset=dict(type='ConcatDataset', datasets=[...])."
         )
-    for key, least in (('batch_size', 1), ('num_workers', 0)):
+    for key, least in (
+        ('batch_size', 1),
+        ('num_workers', 0),
+        ('prefetch_factor', 1),
+    ):
         if loader.get(key) is not None:
             _check_number(f'{name}.{key}', loader[key], True, least, None)
     if not loader.get('num_workers'):
@@ -151,6 +276,17 @@ def _check_optimizer(cfg: Config) -> None:
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     if isinstance(optimizer, dict):
         _check_type(cfg, 'optim_wrapper.optimizer', optimizer, OPTIMIZERS)
+    constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    if constructor in _LAYER_DECAYS and type_name(backbone).startswith(
+        'mmrep.'
+    ):
+        raise UsageError(
+            f'optim_wrapper.constructor, {constructor}, knows the layers of '
+            f'ConvNeXt and ViT alone, and the backbone is '
+            f'{type_name(backbone)}; take '
+            "'mmrep.LayerDecayOptimWrapperConstructor'."
+        )
     for place, scheduler in _values(cfg._cfg_dict, 'param_scheduler.*'):
         if isinstance(scheduler, dict):
             _check_type(cfg, place, scheduler, PARAM_SCHEDULERS)
@@ -186,7 +322,7 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
         names = _listed(metric.get('metric', 'bbox'))
         _check_names(f'{key}.metric', names, _COCO_METRICS)
         items = _listed(metric.get('metric_items') or [])
-        _check_names(f'{key}.metric_items', items, _COCO_ITEMS)
+        _check_names(f'{key}.metric_items', items, _COCO_ITEMS, False)
         counts = list(metric.get('proposal_nums', (100, 300, 1000)))
         if names != ['proposal_fast'] and (
             len(counts) != 3 or 100 not in counts
@@ -224,6 +360,17 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
                 )
 
 
+def _check_truth(key: str, metric: dict, cfg: Config, loader: str) -> None:
+    """Check that COCO's metric has the truth to compare with."""
+    if metric.get('ann_file') or metric.get('format_only'):
+        return
+    if not gives_instances(cfg, loader):
+        raise UsageError(
+            f'{key}.ann_file must be the annotation file of {loader}, and is '
+            f'{metric.get("ann_file")!r}: there is nothing to compare with.'
+        )
+
+
 def _has_masks(model: dict) -> bool:
     """Whether a detector may have masks; False if it surely has none."""
     while 'module' in model:  # of test-time augmentation
@@ -237,7 +384,11 @@ def _listed(value: Any) -> List[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _check_names(key: str, names: Sequence, known: Any) -> None:
+def _check_names(
+    key: str, names: Sequence, known: Any, some: bool = True
+) -> None:
+    if some and not names:
+        raise UsageError(f'{key} must be of {", ".join(known)}; got none.')
     for name in names:
         if name not in known:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 import ast
 import gc
+import re
 import sys
 from typing import Any, Callable, Optional
 
@@ -12,6 +13,9 @@ from mmrep.compat import silence_warnings
 from mmrep.errors import UsageError
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
+
+# How PyTorch says that two parts of a model do not follow each other.
+_CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
 
 
 class OptionsAction(DictAction):
@@ -96,6 +100,14 @@ def _call(main: Callable[[], None]) -> int:
         if is_full(error):
             sys.stderr.write(
                 f'error: {error.strerror}; make room, and run it again.\n'
+            )
+            return 1
+        channels = _CHANNELS.search(str(error))
+        if isinstance(error, RuntimeError) and channels:
+            sys.stderr.write(
+                'error: a layer of the model takes {} channels and gets {}: '
+                'in_channels of the neck and of the heads must be the '
+                'channels of what comes before.\n'.format(*channels.groups())
             )
             return 1
         # MMEngine turns one that comes while it formats a config into another

@@ -11,12 +11,17 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from mmrep.compat import config_names, find_config
 from mmrep.compat.coco_eval import take_missing_crowds_as_none
 from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets
-from mmrep.engine.inheritance import check_lists, replace_others
+from mmrep.engine.inheritance import (
+    check_dicts,
+    check_lists,
+    replace_others,
+)
 from mmrep.engine.outdated import check_age
 from mmrep.errors import UsageError, one_line
 from mmrep.registry import name_types, type_name
@@ -73,11 +78,14 @@ def load_config(
         _check_options(cfg, cfg_options)
         try:
             cfg.merge_from_dict(replace_others(cfg, cfg_options))
+            if any(key.startswith('custom_imports') for key in cfg_options):
+                import_modules_from_strings(**cfg.custom_imports)
         except Exception as error:
             raise UsageError(
                 '--cfg-options does not fit the config: '
                 f'{one_line(error, kind=True)}'
             ) from error
+    check_dicts(cfg)
     check_lists(cfg)
     return cfg
 

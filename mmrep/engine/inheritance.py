@@ -6,6 +6,13 @@ from mmengine.config import Config
 
 from mmrep.errors import UsageError
 
+_DICTS = (
+    *('train_dataloader', 'val_dataloader', 'test_dataloader'),
+    *('train_cfg', 'val_cfg', 'test_cfg', 'model', 'optim_wrapper'),
+    *('default_hooks', 'env_cfg', 'log_processor', 'visualizer'),
+)
+_DICTS_OR_LISTS = ('val_evaluator', 'test_evaluator', 'param_scheduler')
+
 
 def replace_others(cfg: Config, options: Dict[str, Any]) -> Dict[str, Any]:
     """Have dicts among ``--cfg-options`` take the place of what is no dict.
@@ -26,13 +33,53 @@ def replace_others(cfg: Config, options: Dict[str, Any]) -> Dict[str, Any]:
             node: Any = cfg._cfg_dict
             for part in key.split('.'):
                 if isinstance(node, (list, tuple)):
-                    node = node[int(part)] if part.isdigit() else None
+                    node = node[int(part)] if part.isdigit() else {}
                 else:
-                    node = node.get(part) if isinstance(node, dict) else None
+                    node = node.get(part, {}) if isinstance(node, dict) else {}
             if not isinstance(node, dict):
                 value = {**value, '_delete_': True}
         marked[key] = value
     return marked
+
+
+def check_dicts(cfg: Config) -> None:
+    """Check that parts of a config are dicts, and not names or numbers.
+
+    Raises:
+        UsageError: With the key and what came.
+    """
+    for key, value in _parts(cfg._cfg_dict):
+        if not isinstance(value, dict):
+            example = f'dict(type={value!r}, ...)'
+            hint = f', such as {example}' if isinstance(value, str) else ''
+            raise UsageError(f'{key} must be a dict{hint}, got {value!r}.')
+
+
+def _parts(cfg: dict) -> Iterator[Tuple[str, Any]]:
+    """What must be a dict where it is given."""
+    for key in _DICTS:
+        if cfg.get(key) is not None:
+            yield key, cfg[key]
+    for key in _DICTS_OR_LISTS:
+        value = cfg.get(key)
+        if isinstance(value, (list, tuple)):
+            for i, part in enumerate(value):
+                yield f'{key}.{i}', part
+        elif value is not None:
+            yield key, value
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = (cfg.get(loader) or {}).get('dataset', {})
+        # a list, of 0.x, is explained elsewhere
+        if not isinstance(dataset, (list, tuple)):
+            yield f'{loader}.dataset', dataset
+            prefix = (dataset or {}).get('data_prefix')
+            if prefix is not None:
+                yield f'{loader}.dataset.data_prefix', prefix
+    if 'optimizer' in (cfg.get('optim_wrapper') or {}):
+        yield 'optim_wrapper.optimizer', cfg['optim_wrapper']['optimizer']
+    for name, hook in (cfg.get('default_hooks') or {}).items():
+        if hook is not None:
+            yield f'default_hooks.{name}', hook
 
 
 def check_lists(cfg: Config) -> None:

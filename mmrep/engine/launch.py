@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import traceback
+from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
@@ -151,9 +152,17 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
     model = model.module if is_model_wrapper(model) else model
     backbone = getattr(model, 'backbone', None)
     init_cfg = getattr(backbone, 'init_cfg', None)
-    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+    if not isinstance(init_cfg, dict):
         return
-    filename = init_cfg['checkpoint']
+    filename = init_cfg.get('checkpoint')
+    kind = init_cfg.get('type')
+    if kind is None or (kind == 'Pretrained' and not filename):
+        raise UsageError(
+            "model.backbone.init_cfg must be dict(type='Pretrained', "
+            f'checkpoint=FILE), or None to start anew, got {dict(init_cfg)}.'
+        )
+    if kind != 'Pretrained':
+        return
     if '://' in filename:
         return
     if init_cfg.get('_scope_') == 'mmrep':
@@ -185,6 +194,7 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         AttributeError,
         ImportError,
         KeyError,
+        NotImplementedError,
         OSError,
         TypeError,
         ValueError,
@@ -195,6 +205,10 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )
         text = one_line(error, kind=True)
+        if not str(error).strip():
+            # of an assertion, which shows what was expected
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            text += f'{frame.line} ({Path(frame.filename).name})'
         if text.endswith('need at least one array to concatenate'):
             # how MMEngine's datasets fail when they are empty
             text = (
@@ -243,6 +257,12 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
         return
     if mode != 'train':
         _prepare_metrics(loop.evaluator)
+    if mode == 'train' and not len(loop.dataloader):
+        raise UsageError(
+            'an epoch must have at least one batch, and drop_last=True leaves '
+            f'out the only one of {len(loop.dataloader.dataset)} images; set '
+            'a smaller train_dataloader.batch_size.'
+        )
     guarded = guard_loading(loop.dataloader.dataset, skip_corrupt)
     if skip_corrupt and not guarded:
         raise UsageError(

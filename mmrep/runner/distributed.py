@@ -21,7 +21,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.models.layers.norms import CPUSyncBatchNorm
 from mmrep.registry import MODEL_WRAPPERS
 
@@ -36,6 +36,13 @@ _RANK_VARIABLES = {
         'OMPI_COMM_WORLD_SIZE',
         'OMPI_COMM_WORLD_LOCAL_RANK',
     ),
+}
+# Where it says how many it has started itself; SLURM_NTASKS is also that of
+# a job whose script runs in one.
+_SIZES = {
+    'pytorch': 'WORLD_SIZE',
+    'slurm': 'SLURM_STEP_NUM_TASKS',
+    'mpi': 'OMPI_COMM_WORLD_SIZE',
 }
 _CPU_WRAPPER = 'mmrep.CPUDistributedDataParallel'
 _COMMANDS = {
@@ -74,6 +81,7 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         # from the dumped config of a run on the CPU
         cfg.pop('model_wrapper_cfg')
     if launcher == 'none':
+        _check_alone()
         return
     variables = _RANK_VARIABLES[launcher]
     if variables[0] not in os.environ:
@@ -86,6 +94,29 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), variables, strict=True
     ):
         os.environ[name] = os.environ.get(source, '0')
+    try:
+        _join(cfg, launcher)
+    except ValueError as error:  # of a variable, also of PyTorch
+        raise UsageError(
+            f'--launcher {launcher} cannot join the other processes: '
+            f'{one_line(error)}; start it by {_COMMANDS[launcher]}.'
+        ) from error
+
+
+def _check_alone() -> None:
+    """Raise if a launcher has started several, and each would run alone."""
+    for launcher, (rank, *_) in _RANK_VARIABLES.items():
+        count = os.environ.get(_SIZES[launcher], '1')
+        if rank in os.environ and count.isdigit() and int(count) > 1:
+            raise UsageError(
+                f'{_COMMANDS[launcher]} has started {count} processes '
+                f'({_SIZES[launcher]}), and each would run alone: pass '
+                f'--launcher {launcher}.'
+            )
+
+
+def _join(cfg: Config, launcher: str) -> None:
+    """Open the process group, with the variables of PyTorch set."""
     if launcher == 'mpi':
         os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     if launcher == 'slurm':

@@ -115,7 +115,15 @@ def _find(cfg: Config, trust: bool) -> _Found:
     checkpoint = load_checkpoint(str(file), trust=trust, mmap=True)
     if file == path:
         check_resumable(checkpoint, path)
-    return _Found(path, checkpoint.get('meta', {}).get('seed'), notes)
+    meta = checkpoint.get('meta', {})
+    for unit in ('iter', 'epoch'):
+        most = (cfg.get('train_cfg') or {}).get(f'max_{unit}s')
+        if most is not None and meta.get(unit, 0) >= most:
+            notes.append(
+                f'{path} is of {unit} {meta[unit]}, and train_cfg.max_{unit}s '
+                f'is {most}: nothing is left to train'
+            )
+    return _Found(path, meta.get('seed'), notes)
 
 
 def _out_dir(cfg: Config) -> str:

@@ -97,6 +97,45 @@ def test_what_is_no_image(infer, image, text):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        (dict(batch_size='2'), "batch_size must be 1 or more, got '2'"),
+        (dict(batch_size=0), 'batch_size must be 1 or more, got 0'),
+        (dict(opacity=5), 'opacity must lie in 0..1, got 5'),
+        (dict(score_thr='x'), "score_thr must lie in 0..1, got 'x'"),
+    ],
+)
+def test_values_that_make_no_sense(infer, images, options, text):
+    with pytest.raises(UsageError, match=text):
+        infer(images[0], **options)
+
+
+@pytest.mark.parametrize(
+    'change, text',
+    [
+        (dict(config=dict(model=1)), 'the config must be a path, got dict'),
+        (dict(checkpoint=None), 'the checkpoint must be a path, got NoneType'),
+        (dict(runtime='openvino'), 'runtime is for exported files'),
+    ],
+)
+def test_files_that_are_none(small_segmentor, change, text):
+    config, checkpoint = small_segmentor
+    given = dict(config=config, checkpoint=checkpoint, device='cpu')
+    with pytest.raises(UsageError, match=text):
+        Inferencer(**{**given, **change})
+
+
+def test_paths_are_taken(small_segmentor, infer, images, caplog):
+    """And nothing is said that nobody can act on."""
+    given = Inferencer(*small_segmentor, device='cpu')
+    np.testing.assert_array_equal(
+        labels_of(given.predict(images[0])),
+        labels_of(infer.predict(images[0])),
+    )
+    assert 'registry' not in caplog.text
+
+
 def test_batches(infer, images, tmp_path, monkeypatch):
     """Of one size each, in order; what is no image is left out."""
     small = cv2.imread(str(images[0]))[:32]
@@ -120,8 +159,6 @@ def test_batches(infer, images, tmp_path, monkeypatch):
             continue
         assert result.ori_shape == one.ori_shape
         assert (labels_of(result) == labels_of(one)).mean() > 0.999
-    with pytest.raises(UsageError, match='batch_size must be 1 or more'):
-        infer(images, batch_size=0)
 
 
 def test_one_channel_of_logits(small_segmentor, images, tmp_path):
@@ -219,7 +256,9 @@ def test_slide_is_at_the_size_of_the_picture(small_segmentor, images):
     assert len(np.unique(labels_of(sample))) > 1
 
 
-@pytest.mark.parametrize('slide', [0, (32, 48), (32, 16, 8)])
+@pytest.mark.parametrize(
+    'slide', [0, (32, 48), (32, 16, 8), 'big', (32.5, 16)]
+)
 def test_slide_that_makes_no_sense(small_segmentor, slide):
     with pytest.raises(UsageError, match='slide takes the size'):
         Inferencer(*map(str, small_segmentor), device='cpu', slide=slide)

@@ -44,6 +44,21 @@ def test_sound(cfg, built, recwarn):
         assert not recwarn
 
 
+def test_no_test_cfg(cfg, built):
+    cfg.model.test_cfg = None
+    assert 'model.test_cfg must be set' in message(check_model, built(cfg)[0])
+
+
+def test_pictures_larger_than_their_padding(cfg, built):
+    cfg.model.data_preprocessor.size = (32, 48)
+    model, dataset, _ = built(cfg)
+    sample = dict(inputs=torch.zeros(3, 32, 64))
+    text = message(check_input, 'train_dataloader', model, sample)
+    assert 'got (32, 48) for a picture of (32, 64)' in text
+    check_input('val_dataloader', model, sample)
+    check_input('train_dataloader', model, dict(inputs=torch.zeros(3, 9, 48)))
+
+
 @pytest.mark.parametrize('classes', [5, 9])
 def test_auxiliary_head_with_other_classes(cfg, built, classes):
     cfg.model.auxiliary_head.num_classes = classes

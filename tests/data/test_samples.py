@@ -5,6 +5,8 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 
 from mmrep.data.images import check_bytes, guard_loading
 from mmrep.data.labels import LabelCheck, LabelError
@@ -299,3 +301,10 @@ def test_check_of_a_head_with_one_output(cfg, built):
     check.check_labels([0, 1, 255], dict(img_path='a.jpg'))
     with pytest.raises(LabelError, match='0 to 1 or 255.* a.jpg has 2;'):
         check.check_labels([0, 2], dict(img_path='a.jpg'))
+
+
+def test_boxes_that_are_not_loaded():
+    sample = DetDataSample(metainfo=dict(img_path='a.jpg'))
+    sample.gt_instances = InstanceData()
+    with pytest.raises(LabelError, match='with_bbox=True.* a.jpg comes with'):
+        LabelCheck(3)(dict(data_samples=sample))

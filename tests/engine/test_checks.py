@@ -47,7 +47,9 @@ def test_configs_pass(config):
         ('param_scheduler.0.end', 'x', "from 1, got 'x'"),
         ('train_dataloader.batch_size', 0, 'from 1, got 0'),
         ('val_dataloader.num_workers', -1, 'from 0, got -1'),
+        ('train_dataloader.prefetch_factor', 0, 'from 1, got 0'),
         ('randomness.seed', 'x', "from 0, got 'x'"),
+        ('auto_scale_lr.base_batch_size', 0, 'from 1, got 0'),
     ],
 )
 def test_numbers(key, value, message):
@@ -130,6 +132,8 @@ def test_numbers_that_mean_never():
             SEGMENTOR,
             {
                 'val_dataloader': None,
+                'val_cfg': None,
+                'val_evaluator': None,
                 'default_hooks.checkpoint.save_best': 'mIoU',
             },
             "save_best is 'mIoU', and the config has no validation",
@@ -177,6 +181,82 @@ def test_numbers_that_mean_never():
                 )
             },
             "must be of mAP, recall; got 'AP'",
+        ),
+        (
+            SEGMENTOR,
+            {'val_dataloader.dataset.pipeline.1': dict(type='RandomFlip')},
+            r'val_dataloader\.dataset\.pipeline\.1 is RandomFlip, which is '
+            'for training',
+        ),
+        (
+            DETECTOR,
+            {'val_evaluator.ann_file': None},
+            'val_evaluator.0.ann_file must be the annotation file of val_data',
+        ),
+        (
+            SEGMENTOR,
+            {'default_hooks.checkpoint.out_dir': __file__},
+            f'default_hooks.checkpoint.out_dir must be a folder .*{__file__}',
+        ),
+        (
+            SEGMENTOR,
+            {'compile': dict(backend='nope')},
+            "compile.backend must be one of .*inductor.*, got 'nope'",
+        ),
+        (
+            SEGMENTOR,
+            {'val_evaluator': []},
+            'val_evaluator must have a metric, got none',
+        ),
+        (
+            SEGMENTOR,
+            {'val_evaluator.iou_metrics': []},
+            'must be of mIoU, mDice, mFscore; got none',
+        ),
+        (
+            SEGMENTOR,
+            {'val_evaluator': None},
+            'val_dataloader, val_cfg and val_evaluator must all be set, or '
+            'all be None; val_evaluator is None',
+        ),
+        (
+            SEGMENTOR,
+            {'train_cfg': None},
+            'and optim_wrapper must all be set, .* train_cfg is None',
+        ),
+        (
+            SEGMENTOR,
+            {'model.data_preprocessor': None},
+            'must be set, e.g. .*SegDataPreProcessor.*, and is None',
+        ),
+        (
+            DETECTOR,
+            {'model.data_preprocessor': None},
+            'must be set, e.g. .*DetDataPreprocessor.*, and is None',
+        ),
+        (
+            SEGMENTOR,
+            {'default_hooks.checkpoint.by_epoch': True},
+            'checkpoint.by_epoch must be False .* would not save before',
+        ),
+        (
+            SEGMENTOR,
+            {'param_scheduler.1.by_epoch': True},
+            r'param_scheduler\.1\.by_epoch must be False .* learning rate',
+        ),
+        (
+            SEGMENTOR,
+            {
+                'optim_wrapper.constructor': (
+                    'LearningRateDecayOptimizerConstructor'
+                )
+            },
+            "ConvNeXt and ViT alone, .* 'mmrep.LayerDecayOptimWrapper",
+        ),
+        (
+            SEGMENTOR,
+            {'custom_hooks': [dict(type='EMAHook', momentum=2)]},
+            r'custom_hooks\.0\.momentum must lie between 0 and 1, .* got 2',
         ),
         (
             DETECTOR,
@@ -250,7 +330,11 @@ def test_metric_names(evaluator, names):
 
 
 @pytest.mark.parametrize(
-    'evaluator', [dict(type='Mine'), dict(type='CocoMetric', classwise=True)]
+    'evaluator',
+    [
+        dict(type='Mine'),
+        dict(type='CocoMetric', classwise=True, ann_file='a.json'),
+    ],
 )
 def test_names_that_are_not_known_are_not_refused(evaluator):
     cfg = load_config(str(SEGMENTOR), {'val_evaluator': [evaluator]})
@@ -263,8 +347,28 @@ def test_thresholds_of_voc(value):
     """MMDetection fails with others than a float or a list at the end."""
     cfg = load_config(str(DETECTOR))
     cfg.val_evaluator = dict(type='VOCMetric', iou_thrs=value)
+    cfg.default_hooks.checkpoint.save_best = None
     check_config(cfg, 'train')
     assert isinstance(cfg.val_evaluator.iou_thrs, list)
+
+
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        ({'train_dataloader.sampler': None}, 'has no sampler'),
+        ({'train_dataloader.sampler.shuffle': False}, 'shuffle is False'),
+    ],
+)
+def test_order_of_samples_is_said(options, text):
+    (note,) = check_config(load_config(str(SEGMENTOR), options), 'train')
+    assert text in note
+
+
+def test_plateau_is_looked_for_after_validation():
+    """By epochs, in a loop of iterations too."""
+    cfg = load_config(str(SEGMENTOR))
+    cfg.param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='mIoU')]
+    assert check_config(cfg, 'train') == []
 
 
 def test_loader_without_workers():
@@ -354,6 +458,20 @@ def test_options(text, value):
 def test_options_that_cannot_be_read(text):
     with pytest.raises(ValueError):
         OptionsAction._parse_iterable(text)
+
+
+def test_dict_of_a_new_key():
+    """It has no mark of what it replaces, for it replaces nothing."""
+    cfg = load_config(str(SEGMENTOR), {'compile': dict(mode='default')})
+    assert cfg.compile == dict(mode='default')
+    cfg = load_config(str(SEGMENTOR), {'param_scheduler': dict(type='PolyLR')})
+    assert cfg.param_scheduler == dict(type='PolyLR')
+
+
+def test_imports_among_options(tmp_path, monkeypatch):
+    options = {'custom_imports.imports': ['module_that_is_nowhere']}
+    with pytest.raises(UsageError, match='module_that_is_nowhere'):
+        load_config(str(SEGMENTOR), options)
 
 
 def test_dict_among_options():

@@ -190,6 +190,28 @@ def test_amp(cfg):
         enable_amp(cfg)
 
 
+@pytest.mark.parametrize(
+    'key, value, text',
+    [
+        ('train_dataloader', 2, 'train_dataloader must be a dict, got 2'),
+        ('train_dataloader.dataset', None, 'must be a dict, got None'),
+        ('val_dataloader.dataset.data_prefix', 'images', "got 'images'"),
+        ('optim_wrapper', 'AdamW', "such as dict(type='AdamW', ...), got"),
+        ('optim_wrapper.optimizer', 'AdamW', 'optimizer must be a dict'),
+        ('optim_wrapper.optimizer', None, 'optimizer must be a dict'),
+        ('default_hooks.checkpoint', 5, 'default_hooks.checkpoint must be'),
+        ('val_evaluator', 'mIoU', 'val_evaluator must be a dict'),
+        ('test_evaluator', ['mIoU'], 'test_evaluator.0 must be a dict'),
+        ('param_scheduler', 'PolyLR', 'param_scheduler must be a dict'),
+        ('model', 'UPerNet', 'model must be a dict'),
+    ],
+)
+def test_what_must_be_a_dict(key, value, text):
+    with pytest.raises(UsageError) as error:
+        load_config(str(CONFIG), {key: value})
+    assert str(error.value).startswith(key) and text in str(error.value)
+
+
 def test_output(cfg):
     metric = cfg.test_evaluator
     cfg.test_evaluator = [dict(type='Other'), metric]

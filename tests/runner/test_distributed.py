@@ -24,6 +24,40 @@ def test_launcher_without_its_variables(launcher, monkeypatch):
         init_distributed(Config(), launcher)
 
 
+@pytest.mark.parametrize(
+    'launcher, rank, size',
+    [
+        ('pytorch', 'RANK', 'WORLD_SIZE'),
+        ('slurm', 'SLURM_PROCID', 'SLURM_STEP_NUM_TASKS'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
+    ],
+)
+def test_several_processes_without_launcher(launcher, rank, size, monkeypatch):
+    """Each would train alone, into the same folder."""
+    monkeypatch.setenv(rank, '1')
+    monkeypatch.setenv(size, '1')
+    init_distributed(Config(), 'none')
+    monkeypatch.setenv(size, '2')
+    with pytest.raises(UsageError, match=f'pass --launcher {launcher}'):
+        init_distributed(Config(), 'none')
+
+
+@pytest.mark.parametrize(
+    'variables, text',
+    [
+        (dict(RANK='0', WORLD_SIZE='2'), 'MASTER_ADDR expected'),
+        (dict(RANK='x', WORLD_SIZE='2', MASTER_ADDR='localhost'), "'x'"),
+    ],
+)
+def test_variables_that_make_no_group(monkeypatch, variables, text):
+    monkeypatch.setattr(os, 'environ', {**os.environ, **variables})
+    if 'MASTER_ADDR' not in variables:
+        os.environ.pop('MASTER_ADDR', None)
+    with pytest.raises(UsageError, match='cannot join the other') as error:
+        init_distributed(Config(), 'pytorch')
+    assert text in str(error.value)
+
+
 @pytest.fixture
 def environment(monkeypatch):
     """The process's variables, and no group that is really opened."""

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.runner import ValLoop
 
@@ -20,6 +21,7 @@ from mmrep.runner.resume import (
     find_checkpoint,
     find_damage,
     keep_to_own_folder,
+    prepare_resume,
 )
 
 EMA = "custom_hooks = [dict(type='EMAHook', momentum=0.1)]"
@@ -375,6 +377,24 @@ def test_paths_of_a_message_hub():
         best_score=1.0,
         keep_ckpt_ids=[2, 4],
     )
+
+
+@pytest.mark.parametrize(
+    'most, text',
+    [
+        (dict(max_iters=2), 'is of iter 2, and train_cfg.max_iters is 2'),
+        (dict(max_epochs=0), 'is of epoch 0, and train_cfg.max_epochs is 0'),
+        (dict(max_iters=3), None),
+    ],
+)
+def test_nothing_left_to_train(tmp_path, most, text):
+    path = tmp_path / 'iter_2.pth'
+    torch.save(whole(), path)
+    cfg = Config(dict(load_from=str(path), resume=True, model={}))
+    cfg.train_cfg, cfg.work_dir = most, str(tmp_path)
+    notes = prepare_resume(cfg)
+    assert len(notes) == (text is not None)
+    assert text is None or text in notes[0]
 
 
 def test_nothing_to_resume(tmp_path):

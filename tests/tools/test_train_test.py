@@ -196,7 +196,7 @@ def error_of(done):
         (['--work-dir', __file__], 'File exists'),
         (
             ['--cfg-options', 'model.decode_head.in_index=[0,1,2]'],
-            'cannot be built (model, hooks): AssertionError',
+            'cannot be built (model, hooks): AssertionError: assert len(in_',
         ),
         (
             ['--cfg-options', 'load_from=/nowhere.pth'],
@@ -209,6 +209,31 @@ def error_of(done):
                 'model.backbone.init_cfg.checkpoint=/nowhere.pth',
             ],
             "the pretrained weights '/nowhere.pth' do not exist",
+        ),
+        (
+            ['--cfg-options', 'model.auxiliary_head.in_channels=9'],
+            'takes 9 channels and gets 96: in_channels of the neck and of the',
+        ),
+        (
+            [
+                '--cfg-options',
+                'train_dataloader.dataset.pipeline='
+                '[dict(type="LoadImageFromFile"),dict(type="PackSegInputs")]',
+            ],
+            'must load what is to be learned',
+        ),
+        (
+            [
+                *('--cfg-options', 'train_dataloader.batch_size=100'),
+                'train_dataloader.drop_last=True',
+                'train_cfg=dict(_delete_=True,type="EpochBasedTrainLoop",'
+                'max_epochs=1)',
+            ],
+            'an epoch must have at least one batch',
+        ),
+        (
+            ['--cfg-options', 'model.backbone.init_cfg.checkpoint=None'],
+            "must be dict(type='Pretrained', checkpoint=FILE), or None",
         ),
     ],
 )
