@@ -215,7 +215,8 @@ def test_openvino(exported):
     )
 
 
-def test_parts_of_a_graph():
+@pytest.mark.parametrize('fused', [False, True])
+def test_parts_of_a_graph(fused):
     from onnx import helper
 
     nodes = [
@@ -240,4 +241,12 @@ def test_parts_of_a_graph():
         ],
         'graph', [], [],
     )  # fmt: skip
+    if fused:  # as ONNX Runtime does
+        logits, chances = graph.node[9:11]
+        logits.op_type, logits.name = 'FusedConv', chances.name
+        logits.output[0] = chances.output[0]
+        activation = helper.make_attribute('activation', 'Sigmoid')
+        logits.attribute.append(activation)
+        graph.node.remove(chances)
+        nodes.pop(9)
     assert part_of_nodes(graph) == {name: part for _, _, name, part in nodes}

@@ -36,7 +36,7 @@ def part_of_nodes(graph: Any) -> Dict[str, str]:
     for node in graph.node:
         past = set().union(*(behind[name] for name in node.input))
         kind = node.op_type if node.op_type in _KINDS else None
-        if node.op_type == 'Sigmoid' and 'RoiAlign' in past:
+        if _is_sigmoid(node) and 'RoiAlign' in past:
             kind = 'probabilities'  # of masks
         found[node.name], kinds[node.name] = past, kind
         for name in node.output:
@@ -60,6 +60,14 @@ def part_of_nodes(graph: Any) -> Dict[str, str]:
             part = 'heads of RoIs'
         parts[node.name] = part
     return parts
+
+
+def _is_sigmoid(node: Any) -> bool:
+    """Also within the convolution before it, as ONNX Runtime fuses them."""
+    return node.op_type == 'Sigmoid' or any(
+        attribute.name == 'activation' and attribute.s == b'Sigmoid'
+        for attribute in node.attribute
+    )
 
 
 def cost_of_parts(
