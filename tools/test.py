@@ -73,7 +73,13 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if is_exported(args.checkpoint):
-        use_exported(cfg, args.checkpoint, args.runtime, args.trust_checkpoint)
+        use_exported(
+            cfg,
+            args.checkpoint,
+            args.runtime,
+            args.trust_checkpoint,
+            args.aug_test,
+        )
     if args.aug_test:
         enable_aug_test(cfg)
     if args.show_dir:

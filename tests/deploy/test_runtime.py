@@ -13,6 +13,7 @@ from mmrep.deploy import load_model
 from mmrep.deploy.export import export_onnx, export_program
 from mmrep.deploy.runtime import ExportedFile, load_exported, use_exported
 from mmrep.deploy.runtime.detector import ExportedDetector
+from mmrep.deploy.runtime.parts import part_of_nodes
 from mmrep.deploy.whole import whole_model
 from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import load_config
@@ -212,3 +213,40 @@ def test_openvino(exported):
     torch.testing.assert_close(
         found['logits'], expected['logits'], rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_parts_of_a_graph(fused):
+    from onnx import helper
+
+    nodes = [
+        ('Conv', 'image', 'maps', 'network'),
+        ('Sigmoid', 'maps', 'scores', 'network'),
+        ('NonMaxSuppression', 'scores', 'kept', 'NMS'),
+        ('Gather', 'scores kept', 'proposals', 'heads of RoIs'),
+        ('RoiAlign', 'maps proposals', 'rois', 'RoIAlign'),
+        ('Gemm', 'rois', 'boxes', 'heads of RoIs'),
+        ('NonMaxSuppression', 'boxes', 'kept2', 'NMS'),
+        ('Gather', 'boxes kept2', 'dets', 'heads of RoIs'),
+        ('RoiAlign', 'maps dets', 'rois2', 'RoIAlign'),
+        ('ConvTranspose', 'rois2', 'logits', 'heads of RoIs'),
+        ('Sigmoid', 'logits', 'chances', 'heads of RoIs'),
+        ('Sub', 'dets', 'weights', 'pasting'),
+        ('MatMul', 'chances weights', 'masks', 'pasting'),
+    ]
+    graph = helper.make_graph(
+        [
+            helper.make_node(kind, inputs.split(), [output], name=output)
+            for kind, inputs, output, _ in nodes
+        ],
+        'graph', [], [],
+    )  # fmt: skip
+    if fused:  # as ONNX Runtime does
+        logits, chances = graph.node[9:11]
+        logits.op_type, logits.name = 'FusedConv', chances.name
+        logits.output[0] = chances.output[0]
+        activation = helper.make_attribute('activation', 'Sigmoid')
+        logits.attribute.append(activation)
+        graph.node.remove(chances)
+        nodes.pop(9)
+    assert part_of_nodes(graph) == {name: part for _, _, name, part in nodes}

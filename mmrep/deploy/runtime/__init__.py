@@ -66,11 +66,28 @@ def use_exported(
     path: str,
     runtime: Optional[str] = None,
     trust: bool = False,
+    aug_test: bool = False,
 ) -> None:
     """Have a config's model be an exported file, in place.
 
-    Its arguments are those of :func:`load_exported`.
+    Args:
+        cfg (Config): Config of the model that was exported.
+        path (str): As :class:`ExportedFile` takes it.
+        runtime (str, optional): As :class:`ExportedFile` takes it.
+        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+        aug_test (bool): Whether its ``tta_model`` will be used. Defaults to
+            False.
+
+    Raises:
+        UsageError: If the file cannot do what the ``tta_model`` asks for.
     """
+    tta = type_name(cfg.get('tta_model') or {})
+    if aug_test and tta.endswith('InstanceTTAModel'):
+        raise UsageError(
+            '--aug-test with masks needs the features of the model, which '
+            'an exported file does not give; leave it out, or test the '
+            'checkpoint.'
+        )
     model = cfg.model
     cfg.model = dict(type='mmrep.ExportedModel', path=path, model=model)
     if runtime is not None:
@@ -79,9 +96,6 @@ def use_exported(
         cfg.model.trust = True
     cfg.load_from = None
     cfg.resume = False
-    if type_name(cfg.get('tta_model') or {}).endswith('InstanceTTAModel'):
-        # it needs the features of each view
-        cfg.tta_model = None
     init_default_scope(cfg.get('default_scope') or 'mmengine')
 
 
