@@ -352,6 +352,6 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         twice = [p[key] for p in places.values() if len(p.get(key, ())) > 1]
         if twice:
             report.notes.append(
-                f'{key}: pictures that are there more than once: {len(twice)}, e.g. '
+                f'{key}: pictures there more than once: {len(twice)}, e.g. '
                 + ' and '.join(sorted(twice[0])[:2])
             )
