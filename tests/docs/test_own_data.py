@@ -1,62 +1,59 @@
 """Every command of docs/own_data.md runs, on small pictures."""
 
-import os
-import subprocess
-import sys
+import re
+import shlex
 
 import own_sets
 import pytest
 from PIL import Image
 
+from mmrep_cli import COMMANDS
+
 from .pages import ROOT, blocks
 
-# A schedule of 300 epochs would take hours, one shows as much.
-SHIM = """#!/bin/sh
-if [ "$2" = new-config ]; then set -- "$@" --epochs 1 --batch-size 4; fi
-exec {python} -m mmrep "$@"
-"""
+
+def lines() -> list:
+    """The commands of the page."""
+    return [
+        line
+        for block in blocks(ROOT / 'docs/own_data.md')
+        if block.language == 'bash'
+        for line in block.code.splitlines()
+        if line
+    ]
 
 
 @pytest.mark.slow
-def test_page(tmp_path):
-    folder = tmp_path / 'here'
-    folder.mkdir()
-    own_sets.make_voc(folder / 'cells_voc')
-    own_sets.make_masks(folder / 'streets_masks')
-    (folder / 'pages_labelme').mkdir()
-    own_sets.make_labelme(folder / 'pages_labelme')
-    (folder / 'palette.txt').write_text(
+def test_page(tmp_path, run_tool):
+    own_sets.make_voc(tmp_path / 'cells_voc')
+    own_sets.make_masks(tmp_path / 'streets_masks')
+    (tmp_path / 'pages_labelme').mkdir()
+    own_sets.make_labelme(tmp_path / 'pages_labelme')
+    (tmp_path / 'palette.txt').write_text(
         '128 0 0 road\n0 128 0 car\n0 0 0 void\n'
     )
-    shim = tmp_path / 'bin/mmrep'
-    shim.parent.mkdir()
-    shim.write_text(SHIM.format(python=sys.executable))
-    shim.chmod(0o755)
-    env = dict(
-        os.environ,
-        PATH=f'{shim.parent}:{os.environ["PATH"]}',
-        PYTHONPATH=str(ROOT),
-    )
-    found = [
-        block
-        for block in blocks(ROOT / 'docs/own_data.md')
-        if block.language == 'bash'
-    ]
+
+    def contents(found) -> str:
+        return (tmp_path / found[1]).read_text().strip()
+
     # '--model', '--out', '--palette', '--out-dir', '--to'
-    assert len(found) == 5
-    for block in found:
-        done = subprocess.run(
-            ['bash', '-ec', block.code],
-            cwd=folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, f'{block.where}\n{done.stderr[-3000:]}'
+    assert len(lines()) == 18
+    for line in lines():
+        command, _, target = line.partition(' > ')
+        command = re.sub(r'\$\(cat ([^)]+)\)', contents, command)
+        name, tool, *arguments = shlex.split(command)
+        assert name == 'mmrep'
+        if arguments[0] == 'new-config':
+            # 300 epochs would take hours, and one shows as much
+            arguments += ['--epochs', '1', '--batch-size', '4']
+        script = ROOT / 'tools' / COMMANDS[tool]
+        done = run_tool(script, *arguments, cwd=tmp_path, timeout=900)
+        assert done.returncode == 0, f'{line}\n{done.stderr[-3000:]}'
+        if target:
+            (tmp_path / target).write_text(done.stdout)
     for name in ('cells', 'streets'):
-        assert (folder / f'{name}.onnx').is_file()
-        assert len(list((folder / f'{name}_drawn').iterdir())) >= 1
-        Image.open(folder / f'{name}.png').verify()
+        assert (tmp_path / f'{name}.onnx').is_file()
+        assert len(list((tmp_path / f'{name}_drawn').iterdir())) >= 1
+        Image.open(tmp_path / f'{name}.png').verify()
     for name in ('streets_named', 'pages'):
-        assert (folder / name / 'palette.txt').is_file()
+        assert (tmp_path / name / 'palette.txt').is_file()
