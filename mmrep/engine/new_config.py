@@ -84,8 +84,8 @@ def write_config(
     plan.backbone = backbone
     write = _segmentation if method == 'upernet' else _detection
     lines = [
-        f'# {method} with {model} for {data.root.name}; written by mmrep data '
-        'new-config. Chosen:',
+        f'# {method} with {model} for {data.root.resolve().name}; written by '
+        'mmrep data new-config. Chosen:',
         *(f'# - {note}' for note in plan.notes),
         f"_base_ = 'mmrep::{base}.py'",
         '',
