@@ -345,13 +345,13 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         if both:
             example = min(both[0][first]), min(both[0][second])
             report.notes.append(
-                f'{len(both)} pictures are in {first} and in {second}, which '
+                f'{first} and {second} share pictures ({len(both)}), which '
                 f'makes scores too good, e.g. {example[0]} and {example[1]}'
             )
     for key in files:
         twice = [p[key] for p in places.values() if len(p.get(key, ())) > 1]
         if twice:
             report.notes.append(
-                f'{key}: {len(twice)} pictures are there more than once, e.g. '
+                f'{key}: pictures there more than once: {len(twice)}, e.g. '
                 + ' and '.join(sorted(twice[0])[:2])
             )

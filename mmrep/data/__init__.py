@@ -1,4 +1,4 @@
-"""Data sets: what they must be before a run, and folders of images."""
+"""Data sets: forms, conversion, checks before a run, folders of images."""
 
 from mmrep.data.classification import (
     FolderDataset,

@@ -216,8 +216,13 @@ def _split(
 ) -> None:
     """Give each picture a split."""
     own = {picture.split for picture in pictures}
-    if ratios is None and own >= {'train', 'val'} and None not in own:
-        return
+    if ratios is None and own >= {'train', 'val'}:
+        pictures = [p for p in pictures if p.split is None]
+        if not pictures:
+            return
+        for picture in pictures:
+            notes.add('pictures in no split of the source', picture.path)
+        ratios = RATIOS if 'test' in own else (*RATIOS[:2], 0)
     if ratios is None and own == {'train', 'test'}:
         notes.add('the source has no val; it is taken from train', 'train')
         pictures = [p for p in pictures if p.split == 'train']

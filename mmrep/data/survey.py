@@ -9,7 +9,7 @@ import numpy as np
 
 from mmrep.data.coco_annotations import check_annotations
 from mmrep.data.coco_file import CocoFile
-from mmrep.data.forms import guess_form
+from mmrep.data.forms import find_forms
 from mmrep.data.forms import palette as palettes
 from mmrep.data.forms.masks import read_mask
 from mmrep.data.forms.pictures import (
@@ -83,7 +83,7 @@ def survey(folder: str) -> Survey:
     elif (root / 'annotations').is_dir() and (root / 'images').is_dir():
         found = _survey_label_maps(root)
     else:
-        form = guess_form(root)
+        form = ' and '.join(find_forms(root)[:1])
         raise UsageError(
             f'{root} must hold images and annotations, as mmrep data convert '
             f'writes them; {"it looks like" if form else "to convert it:"} '

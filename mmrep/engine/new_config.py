@@ -84,8 +84,8 @@ def write_config(
     plan.backbone = backbone
     write = _segmentation if method == 'upernet' else _detection
     lines = [
-        f'# {method} with {model} for {data.root.name}; written by mmrep data '
-        'new-config. Chosen:',
+        f'# {method} with {model} for {data.root.resolve().name}; written by '
+        'mmrep data new-config. Chosen:',
         *(f'# - {note}' for note in plan.notes),
         f"_base_ = 'mmrep::{base}.py'",
         '',
@@ -287,7 +287,8 @@ def _segmentation(data: Survey, plan: _Plan, cfg: Config) -> List[str]:
     if cfg.model.get('auxiliary_head'):
         heads.append('    auxiliary_head=dict(num_classes=len(classes)),')
     warm = min(1500, plan.length // 10)
-    every = max(1, plan.length // 10)
+    steps = -(-data.counts['train'] // plan.batch)
+    every = min(plan.length, max(steps, plan.length // 10))
     text = f"""
 scale = {plan.scale}  # of pictures in training, validation and test
 crop_size = ({plan.crop}, {plan.crop})

@@ -202,6 +202,59 @@ def test_splits_of_folders(tmp_path):
     check_boxes(read(tmp_path / 'out'))
 
 
+def test_coco_of_roboflow(tmp_path):
+    """A file in each split's folder, and a first category without objects."""
+    own_sets.make_coco(tmp_path / 'all')
+    path = tmp_path / 'all/annotations/instances_default.json'
+    content = json.loads(path.read_text())
+    for category in content['categories']:
+        category['supercategory'] = 'pets'
+    content['categories'].insert(
+        0, dict(id=0, name='pets', supercategory='none')
+    )
+    for part, name in enumerate(('train', 'valid')):
+        images = content['images'][part::2]
+        ids = [image['id'] for image in images]
+        folder = tmp_path / 'src' / name
+        folder.mkdir(parents=True)
+        for image in images:
+            file = image['file_name']
+            (tmp_path / 'all/images' / file).rename(folder / file)
+        annotations = [
+            a for a in content['annotations'] if a['image_id'] in ids
+        ]
+        (folder / '_annotations.coco.json').write_text(
+            json.dumps(dict(content, images=images, annotations=annotations))
+        )
+    result = convert('coco', str(tmp_path / 'src'), str(tmp_path / 'out'))
+    assert result.pictures == dict(train=6, val=6)
+    assert result.classes == dict(cat=6, dog=6)
+    check_boxes(read(tmp_path / 'out'))
+
+
+def test_two_forms_in_one_folder(tmp_path):
+    own_sets.make_yolo(tmp_path / 'src')
+    for i, name in enumerate(NAMES):
+        own_sets.save_voc(tmp_path / 'src/xml' / f'{name}.xml', i)
+    for form in ('voc', 'yolo'):
+        convert(form, str(tmp_path / 'src'), str(tmp_path / form))
+        check_boxes(read(tmp_path / form))
+
+
+def test_lists_of_voc(tmp_path):
+    """ImageSets say the splits; what they do not name is split by name."""
+    source = own_sets.make_voc(tmp_path / 'src')
+    lists = source / 'ImageSets/Main'
+    lists.mkdir(parents=True)
+    (lists / 'train.txt').write_text('\n'.join(NAMES[:6]) + '\n')
+    (lists / 'val.txt').write_text('\n'.join(NAMES[6:11]) + '\n')
+    result = convert('voc', str(source), str(tmp_path / 'out'))
+    names = {p.stem for p in (tmp_path / 'out/images/train').iterdir()}
+    assert set(NAMES[:6]) <= names <= {*NAMES[:6], NAMES[11]}
+    assert sum(result.pictures.values()) == 12
+    assert 'in no split of the source: 1' in str(result.notes)
+
+
 def test_split_is_stable():
     names = [f'{i}' for i in range(300)]
     few, _ = split(names[:150], (0.8, 0.1, 0.1), 0)

@@ -67,9 +67,12 @@ def commands(block: Block) -> Iterator[Command]:
             words = shlex.split(part, comments=True)
             variables = [w for w in words if re.match(r'[A-Z_]+=', w)]
             words = words[len(variables) :]
-            if words[:1] == ['mmrep']:
-                script = COMMANDS[words[1]]
-                words = ['python', f'tools/{script}', *words[2:]]
+            if '>' in words:  # into a file
+                words = words[: words.index('>')]
+            if words[:1] in (['mmrep'], ['torchrun']):
+                at = words.index('mmrep') + 1
+                script = COMMANDS[words[at]]
+                words = ['python', f'tools/{script}', *words[at + 1 :]]
             if words:
                 marked = needs or 'needs ' in line.partition('#')[2]
                 yield Command(block.where, words, variables, marked)

@@ -66,6 +66,10 @@ TESTS = {
     'tools/get_flops.py': [
         'tools/test_get_flops.py::test_json_is_all_that_stdout_has'
     ],
+    'tools/data.py': [
+        'tools/test_data.py::own',
+        'docs/test_own_data.py::test_page',
+    ],
     'tools/env.py': ['tools/test_env.py::test_facts'],
     'tools/run.py': ['tools/test_run.py::test_confusion_matrix'],
     'tools/benchmarks/benchmark_model.py': [

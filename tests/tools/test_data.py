@@ -85,7 +85,9 @@ def test_check_finds(own, run_tool, tmp_path):
     path.write_text(path.read_text().replace('"dog"', '"cow"'))
     done = run_tool(TOOL, 'check', config)
     assert done.returncode == 1
-    assert '1 pictures are in train_dataloader and in val_' in done.stdout
+    assert 'train_dataloader and val_dataloader share pictures (1)' in (
+        done.stdout
+    )
     [line] = done.stderr.strip().splitlines()[-1:]
     assert (
         line.startswith('error: the classes of the config') and 'cow' in line

@@ -52,6 +52,7 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
+from mmrep.data.forms.shapes import encode_mask
 from mmrep.files import WriteError, replaced, write_image
 
 CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
@@ -183,16 +184,6 @@ def make_image(
         shapes.append((index, mask))
     image += rng.normal(0, 6, image.shape)
     return image.clip(0, 255).astype(np.uint8), labels, shapes
-
-
-def encode_mask(mask: np.ndarray) -> Dict[str, List[int]]:
-    """Run lengths of a mask, column by column, as COCO writes them."""
-    flat = mask.ravel(order='F')
-    ends = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff([0, *ends, flat.size]).tolist()
-    # the first run is of zeros
-    counts = [0, *runs] if flat[0] else runs
-    return dict(size=list(mask.shape), counts=counts)
 
 
 def make_annotation(index: int, mask: np.ndarray) -> Dict[str, Any]:

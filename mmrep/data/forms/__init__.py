@@ -1,7 +1,7 @@
 """Data sets in the forms that tools for labelling write."""
 
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List
 
 from mmrep.data.forms import coco, cvat, labelme, voc, yolo
 from mmrep.data.forms.pictures import (
@@ -28,6 +28,7 @@ _SUFFIXES = dict(
     cvat=('.xml', '.json'),
     coco=('.json',),
 )
+_ROOTS = dict(annotation='voc', annotations='cvat')
 # Label files that are looked at to tell a form.
 _TRIES = 20
 
@@ -48,14 +49,14 @@ def read_source(
         UsageError: If it cannot be read.
     """
     pictures: List[Picture] = list_pictures(folder)
-    guess = guess_form(labels)
-    if guess != form and not (form == 'cvat' and guess == 'coco'):
-        suffixes = ' or '.join(_SUFFIXES[form])
-        hint = f'; it looks like {guess}' if guess else ''
-        if guess is not None or not _has(labels, _SUFFIXES[form]):
+    found = find_forms(labels)
+    if form not in found and not (form == 'cvat' and 'coco' in found):
+        wrong = [f for f in found if _SUFFIXES[f] == _SUFFIXES[form]]
+        if wrong or not _has(labels, _SUFFIXES[form]):
+            hint = f'; it looks like {" and ".join(found)}' if found else ''
             raise UsageError(
-                f'{labels} must hold labels in the form {form} ({suffixes} '
-                f'files), and holds none{hint}.'
+                f'{labels} must hold labels in the form {form} '
+                f'({" or ".join(_SUFFIXES[form])}), and holds none{hint}.'
             )
     return READERS[form](labels, pictures, notes, classes)
 
@@ -64,26 +65,29 @@ def _has(folder: Path, suffixes: tuple) -> bool:
     return any(p.suffix.lower() in suffixes for p in list_files(folder))
 
 
-def guess_form(folder: Path) -> Optional[str]:
-    """The form of the label files in a folder; None if it cannot be told."""
+def find_forms(folder: Path) -> List[str]:
+    """The forms that the first label files in a folder have."""
     files = [p for p in list_files(folder) if p.stat().st_size]
+    found: Dict[str, None] = {}
     for path in [p for p in files if p.suffix.lower() == '.xml'][:_TRIES]:
         try:
             root = read_xml(path).tag
         except LabelError:
             continue
-        if root in ('annotation', 'annotations'):
-            return dict(annotation='voc', annotations='cvat')[root]
+        if root in _ROOTS:
+            found[_ROOTS[root]] = None
     for path in [p for p in files if p.suffix.lower() == '.json'][:_TRIES]:
         try:
             content = read_json(path)
         except LabelError:
             continue
         if labelme.is_labelme(content):
-            return 'labelme'
-        if coco.is_coco(content):
-            return 'coco'
-    return 'yolo' if yolo.label_files(folder) else None
+            found['labelme'] = None
+        elif coco.is_coco(content):
+            found['coco'] = None
+    if yolo.label_files(folder):
+        found['yolo'] = None
+    return list(found)
 
 
-__all__ = ['READERS', 'Notes', 'guess_form', 'read_source']
+__all__ = ['READERS', 'Notes', 'find_forms', 'read_source']

@@ -83,7 +83,11 @@ def _entries(
         check_annotations(file, masks=False)
     for warning in found:
         notes.add('annotations left out', warning.message)
-    names.update(dict.fromkeys(map(str, file.names())))
+    used = file.used_names()
+    for category in file.categories:
+        # Roboflow's first is the name of the project, and nothing has it
+        if category['name'] in used or category.get('supercategory') != 'none':
+            names[str(category['name'])] = None
     categories = {c['id']: str(c['name']) for c in file.categories}
     entries = {
         image['id']: _Entry(Path(path), split, image) for image in file.images

@@ -12,7 +12,7 @@ from mmrep.errors import UsageError, one_line
 
 SUFFIXES = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff'),
-    *('.webp', '.gif', '.ppm', '.pgm'),
+    *('.webp', '.ppm', '.pgm'),
 )
 SPLITS = ('train', 'val', 'test')
 _SPLIT_NAMES = dict(
