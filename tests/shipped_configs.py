@@ -21,7 +21,9 @@ LEAVES = [
     for path in sorted(folder.glob('*.py'))
     if find_spec('mmpretrain') or '_convnext' not in path.name
 ]
-SEGMENTORS = [p for p in LEAVES if p.name.startswith(('upernet', 'fcn'))]
+SEGMENTORS = [
+    p for p in LEAVES if p.name.startswith(('upernet', 'fcn', 'segnext'))
+]
 CLASSIFIERS = [path for path in LEAVES if path.name.startswith('classifier')]
 DETECTORS = [p for p in LEAVES if p not in SEGMENTORS + CLASSIFIERS]
 

@@ -8,6 +8,7 @@ from mmrep.models.backbones import (
     UniRepLKNet,
 )
 from mmrep.models.classifier import ImageClassifier
+from mmrep.models.fast_depthwise import fast_depthwise
 from mmrep.models.preprocessor import seg_data_preprocessor
 from mmrep.models.tta import InstanceTTAModel
 
@@ -19,5 +20,6 @@ __all__ = [
     'RepLKNet',
     'UniRepLKNet',
     'WBMM',
+    'fast_depthwise',
     'seg_data_preprocessor',
 ]
