@@ -3,12 +3,7 @@
 import argparse
 import sys
 
-from mmrep.data.convert import FORMS, convert
-from mmrep.data.survey import survey
-from mmrep.engine import load_config
-from mmrep.engine.cli import add_config_options, parse_arguments, run
-from mmrep.engine.new_config import METHODS, write_config
-from mmrep.errors import UsageError
+from mmrep_cli.arguments import add_config_options, parse_arguments
 
 _CONVERT = """Convert a data set to what the configs read.
 
@@ -27,14 +22,14 @@ error, and stands at the top of the config.
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest='command', required=True)
     _add_convert(commands)
     _add_new_config(commands)
     _add_check(commands)
     _add_show(commands)
-    return parser
+    return parse_arguments(parser)
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
@@ -45,7 +40,11 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument('form', choices=FORMS, help='form of the labels')
+    parser.add_argument(
+        'form',
+        choices=['coco', 'cvat', 'labelme', 'voc', 'yolo', 'masks'],
+        help='form of the labels',
+    )
     parser.add_argument('src', help='folder of the pictures and labels')
     parser.add_argument('out', help='folder to make')
     parser.add_argument(
@@ -88,7 +87,6 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         action='store_true',
         help='keep pictures without a label file, with nothing in them',
     )
-    parser.set_defaults(run=_convert)
 
 
 def _add_new_config(commands: argparse._SubParsersAction) -> None:
@@ -108,7 +106,7 @@ def _add_new_config(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         '--method',
-        choices=METHODS,
+        choices=['upernet', 'fcos', 'cascade-mask-rcnn'],
         help='if not given, upernet for label maps, cascade-mask-rcnn where '
         'all objects have masks, else fcos',
     )
@@ -123,7 +121,6 @@ def _add_new_config(commands: argparse._SubParsersAction) -> None:
         type=_count,
         help="pictures of a step; the recipe's if not given",
     )
-    parser.set_defaults(run=_new_config)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -138,7 +135,6 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument('config', help='config file')
     add_config_options(parser)
-    parser.set_defaults(run=_check)
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
@@ -166,7 +162,6 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
         '--seed', type=int, default=0, help='another one, other samples (0)'
     )
     add_config_options(parser)
-    parser.set_defaults(run=_show)
 
 
 def _count(text: str) -> int:
@@ -181,6 +176,17 @@ def _share(text: str) -> float:
     if not 0 <= value < float('inf'):
         raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
     return value
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmrep.data.convert import convert
+from mmrep.data.survey import survey
+from mmrep.engine import load_config
+from mmrep.engine.cli import run
+from mmrep.engine.new_config import write_config
+from mmrep.errors import UsageError
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -253,8 +259,14 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    args = parse_arguments(build_parser())
-    args.run(args)
+    args = parse_args()
+    commands = {
+        'convert': _convert,
+        'new-config': _new_config,
+        'check': _check,
+        'show': _show,
+    }
+    commands[args.command](args)
 
 
 if __name__ == '__main__':

@@ -31,7 +31,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--input',
-        choices=['picture', 'normalised'],
+        choices=[
+            'picture',
+            'picture-rgb',
+            'float',
+            'float-rgb',
+            'normalised',
+        ],
         default='picture',
         help='what a whole model takes: pictures of bytes in the channel '
         'order of OpenCV (the default), of floats from 0 to 255, either in '

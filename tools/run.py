@@ -76,6 +76,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    parse_args()  # --help is answered before the import, which takes seconds
     from mmrep.engine.cli import run
 
     run(main)

@@ -10,6 +10,31 @@ import contextlib
 import io
 from pathlib import Path
 
+from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of the model')
+    parser.add_argument('checkpoint', help='checkpoint of the model')
+    parser.add_argument('out', type=Path, help='.onnx file to write')
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=1e-4,
+        help='largest difference between file and model, relative to the '
+        'largest output (1e-4)',
+    )
+    add_checkpoint_arguments(parser)
+    return parse_arguments(parser)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
 import numpy as np
 import torch
 from mmengine.runner import Runner
@@ -17,7 +42,7 @@ from torch import Tensor, nn
 
 from mmrep.deploy import load_model
 from mmrep.engine import load_config
-from mmrep.engine.cli import add_checkpoint_arguments, parse_arguments, run
+from mmrep.engine.cli import run
 from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced
 
@@ -85,22 +110,7 @@ def export(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config of the model')
-    parser.add_argument('checkpoint', help='checkpoint of the model')
-    parser.add_argument('out', type=Path, help='.onnx file to write')
-    parser.add_argument(
-        '--tolerance',
-        type=float,
-        default=1e-4,
-        help='largest difference between file and model, relative to the '
-        'largest output (1e-4)',
-    )
-    add_checkpoint_arguments(parser)
-    args = parse_arguments(parser)
+    args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint

@@ -8,10 +8,13 @@ import pytest
 
 from mmrep.analysis.inference import FORMS
 from mmrep.analysis.throughput import BASELINES, SWITCHES
+from mmrep.data.convert import FORMS as LABEL_FORMS
 from mmrep.deploy.export import OPSET
 from mmrep.deploy.whole import INPUTS, MASKS
+from mmrep.engine.new_config import METHODS
 
 TOOLS = Path(__file__).parents[2] / 'tools'
+SCRIPTS = [p for p in TOOLS.rglob('*.py') if '__main__' in p.read_text()]
 # the script does not get as far as importing these
 CODE = """
 import runpy, sys
@@ -31,7 +34,7 @@ def call(script, *args):
 
 
 @pytest.mark.parametrize(
-    'script', [str(p.relative_to(TOOLS)) for p in TOOLS.rglob('*.py')]
+    'script', [str(p.relative_to(TOOLS)) for p in SCRIPTS]
 )
 def test_nothing_is_imported(script):
     done = call(TOOLS / script, '--help')
@@ -46,8 +49,12 @@ def test_nothing_is_imported(script):
     [
         ('export.py', [*INPUTS, *MASKS, f'{OPSET} if not given']),
         ('benchmarks/benchmark_model.py', [*FORMS, *BASELINES, *SWITCHES]),
+        ('data.py convert', LABEL_FORMS),
+        ('data.py new-config', METHODS),
     ],
 )
 def test_choices_are_those_of_the_package(script, words):
-    text = ' '.join(call(TOOLS / script, '--help').stdout.split())
+    name, *subcommand = script.split()
+    text = call(TOOLS / name, *subcommand, '--help').stdout
+    text = ' '.join(text.split())
     assert [word for word in words if word not in text] == []

@@ -10,13 +10,6 @@ All numbers are of the same runs; the picture is noise.
 import argparse
 import json
 
-from mmrep.deploy.runtime import ExportedFile
-from mmrep.deploy.runtime.parts import cost_of_parts
-from mmrep.engine.cli import parse_arguments, run
-from mmrep.errors import UsageError
-from mmrep.files import write_json
-from mmrep.machine import facts
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -38,7 +31,18 @@ def parse_args() -> argparse.Namespace:
         help='of which the median counts; 5 if not given',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
-    return parse_arguments(parser)
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmrep.deploy.runtime import ExportedFile
+from mmrep.deploy.runtime.parts import cost_of_parts
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+from mmrep.files import write_json
+from mmrep.machine import facts
 
 
 def main() -> None:

@@ -9,14 +9,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out', type=Path)
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmrep.compat.torchvision import describe  # noqa: E402
-from mmrep.files import write_json  # noqa: E402
-from mmrep.machine import facts  # noqa: E402
-from mmrep.ops import backend_report  # noqa: E402
+from mmrep.compat.torchvision import describe
+from mmrep.files import write_json
+from mmrep.machine import facts
+from mmrep.ops import backend_report
 
 # As nvidia-smi names them.
 QUERY = 'name,driver_version,memory.total,clocks.max.sm,power.limit'
@@ -42,9 +52,7 @@ def nvidia_smi():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=Path)
-    args = parser.parse_args()
+    args = parse_args()
     found = {
         **facts(),
         'devices': [device_facts(i) for i in range(torch.cuda.device_count())],
