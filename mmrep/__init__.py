@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from mmrep.version import __version__
 
 if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
-    from mmrep.compat import find_package_configs, install, silence_prints
+    from mmrep.compat import install, silence_prints
+    from mmrep.compat.configs import find_package_configs
 
     silence_prints()
     install()

@@ -25,7 +25,12 @@ SEGMENTORS = [
     p for p in LEAVES if p.name.startswith(('upernet', 'fcn', 'segnext'))
 ]
 CLASSIFIERS = [path for path in LEAVES if path.name.startswith('classifier')]
-DETECTORS = [p for p in LEAVES if p not in SEGMENTORS + CLASSIFIERS]
+FORECASTERS = [
+    path for path in LEAVES if path.name.startswith(('corrformer', 'dlinear'))
+]
+DETECTORS = [
+    p for p in LEAVES if p not in SEGMENTORS + CLASSIFIERS + FORECASTERS
+]
 
 
 def build(cfg, device='cpu'):

@@ -1,15 +1,11 @@
 """What stands in for parts of OpenMMLab that an environment lacks."""
 
-from .configs import config_names, find_config, find_package_configs
 from .losses import repair_losses
 from .mmcv_ext import install, report
 from .noise import silence_logger, silence_prints, silence_warnings
 from .recall import repair_recalls
 
 __all__ = [
-    'config_names',
-    'find_config',
-    'find_package_configs',
     'install',
     'repair_losses',
     'repair_recalls',

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from mmrep.compat import config_names, find_config
+from mmrep.compat.configs import config_names, find_config
 from mmrep.compat.coco_eval import take_missing_crowds_as_none
 from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets

@@ -7,7 +7,7 @@ import mmengine
 import pytest
 from mmengine.config import Config
 
-from mmrep.compat import config_names, find_config
+from mmrep.compat.configs import config_names, find_config
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrep.compat import config_names
+from mmrep.compat.configs import config_names
 from mmrep.engine import load_config
 from mmrep.models import RepLKNet, UniRepLKNet
 
@@ -39,12 +39,16 @@ TESTS = {
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'projects/cue_conflict/test_cue_conflict.py'
         '::test_training_and_shape_bias',
+        'projects/other_signals/time_series/test_time_series.py'
+        '::test_train_and_test',
     ],
     'tools/test.py': [
         'tools/test_train_test.py::test_test',
         'tools/test_detection.py::test_test',
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
+        'projects/other_signals/time_series/test_time_series.py'
+        '::test_train_and_test',
     ],
     'tools/dist_train.sh': ['runner/test_two_processes.py::test_torchrun'],
     'tools/dist_test.sh': ['runner/test_two_processes.py::test_torchrun'],
@@ -94,6 +98,14 @@ TESTS = {
     ],
     'projects/other_signals/audio/make_audio.py': [
         'projects/other_signals/audio/test_audio.py::test_layout_and_labels'
+    ],
+    'projects/other_signals/export_onnx.py': [
+        'projects/other_signals/time_series/test_time_series.py'
+        '::test_train_and_test'
+    ],
+    'projects/other_signals/time_series/prepare_ncei.py': [
+        'projects/other_signals/time_series/test_time_series.py'
+        '::test_pickles_are_refused_and_converted'
     ],
 }
 # What a launcher starts, and which of its arguments are its own.
@@ -237,6 +249,7 @@ def check_setup(command) -> None:
         known = (
             ['python', '-m', 'venv', '.venv'],
             ['source', '.venv/bin/activate'],
+            ['PYTHONPATH=.'],
             # tests/slurm/test_slurm.py::test_killed_job_resumes
             '[ $? -le 128 ] || scontrol requeue $SLURM_JOB_ID'.split(),
         )

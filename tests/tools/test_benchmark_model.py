@@ -49,7 +49,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
         ),
         (['--shape', '64', '8'], '--shape takes sizes from 32'),
         (['--batch-sizes', '0'], '--batch-sizes must be positive'),
-        (['none.py'], "existing file, got 'none.py'"),
+        (['none.py'], 'none.py is no file'),
     ],
 )
 def test_wrong_input(small_segmentor, monkeypatch, capsys, wrong, text):

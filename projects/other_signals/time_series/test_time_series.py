@@ -251,7 +251,9 @@ def test_stations_are_aligned_before_they_are_mixed():
 
 @pytest.fixture
 def forecaster():
-    cfg = Config.fromfile(CONFIGS / 'unireplknet-tiny_nyc-temp.py').model
+    cfg = Config.fromfile(
+        CONFIGS / 'corrformer_unireplknet-tiny_nyc-temp.py'
+    ).model
     cfg.backbone.arch.update(channels=(8, 12, 16, 48), depths=(1, 1, 1, 1))
     cfg.backbone.arch.kernel_sizes = ((3,), (13,), (13,), (11,))
     cfg.update(channels=48, heads=4, ffn_channels=16)
@@ -313,7 +315,9 @@ def test_missing_targets_are_not_trained_on(forecaster):
 
 @pytest.mark.slow
 def test_published_size():
-    cfg = Config.fromfile(CONFIGS / 'unireplknet-s_global-temp.py').model
+    cfg = Config.fromfile(
+        CONFIGS / 'corrformer_unireplknet-s_global-temp.py'
+    ).model
     cfg.positions = np.random.default_rng(0).random((3850, 3)).tolist()
     model = MODELS.build(cfg)
     backbone = sum(p.numel() for p in model.backbone.parameters())
@@ -332,7 +336,9 @@ def test_published_size():
     ],
 )
 def test_wrong_models(change, line):
-    cfg = Config.fromfile(CONFIGS / 'unireplknet-tiny_nyc-temp.py').model
+    cfg = Config.fromfile(
+        CONFIGS / 'corrformer_unireplknet-tiny_nyc-temp.py'
+    ).model
     with pytest.raises(ValueError, match=line):
         MODELS.build(dict(cfg, **change))
 
@@ -390,7 +396,7 @@ def test_linear_model_is_linear_in_time():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['unireplknet-tiny', 'dlinear'])
+@pytest.mark.parametrize('name', ['corrformer_unireplknet-tiny', 'dlinear'])
 def test_train_and_test(run_tool, table, tmp_path, monkeypatch, name):
     paths = (str(ROOT), os.environ.get('PYTHONPATH'))
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, paths)))
@@ -417,3 +423,9 @@ def test_train_and_test(run_tool, table, tmp_path, monkeypatch, name):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r'mse: [\d.]+ .*period_mse', done.stdout + done.stderr)
+    done = run_tool(
+        HERE.parent / 'export_onnx.py', config, tmp_path / 'epoch_1.pth',
+        tmp_path / 'forecast.onnx', '--cfg-options', *options, fresh=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'forecast.onnx').stat().st_size > 1000
