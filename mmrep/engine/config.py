@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from mmrep.compat.configs import config_names, find_config
 from mmrep.compat.coco_eval import take_missing_crowds_as_none
+from mmrep.compat.configs import config_names, find_config
 from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets
 from mmrep.engine.inheritance import (
