@@ -84,17 +84,19 @@ def randomise():
 
 
 @pytest.fixture(scope='session')
-def run_tool(tmp_path_factory):
+def run_tool(request, tmp_path_factory):
     """Run a script of tools/ as a user would.
 
-    With ``fresh`` a new Python does all imports on its own account; else a
-    fork has them done, with those of MMSegmentation and MMDetection.
+    With ``fresh`` a new Python does all imports on its own account, unless
+    slow tests are left out; else a fork has them done, with those of
+    MMSegmentation and MMDetection.
     """
     logs = tmp_path_factory.mktemp('run_tool')
+    quick = request.config.option.markexpr == 'not slow'
 
     def run(*args, cwd=ROOT, timeout=300, fresh=False):
         script, *_ = args = list(map(str, args))
-        if script.endswith('.py') and not fresh:
+        if script.endswith('.py') and (quick or not fresh):
             return run_forked(args, cwd, timeout)
         command = 'bash' if script.endswith('.sh') else sys.executable
         return subprocess.run(

@@ -21,7 +21,7 @@ def make(channels=3, size=20, kernel=13, **kwargs):
 
 
 @pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
-@pytest.mark.parametrize('with_bias', (False, True))
+@pytest.mark.parametrize('with_bias', sweep((True, False)))
 def test_opcheck_forward(backend, with_bias):
     x, weight = make(2, 8, 5)
     bias = torch.randn(2, requires_grad=True) if with_bias else None
@@ -45,7 +45,9 @@ def test_opcheck_forward_that_keeps_spectra():
     )
 
 
-@pytest.mark.parametrize('need', ((True, True), (True, False), (False, True)))
+@pytest.mark.parametrize(
+    'need', sweep(((True, True), (True, False), (False, True)))
+)
 @pytest.mark.parametrize('backend', ('native', 'fft', 'auto'))
 @pytest.mark.parametrize('transposed', sweep((False, True)))
 @pytest.mark.parametrize('plan', sweep(('', 'grad_input=fft grad_weight=fft')))
@@ -229,10 +231,12 @@ def test_torch_func_transforms():
 
 @pytest.mark.parametrize(
     'transform',
-    (
-        lambda f, w, v: grad(lambda w: f(w).square().sum())(w),
-        lambda f, w, v: jvp(f, (w,), (v,))[1],
-        lambda f, w, v: vmap(f)(torch.stack((w, v))),
+    sweep(
+        (
+            lambda f, w, v: grad(lambda w: f(w).square().sum())(w),
+            lambda f, w, v: jvp(f, (w,), (v,))[1],
+            lambda f, w, v: vmap(f)(torch.stack((w, v))),
+        )
     ),
     ids=('grad', 'jvp', 'vmap'),
 )
