@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from mmrep.data.heads import heads, num_labels
 from mmrep.errors import UsageError
 
+# Of files that do not hold what was written.
+JPEG = ('.jpg', '.jpeg')
+
 
 class LabelError(UsageError):
     """An annotation has a label outside the classes."""
@@ -101,9 +104,12 @@ class LabelCheck:
         if self.ignore_index is not None:
             allowed += f' or {self.ignore_index} for pixels to ignore'
         where = f'{source} (of {image})' if source else f'of {image}'
+        todo = 'fix the file, or num_classes'
+        if str(source).lower().endswith(JPEG):
+            todo = 'JPEG changes labels; write label maps as PNG'
         raise LabelError(
             f'labels must be {allowed}, and the annotation {where} has '
-            f'{text}; fix the file, or num_classes.'
+            f'{text}; {todo}.'
         )
 
     def _unknown(self, labels: Tensor) -> List[int]:

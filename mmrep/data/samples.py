@@ -20,7 +20,7 @@ from mmrep.data.images import (
     check_bytes,
     find_colours,
 )
-from mmrep.data.labels import LabelCheck
+from mmrep.data.labels import JPEG, LabelCheck
 from mmrep.errors import UsageError, one_line
 
 # How many label maps are read, and for how long.
@@ -68,6 +68,7 @@ def check_samples(
     check = LabelCheck.of(model)
     counts = np.zeros(256, np.int64)
     sampled = total = 0
+    notes = []
     for part in parts:
         infos = [part.get_data_info(i) for i in range(len(part))]
         if not infos or 'img_path' not in infos[0]:
@@ -93,14 +94,20 @@ def check_samples(
         _check_loading(key, loaders, _spread(infos, TRIES))
         if reads and local:
             total += len(infos)
+            path = infos[0]['seg_map_path']
+            if path.lower().endswith(JPEG):
+                notes.append(
+                    f'{key}: label maps such as {path} are JPEG files, which '
+                    'change labels, most at edges; write them as PNG.'
+                )
             sample = _spread(infos, SAMPLE // len(parts) or 1)
             sampled += _count_labels(
                 reads[0], sample, check, counts, skip_corrupt
             )
     if not sampled:
-        return []
+        return notes
     names = getattr(dataset, 'metainfo', {}).get('classes') or ()
-    return _judge(
+    return notes + _judge(
         key, main[-1], counts, names, sampled, total, key.startswith('train')
     )
 

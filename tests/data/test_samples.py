@@ -116,6 +116,30 @@ def test_class_that_never_occurs(cfg, root, check, monkeypatch):
     assert check(cfg, 'val_dataloader') == []
 
 
+def test_colours_are_no_labels(cfg, root, check):
+    """Loading names the file and its shape (test_images.py)."""
+    path = sorted((root / 'annotations/training').iterdir())[0]
+    cv2.imwrite(str(path), np.full((64, 64, 3), 200, np.uint8))
+    check(cfg)
+
+
+def test_label_maps_as_photographs(cfg, root, check):
+    """Labels change at edges, into others or into none."""
+    folder = root / 'annotations/training'
+    for path in list(folder.iterdir()):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        path.unlink()
+        cv2.imwrite(str(path.with_suffix('.jpg')), labels)
+    cfg.train_dataloader.dataset.seg_map_suffix = '.jpg'
+    with pytest.raises(UsageError, match='JPEG changes labels; write label'):
+        check(cfg)
+    for path in folder.iterdir():
+        label = np.full((64, 64), int(path.stem[-1]) % 7, np.uint8)
+        cv2.imwrite(str(path), label)
+    note = check(cfg)[0]
+    assert 'training_00000.jpg are JPEG files, which change labels' in note
+
+
 def test_sample_is_small_and_spread(cfg, root, check, monkeypatch):
     for i in range(300):
         for part, suffix in (('images', '.jpg'), ('annotations', '.png')):
