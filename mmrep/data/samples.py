@@ -260,13 +260,14 @@ def _count_labels(
         try:
             results = loader(dict(info, seg_fields=[]))
             coloured = find_colours(results)
-            found = np.bincount(results['gt_seg_map'].ravel(), minlength=256)
+            labels = results['gt_seg_map']
+            found = np.bincount(labels.ravel(), minlength=256)
         except Exception:  # the run names such a file, or leaves it out
             continue
-        if coloured and skip_corrupt:
-            continue
-        if coloured:
+        if coloured and not skip_corrupt:
             raise UsageError(coloured)
+        if labels.ndim > 2:
+            continue
         counts += found[:256]
         if check is not None:
             check.check_labels(np.flatnonzero(found).tolist(), info)
