@@ -68,6 +68,9 @@ TESTS = {
     'tools/benchmarks/benchmark_model.py': [
         'tools/test_benchmark_model.py::test_table_and_json'
     ],
+    'tools/benchmarks/benchmark_exported.py': [
+        'tools/test_exported_detectors.py::test_masks'
+    ],
     'tools/benchmarks/benchmark_mmcv_ops.py': [
         'tools/test_benchmark_mmcv_ops.py::test_a_case'
     ],
