@@ -43,7 +43,10 @@ def run_alone(code, folder):
         if (site / name).exists():
             (packages / name).symlink_to(site / name)
     path = folder / 'script.py'
-    path.write_text(f'{code}\nimport sys\nassert "torch" not in sys.modules\n')
+    alone = 'from importlib.util import find_spec\n'
+    for name in ('torch', 'mmengine', 'mmcv', 'mmrep'):
+        alone += f'assert find_spec("{name}") is None\n'
+    path.write_text(f'{alone}{code}')
     done = subprocess.run(
         [sys.executable, '-S', str(path)],
         env={**os.environ, 'PYTHONPATH': str(packages)},

@@ -4,6 +4,7 @@ The heads are MMDetection's and MMSegmentation's own, on a small RepLKNet.
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import mmseg
@@ -15,6 +16,8 @@ from torch import nn
 
 from mmrep.deploy import build_model
 from mmrep.deploy.export import export_onnx, export_program
+from mmrep.deploy.runtime import ExportedFile
+from mmrep.deploy.runtime.parts import PARTS, cost_of_parts
 from mmrep.deploy.whole import whole_model
 from mmrep.deploy.whole.boxes import paste
 from mmrep.deploy.whole.detections import Found, _check_left, _pair
@@ -221,7 +224,8 @@ def test_detections_are_padded(make, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'name', ['atss', 'retinanet', 'mask', 'segformer', 'deeplabv3plus']
+    'name',
+    ['atss', 'retinanet', 'faster', 'mask', 'segformer', 'deeplabv3plus'],
 )
 def test_onnx(make, tmp_path, name):
     """A file per kind of head; those of the configs are tested elsewhere."""
@@ -242,10 +246,19 @@ def test_onnx(make, tmp_path, name):
     if name == 'mask':
         kinds = {node.op_type for node in graph.graph.node}
         assert {'NonMaxSuppression', 'RoiAlign'} <= kinds
+        costs = cost_of_parts(f'{tmp_path}/m.onnx', (75, 64), 2)
+        assert tuple(costs) == ('whole', *PARTS)
+        parts = [costs[part] for part in PARTS]
+        assert min(parts) > 0 and sum(parts) < 1.1 * costs['whole']
     texts = {p.key: p.value for p in graph.metadata_props}
     assert texts['channels'] == 'BGR' and texts['input'] == 'picture'
     assert texts['model'] == model_of(cfg)
     assert json.loads(texts['classes']) == ['a', 'b', 'c']
+    if find_spec('openvino'):
+        file = ExportedFile(f'{tmp_path}/m.onnx', 'openvino')
+        image = module.example((75, 53), 2)
+        expected = module.expected(image)
+        module.compare('OpenVINO', expected, file.run(image), 1e-4)
 
 
 @pytest.mark.slow

@@ -79,6 +79,9 @@ TESTS = {
     'tools/benchmarks/benchmark_model.py': [
         'tools/test_benchmark_model.py::test_table_and_json'
     ],
+    'tools/benchmarks/benchmark_exported.py': [
+        'tools/test_exported_detectors.py::test_masks'
+    ],
     'tools/benchmarks/gpu_day.py': [
         'tools/test_gpu_day.py::test_every_step_at_toy_size'
     ],

@@ -23,7 +23,7 @@ def near_cut(scores: Tensor, count: int) -> Tensor:
     Returns:
         Tensor: Shape (M, ), bool.
     """
-    if len(scores) <= count or scores[count] < 0:
+    if len(scores) <= count or scores[count - 1 : count + 1].min() < 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     first, last = scores[count] + NEAR, scores[count - 1] - NEAR
     return (scores >= last) & (scores <= first)
