@@ -1,7 +1,22 @@
 """Predicting on images, and drawing what was predicted."""
 
+from mmrep.apis.create import (
+    Detector,
+    Segmentor,
+    create_model,
+    from_pretrained,
+)
 from mmrep.apis.drawing import draw_segmentation
 from mmrep.apis.inferencer import Inferencer, list_images
 from mmrep.apis.slide import slide_labels
 
-__all__ = ['Inferencer', 'draw_segmentation', 'list_images', 'slide_labels']
+__all__ = [
+    'Detector',
+    'Inferencer',
+    'Segmentor',
+    'create_model',
+    'draw_segmentation',
+    'from_pretrained',
+    'list_images',
+    'slide_labels',
+]
