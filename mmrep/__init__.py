@@ -6,6 +6,7 @@ installed, :mod:`mmrep.ops` still works and nothing is registered.
 """
 
 from importlib.util import find_spec
+from typing import Any
 
 from mmrep.version import __version__
 
@@ -18,4 +19,13 @@ if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
     find_package_configs()
     from mmrep import data, deploy, models, runner  # noqa: F401
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'create_model', 'from_pretrained']
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs MMSegmentation when it is asked for."""
+    if name in ('create_model', 'from_pretrained'):
+        from mmrep import apis
+
+        return getattr(apis, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,0 +1,387 @@
+"""Models as plain modules, for users with a training loop of their own."""
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from mmrep.apis.folder import load_weights, read_folder, save_folder
+from mmrep.checkpoint import (
+    check_fit,
+    fit_pretrained,
+    get_state_dict,
+    load_checkpoint,
+)
+from mmrep.data.datasets import dataset_meta
+from mmrep.data.heads import input_channels
+from mmrep.deploy import build_model
+from mmrep.deploy.models import model_kind
+from mmrep.engine import load_config
+from mmrep.errors import UsageError
+from mmrep.models.initialise import initialise
+
+Images = Union[Tensor, Sequence[Tensor]]
+
+
+def create_model(
+    config: Union[str, Config],
+    num_classes: Optional[int] = None,
+    pretrained: Optional[str] = None,
+    classes: Optional[Sequence[str]] = None,
+) -> Union['Segmentor', 'Detector']:
+    """Build a segmentor or detector as a plain module.
+
+    Args:
+        config (str | Config): Name of one of mmrep's configs, such as
+            'upernet_replknet31b_ade20k', path of a config, or a config.
+        num_classes (int, optional): Classes of every head. Defaults to None,
+            the number of ``classes`` or the config's.
+        pretrained (str, optional): A checkpoint of such a model, of which
+            parameters of other shapes start anew, or released weights of the
+            backbone. Defaults to None, random weights.
+        classes (Sequence[str], optional): Names of the classes, to be saved
+            with the model. Defaults to None, those that the file or the
+            config has for this number.
+
+    Returns:
+        Segmentor | Detector: The model, in training mode.
+
+    Raises:
+        UsageError: If the config or the file cannot be used, or the number of
+            classes is not that of the names.
+    """
+    cfg = config if isinstance(config, Config) else load_config(config)
+    cfg = Config(cfg.to_dict())
+    if classes is not None and num_classes is None:
+        num_classes = len(classes)
+    if num_classes is not None:
+        if num_classes < 1 or num_classes != len(
+            classes or range(num_classes)
+        ):
+            raise UsageError(
+                'num_classes must be 1 or more, and as many as classes, got '
+                f'{num_classes} and {classes}.'
+            )
+        _set_classes(cfg.get('model'), num_classes)
+    drop_weights(cfg.get('model'))
+    model = build_model(cfg)
+    initialise(model)
+    meta = dataset_meta(cfg, {})
+    if pretrained is not None:
+        loaded = load_checkpoint(pretrained)
+        meta = dataset_meta(cfg, loaded)
+        _load(model, get_state_dict(loaded), pretrained)
+    known = meta.get('classes')
+    if classes is None and len(known or ()) == _count_classes(model):
+        classes = known
+    return _wrap(model, cfg, classes).train()
+
+
+def from_pretrained(folder: str) -> Union['Segmentor', 'Detector']:
+    """Load a model that ``save_pretrained`` has saved.
+
+    Nothing in the folder is executed: the config is data, and may name only
+    registered classes and no files.
+
+    Args:
+        folder (str): The folder.
+
+    Returns:
+        Segmentor | Detector: The model, in evaluation mode.
+
+    Raises:
+        UsageError: If the folder lacks something, does not fit, or names
+            what is not allowed.
+    """
+    cfg, classes, weights = read_folder(folder)
+    model = build_model(cfg)
+    load_weights(model, weights)
+    return _wrap(model, cfg, classes).eval()
+
+
+def _wrap(
+    model: nn.Module, cfg: Config, classes: Optional[Sequence[str]]
+) -> Union['Segmentor', 'Detector']:
+    """The plain module around a model of MMSegmentation or MMDetection."""
+    kinds = dict(segmentor=Segmentor, detector=Detector)
+    return kinds[model_kind(model)](model, cfg, classes)
+
+
+def _set_classes(node: Any, number: int) -> None:
+    """Set every ``num_classes`` below a model's config."""
+    for key, value in list(_items(node)):
+        if key == 'num_classes':
+            node[key] = number
+        _set_classes(value, number)
+
+
+def drop_weights(node: Any) -> None:
+    """Take out the files that parts of a model would start from."""
+    for key, value in list(_items(node)):
+        file = isinstance(value, dict) and 'checkpoint' in value
+        if (key == 'init_cfg' and file) or key == 'pretrained':
+            node[key] = None
+        drop_weights(value)
+
+
+def _items(node: Any) -> Any:
+    if isinstance(node, dict):
+        return node.items()
+    return enumerate(node) if isinstance(node, (list, tuple)) else ()
+
+
+def _count_classes(model: nn.Module) -> Optional[int]:
+    heads = (m for m in model.modules() if hasattr(m, 'num_classes'))
+    # a detector's first head may be its RPN's, which has one class
+    return max((head.num_classes for head in heads), default=None)
+
+
+def _load(model: nn.Module, state: Dict[str, Tensor], filename: str) -> None:
+    """Load what fits, of the whole model or else of its backbone."""
+    own = model.state_dict()
+    if not own.keys() & state.keys():
+        result = fit_pretrained(model.backbone, filename)
+        model.backbone.load_state_dict(result.state, strict=False)
+        return
+    warning = check_fit(model, state, strict=False)
+    if warning is not None:
+        print_log(warning, 'current')
+    fitting = {
+        key: value
+        for key, value in state.items()
+        if key in own and own[key].shape == value.shape
+    }
+    model.load_state_dict(fitting, strict=False)
+
+
+class _PlainModel(nn.Module):
+    """A model of MMSegmentation or MMDetection that takes tensors.
+
+    Args:
+        model (nn.Module): The model.
+        cfg (Config): Its config.
+        classes (Sequence[str], optional): The names of the classes.
+
+    Attributes:
+        model: The model, whose parameters have the names of checkpoints.
+        cfg: Its config.
+        classes: The names of the classes, None if they are not known.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        cfg: Config,
+        classes: Optional[Sequence[str]],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.cfg = cfg
+        self.classes = None if classes is None else tuple(classes)
+        self._channels = input_channels(model)
+
+    def save_pretrained(self, folder: str) -> None:
+        """Save the weights, the config and a README into a folder.
+
+        Args:
+            folder (str): Made if it is not there; its ``config.json``,
+                ``model.safetensors`` and ``README.md`` are replaced. Read
+                with :func:`mmrep.from_pretrained`.
+
+        Raises:
+            UsageError: If safetensors is not installed, or the config has
+                what :func:`mmrep.from_pretrained` would not read.
+        """
+        save_folder(folder, self.model, self.cfg, self.classes)
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        """RGB of (..., 3, H, W) as the network takes it."""
+        if image.dim() < 3 or image.shape[-3] != self._channels:
+            raise UsageError(
+                f'images must have {self._channels} channels in front of '
+                f'height and width, got the shape {tuple(image.shape)}.'
+            )
+        if image.is_floating_point():
+            image = image * 255
+        known = self.model.data_preprocessor
+        # what the config turns from BGR into RGB is RGB here
+        if self._channels == 3 and not known._channel_conversion:
+            image = image.flip(-3)
+        if not known._enable_normalize:
+            return image.float()
+        device = image.device
+        return (image - known.mean.to(device)) / known.std.to(device)
+
+    def _losses(self, losses: Dict[str, Any]) -> Dict[str, Tensor]:
+        """The terms of the loss, as numbers to be added."""
+        return {
+            name: sum(part.mean() for part in parts)
+            if isinstance(parts, (list, tuple))
+            else parts.mean()
+            for name, parts in losses.items()
+            if 'loss' in name
+        }
+
+
+class Segmentor(_PlainModel):
+    """A segmentor that takes and gives tensors.
+
+    Made by :func:`mmrep.create_model`.
+    """
+
+    def forward(
+        self, images: Tensor, targets: Optional[Tensor] = None
+    ) -> Union[Tensor, Dict[str, Tensor]]:
+        """Logits of each pixel, or the losses of the config's heads.
+
+        Args:
+            images (Tensor): Shape (N, C, H, W), RGB as torchvision's
+                transforms give it: uint8 of 0 to 255, or floats of 0 to 1.
+                The model normalises them.
+            targets (Tensor, optional): Labels of shape (N, H, W), integers;
+                the config's ``ignore_index``, 255, is left out. Defaults to
+                None.
+
+        Returns:
+            Tensor | dict[str, Tensor]: Without targets, logits of shape (N,
+            classes, H, W). With them, the losses of all heads by name, the
+            auxiliary ones too; their sum is what MMSegmentation minimises.
+        """
+        x = self._normalise(images)
+        if x.dim() != 4:
+            raise UsageError(
+                'images must have the shape (N, C, H, W), got '
+                f'{tuple(images.shape)}.'
+            )
+        meta = dict(img_shape=x.shape[2:], ori_shape=x.shape[2:])
+        if targets is None:
+            return self.model.encode_decode(x, [dict(meta) for _ in x])
+        if targets.shape != (len(x), *x.shape[2:]):
+            raise UsageError(
+                f'targets must have the shape {(len(x), *x.shape[2:])}, got '
+                f'{tuple(targets.shape)}.'
+            )
+        samples = [
+            SegDataSample(
+                metainfo=meta, gt_sem_seg=PixelData(data=labels[None].long())
+            )
+            for labels in targets
+        ]
+        return self._losses(self.model.loss(x, samples))
+
+
+class Detector(_PlainModel):
+    """A detector that takes and gives tensors, as torchvision's do.
+
+    Made by :func:`mmrep.create_model`.
+    """
+
+    def forward(
+        self,
+        images: Images,
+        targets: Optional[Sequence[Dict[str, Tensor]]] = None,
+    ) -> Union[List[Dict[str, Tensor]], Dict[str, Tensor]]:
+        """Detections, or the losses of the config's heads.
+
+        Args:
+            images (Tensor | Sequence[Tensor]): Shape (N, C, H, W), or images
+                of (C, H, W) that differ in size, RGB as torchvision's
+                transforms give it: uint8 of 0 to 255, or floats of 0 to 1.
+                The model normalises and pads them; it does not resize them.
+            targets (Sequence[dict], optional): Of each image ``boxes`` of
+                shape (n, 4), corners x1, y1, x2, y2 in pixels; ``labels`` of
+                shape (n,), from 0 on; ``masks`` of shape (n, H, W) if the
+                model has a mask head. Defaults to None.
+
+        Returns:
+            list[dict] | dict[str, Tensor]: Without targets, of each image
+            ``boxes``, ``labels``, ``scores`` and perhaps ``masks``, as in
+            targets, the best first. With them, the losses by name; their sum
+            is what MMDetection minimises.
+        """
+        images = [self._normalise(image) for image in images]
+        shapes = [tuple(image.shape[1:]) for image in images]
+        batch = self._pad(images)
+        padded = tuple(batch.shape[2:])
+        samples = [self._sample(shape, padded) for shape in shapes]
+        if targets is None:
+            found = self.model.predict(batch, samples, rescale=True)
+            return [_detections(sample.pred_instances) for sample in found]
+        if len(targets) != len(images):
+            raise UsageError(
+                f'targets must be a dict for each of {len(images)} images, '
+                f'got {len(targets)}.'
+            )
+        for sample, target in zip(samples, targets, strict=True):
+            self._add_target(sample, target, padded)
+        return self._losses(self.model.loss(batch, samples))
+
+    def _pad(self, images: Sequence[Tensor]) -> Tensor:
+        """One batch, padded below and to the right."""
+        divisor = self.model.data_preprocessor.pad_size_divisor or 1
+        value = float(self.model.data_preprocessor.pad_value)
+        height, width = (
+            -(-max(image.shape[i] for image in images) // divisor) * divisor
+            for i in (1, 2)
+        )
+        return torch.stack(
+            [
+                F.pad(
+                    image,
+                    (0, width - image.shape[2], 0, height - image.shape[1]),
+                    value=value,
+                )
+                for image in images
+            ]
+        )
+
+    def _sample(self, shape: Tuple[int, ...], padded: Tuple[int, ...]) -> Any:
+        from mmdet.structures import DetDataSample
+
+        return DetDataSample(
+            metainfo=dict(
+                img_shape=shape,
+                ori_shape=shape,
+                pad_shape=padded,
+                batch_input_shape=padded,
+                scale_factor=(1.0, 1.0),
+            )
+        )
+
+    def _add_target(
+        self, sample: Any, target: Dict[str, Tensor], padded: Tuple[int, ...]
+    ) -> None:
+        needed = ['boxes', 'labels']
+        needed += ['masks'] if getattr(self.model, 'with_mask', False) else []
+        absent = [name for name in needed if name not in target]
+        if absent:
+            raise UsageError(
+                f'a target must have {", ".join(needed)}, got '
+                f'{", ".join(target) or "none"}.'
+            )
+        instances = InstanceData(
+            bboxes=target['boxes'].reshape(-1, 4), labels=target['labels']
+        )
+        if 'masks' in needed:
+            from mmdet.structures.mask import BitmapMasks
+
+            masks = target['masks'].cpu().numpy().astype('uint8')
+            masks = BitmapMasks(masks, *sample.img_shape)
+            instances.masks = masks.pad(padded)
+        sample.gt_instances = instances
+        sample.ignored_instances = InstanceData(
+            bboxes=target['boxes'].new_zeros(0, 4),
+            labels=target['labels'].new_zeros(0),
+        )
+
+
+def _detections(found: InstanceData) -> Dict[str, Tensor]:
+    names = dict(bboxes='boxes', labels='labels', scores='scores')
+    if 'masks' in found:
+        names['masks'] = 'masks'
+    return {name: found[key] for key, name in names.items()}

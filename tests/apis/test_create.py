@@ -1,0 +1,373 @@
+"""Test models as plain modules."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+
+import mmrep
+from mmrep.apis.create import drop_weights
+from mmrep.apis.folder import check_config
+from mmrep.compat import config_names
+from mmrep.deploy import build_model
+from mmrep.engine import load_config
+from mmrep.errors import UsageError
+
+ARCH = dict(
+    _delete_=True,
+    channels=[8, 12, 16, 20],
+    depths=(1, 1, 1, 1),
+    kernel_sizes=(13, 9, 7, 5),
+)
+
+
+def small(name):
+    cfg = load_config(name)
+    backbone = dict(arch=ARCH)
+    cfg.merge_from_dict(dict(model=dict(backbone=backbone)))
+    widths = ARCH['channels']
+    if 'neck' in cfg.model:
+        cfg.model.neck.in_channels = widths[-len(cfg.model.neck.in_channels) :]
+    else:
+        cfg.model.decode_head.update(in_channels=widths, channels=16)
+        cfg.model.auxiliary_head.update(in_channels=16, channels=8)
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def segmentor_cfg():
+    return small('upernet_replknet-tiny_shapes')
+
+
+@pytest.fixture(params=['fcos', 'cascade-mask-rcnn'])
+def detector_cfg(request):
+    return small(f'{request.param}_replknet-tiny_shapes')
+
+
+@pytest.fixture
+def picture():
+    return torch.randint(256, (3, 64, 96), dtype=torch.uint8)
+
+
+def _steps(model, loss_of):
+    """The loss before and after a few steps of a user's own loop."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        loss = loss_of(model)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses[0], losses[-1]
+
+
+def test_logits_are_those_of_mmsegmentation(segmentor_cfg, picture):
+    plain = mmrep.create_model(segmentor_cfg).eval()
+    bgr = picture.flip(0)
+    with torch.no_grad():
+        logits = plain(picture[None])
+        sample = plain.model.test_step(dict(inputs=[bgr]))[0]
+    assert logits.shape == (1, 7, 64, 96)
+    torch.testing.assert_close(logits[0], sample.seg_logits.data)
+
+
+def test_floats_are_of_0_to_1(segmentor_cfg, picture):
+    plain = mmrep.create_model(segmentor_cfg).eval()
+    with torch.no_grad():
+        logits = plain(torch.stack([picture, picture]))
+        same = plain(picture[None] / 255)
+    torch.testing.assert_close(logits[:1], same, atol=1e-4, rtol=1e-4)
+
+
+def test_network_that_takes_bgr(segmentor_cfg, picture):
+    cfg = Config(segmentor_cfg.to_dict())
+    cfg.model.data_preprocessor.bgr_to_rgb = False
+    plain = mmrep.create_model(cfg).eval()
+    with torch.no_grad():
+        logits = plain(picture[None])
+        sample = plain.model.test_step(dict(inputs=[picture.flip(0)]))[0]
+    torch.testing.assert_close(logits[0], sample.seg_logits.data)
+
+
+def test_segmentor_learns(segmentor_cfg, capsys):
+    model = mmrep.create_model(segmentor_cfg, num_classes=4)
+    assert not capsys.readouterr().out
+    assert model.training
+    images = torch.rand(2, 3, 64, 64)
+    labels = (images[:, 0] > 0.5).long()
+    first, last = _steps(
+        model, lambda model: F.cross_entropy(model(images), labels)
+    )
+    assert last < first
+    losses = model(images, labels)
+    assert {'decode.loss_ce', 'aux.loss_ce'} == losses.keys()
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_detections_are_those_of_mmdetection(detector_cfg, picture):
+    plain = mmrep.create_model(detector_cfg).eval()
+    detectable(plain.model)
+    with torch.no_grad():
+        found = plain([picture])[0]
+        sample = plain.model.test_step(
+            dict(inputs=[picture.flip(0)], data_samples=[sample_of(picture)])
+        )[0].pred_instances
+    assert len(found['boxes'])
+    torch.testing.assert_close(found['boxes'], sample.bboxes)
+    torch.testing.assert_close(found['scores'], sample.scores)
+    assert found['labels'].equal(sample.labels)
+    assert ('masks' in found) == ('masks' in sample)
+    if 'masks' in found:
+        assert found['masks'].equal(sample.masks)
+
+
+def detectable(model):
+    """Let a model without training find something."""
+    for name, parameter in model.named_parameters():
+        if name.endswith(('conv_cls.bias', 'fc_cls.bias')):
+            parameter.data = torch.randn_like(parameter)
+
+
+def sample_of(picture):
+    from mmdet.structures import DetDataSample
+
+    shape = tuple(picture.shape[1:])
+    return DetDataSample(
+        metainfo=dict(
+            img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)
+        )
+    )
+
+
+def test_detector_learns(detector_cfg):
+    model = mmrep.create_model(detector_cfg, num_classes=4)
+    images = [torch.rand(3, 64, 96), torch.rand(3, 80, 64)]
+    targets = []
+    for image in images:
+        masks = torch.zeros(1, *image.shape[1:], dtype=torch.uint8)
+        masks[0, 10:42, 8:40] = 1
+        targets.append(
+            dict(
+                boxes=torch.tensor([[8.0, 10.0, 40.0, 42.0]]),
+                labels=torch.tensor([3]),
+                masks=masks,
+            )
+        )
+    first, last = _steps(
+        model, lambda model: sum(model(images, targets).values())
+    )
+    assert last < first
+    # an image without objects
+    targets[1] = dict(
+        boxes=torch.zeros(0, 4),
+        labels=torch.zeros(0, dtype=torch.long),
+        masks=torch.zeros(0, 80, 64),
+    )
+    losses = model(images, targets)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    with torch.no_grad():
+        assert len(model.eval()(images)) == 2
+
+
+@pytest.mark.parametrize(
+    'arguments, number, classes',
+    [
+        (dict(), 7, 'config'),
+        (dict(num_classes=3), 3, None),
+        (dict(classes=['a', 'b']), 2, ('a', 'b')),
+    ],
+)
+def test_classes(segmentor_cfg, arguments, number, classes):
+    model = mmrep.create_model(segmentor_cfg, **arguments)
+    assert model.model.decode_head.num_classes == number
+    assert model.model.auxiliary_head.conv_seg.out_channels == number
+    if classes == 'config':
+        assert len(model.classes) == 7
+    else:
+        assert model.classes == classes
+    assert segmentor_cfg.model.decode_head.num_classes == 7
+
+
+def test_classes_of_a_detector(detector_cfg):
+    model = mmrep.create_model(detector_cfg, num_classes=3).model
+    assert model.cfg.model.get('rpn_head', {}).get('num_classes', 1) in (1, 3)
+    heads = [model.bbox_head] if hasattr(model, 'bbox_head') else [
+        *model.roi_head.bbox_head, *model.roi_head.mask_head
+    ]  # fmt: skip
+    assert {head.num_classes for head in heads} == {3}
+
+
+def test_starts_from_a_checkpoint_of_other_classes(segmentor_cfg, tmp_path):
+    old = build_model(segmentor_cfg)
+    path = tmp_path / 'old.pth'
+    torch.save(dict(state_dict=old.state_dict()), path)
+    new = mmrep.create_model(segmentor_cfg, 4, str(path)).model
+    assert new.decode_head.conv_seg.out_channels == 4
+    for name, value in old.backbone.state_dict().items():
+        assert value.equal(new.backbone.state_dict()[name]), name
+    same = mmrep.create_model(segmentor_cfg, pretrained=str(path)).model
+    assert same.decode_head.conv_seg.weight.equal(
+        old.decode_head.conv_seg.weight
+    )
+
+
+def test_starts_from_a_backbone(segmentor_cfg, tmp_path):
+    backbone = build_model(segmentor_cfg).backbone
+    path = tmp_path / 'backbone.pth'
+    torch.save(backbone.state_dict(), path)
+    new = mmrep.create_model(segmentor_cfg, pretrained=str(path)).model
+    for name, value in backbone.state_dict().items():
+        assert value.equal(new.backbone.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    'arguments, line',
+    [
+        (dict(num_classes=0), 'num_classes must be 1 or more'),
+        (dict(num_classes=3, classes=['a']), 'as many as classes'),
+        (dict(pretrained='absent.pth'), 'must be an existing file'),
+    ],
+)
+def test_wrong_arguments(segmentor_cfg, arguments, line):
+    with pytest.raises(UsageError, match=line):
+        mmrep.create_model(segmentor_cfg, **arguments)
+
+
+def test_classifiers_are_refused():
+    cfg = Config(dict(model=dict(type='mmrep.RepLKNet', arch='31B')))
+    cfg.model.arch = {k: v for k, v in ARCH.items() if k != '_delete_'}
+    with pytest.raises(UsageError, match='must be a segmentor or a detector'):
+        mmrep.create_model(cfg)
+
+
+def test_wrong_images(segmentor_cfg, detector_cfg):
+    segmentor = mmrep.create_model(segmentor_cfg)
+    with pytest.raises(UsageError, match='must have 3 channels'):
+        segmentor(torch.rand(2, 1, 64, 64))
+    with pytest.raises(UsageError, match=r'shape \(N, C, H, W\)'):
+        segmentor(torch.rand(3, 64, 64))
+    with pytest.raises(UsageError, match=r'targets must have the shape'):
+        segmentor(torch.rand(2, 3, 64, 64), torch.zeros(2, 32, 32))
+    detector = mmrep.create_model(detector_cfg)
+    with pytest.raises(UsageError, match='a dict for each of 2 images'):
+        detector(torch.rand(2, 3, 64, 64), [{}])
+    with pytest.raises(UsageError, match='a target must have boxes, labels'):
+        detector(torch.rand(1, 3, 64, 64), [{}])
+
+
+@pytest.fixture
+def saved(segmentor_cfg, tmp_path):
+    pytest.importorskip('safetensors', reason='safetensors is not installed')
+    model = mmrep.create_model(segmentor_cfg, classes=list('abcd')).eval()
+    model.save_pretrained(tmp_path / 'model')
+    return model, tmp_path / 'model'
+
+
+def test_folder(saved, picture):
+    model, folder = saved
+    assert {path.name for path in folder.iterdir()} == {
+        'README.md', 'config.json', 'model.safetensors'
+    }  # fmt: skip
+    assert 'a, b, c, d' in (folder / 'README.md').read_text()
+    loaded = mmrep.from_pretrained(folder)
+    assert loaded.classes == ('a', 'b', 'c', 'd') and not loaded.training
+    assert loaded.cfg.to_dict() == model.cfg.to_dict()
+    with torch.no_grad():
+        assert loaded(picture[None]).equal(model(picture[None]))
+    # again over it, from what was loaded
+    loaded.save_pretrained(folder)
+    mmrep.from_pretrained(folder)
+
+
+def test_folder_of_a_detector(detector_cfg, picture, tmp_path):
+    pytest.importorskip('safetensors', reason='safetensors is not installed')
+    model = mmrep.create_model(detector_cfg).eval()
+    detectable(model.model)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        found = model([picture])[0]
+        again = mmrep.from_pretrained(tmp_path)([picture])[0]
+    assert len(found['boxes']) and found['boxes'].equal(again['boxes'])
+
+
+def edit(folder, change):
+    path = folder / 'config.json'
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    'part, line',
+    [
+        (dict(type='subprocess.Popen', args='touch ran'), 'registered class'),
+        (dict(type='mmengine.load', file='x'), 'registered class'),
+        (dict(type='os.system', command='touch ran'), 'registered class'),
+        (dict(type='open("ran", "w")'), 'registered class'),
+        (dict(type='UPerHead', teacher_config='evil.py'), 'name no file'),
+        (dict(type='UPerHead', mode='open("ran", "w")'), 'name no file'),
+        (dict(type='UPerHead', pretrained='/tmp/x'), 'name no file'),
+        (dict(type='UPerHead', base='mmrep::x'), 'name no file'),
+    ],
+)
+def test_folder_that_would_run_code(saved, part, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, folder = saved
+    edit(folder, lambda c: c['config']['model'].update(decode_head=part))
+    with pytest.raises(UsageError, match=line):
+        mmrep.from_pretrained(folder)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_imports_of_a_folder_are_not_done(saved, tmp_path, monkeypatch):
+    (tmp_path / 'evil_module.py').write_text('raise SystemExit(3)')
+    monkeypatch.syspath_prepend(tmp_path)
+    _, folder = saved
+    edit(
+        folder,
+        lambda c: c['config'].update(
+            custom_imports=dict(imports=['evil_module'])
+        ),
+    )
+    mmrep.from_pretrained(folder)
+    assert 'evil_module' not in sys.modules
+
+
+def test_folders_that_are_wrong(saved, tmp_path):
+    _, folder = saved
+    with pytest.raises(UsageError, match='must have config.json'):
+        mmrep.from_pretrained(tmp_path)
+    edit(
+        folder,
+        lambda c: c['config']['model']['decode_head'].update(channels=8),
+    )
+    with pytest.raises(UsageError, match='cannot be loaded'):
+        mmrep.from_pretrained(folder)
+    (folder / 'model.safetensors').write_bytes(b'no')
+    with pytest.raises(UsageError, match='cannot be loaded'):
+        mmrep.from_pretrained(folder)
+    (folder / 'config.json').write_text('{}')
+    with pytest.raises(UsageError, match='is not what save_pretrained'):
+        mmrep.from_pretrained(folder)
+    (folder / 'config.json').write_text('[')
+    with pytest.raises(UsageError, match='is not what save_pretrained'):
+        mmrep.from_pretrained(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', config_names())
+def test_our_configs_can_be_shared(name):
+    cfg = load_config(name)
+    drop_weights(cfg.model)
+    check_config(cfg.model.to_dict())
+
+
+def test_model_that_cannot_be_shared():
+    with pytest.raises(UsageError, match='model.x must be plain data'):
+        check_config(dict(x=np.zeros(3)))
