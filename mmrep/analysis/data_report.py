@@ -27,6 +27,7 @@ from mmrep.engine import check_data
 from mmrep.engine.checks import check_config
 from mmrep.errors import UsageError, one_line
 
+_PACKAGE = osp.dirname(osp.dirname(__file__))
 # Of a picture's area: a box that has more of it is likely a slip.
 _WHOLE = 0.95
 # Two boxes of one class that overlap by more are likely one object twice.
@@ -59,7 +60,7 @@ class DataReport:
                     self.errors.append(str(error))
                 result = None
         self.notes += [
-            str(w.message) for w in found if 'mmrep' in str(w.filename)
+            str(w.message) for w in found if w.filename.startswith(_PACKAGE)
         ]
         return result
 
@@ -198,7 +199,7 @@ def _describe_boxes(
             odd['objects that seem to be there twice'] += [where] * twice
     empty = sum(not info['instances'] for info in infos)
     sizes = [(info['width'], info['height']) for info in infos]
-    left = _left_out(dataset, len(infos))
+    left = _left_out(dataset)
     report.lines += [
         f'{key}: {len(infos)} pictures of {_sizes(sizes)}, {empty} without '
         f'an object, {left} left out by filter_cfg'
@@ -226,14 +227,14 @@ def _describe_boxes(
             )
 
 
-def _left_out(dataset: Any, kept: int) -> int:
-    """Pictures of the annotation files that filters have taken out."""
+def _left_out(dataset: Any) -> int:
+    """Pictures of the annotation files that ``filter_cfg`` takes out."""
     total = 0
     for part in built_datasets(dataset):
-        coco = getattr(part, 'coco', None)
-        ids = part.cat_img_map if hasattr(part, 'cat_img_map') else None
-        total += len(coco.imgs) if coco is not None and ids is not None else 0
-    return max(0, total - kept)
+        if getattr(part, 'filter_cfg', None) and not part.test_mode:
+            with contextlib.redirect_stdout(io.StringIO()):
+                total += len(part.load_data_list()) - len(part)
+    return total
 
 
 def _describe_label_maps(

@@ -1,5 +1,6 @@
 """``mmrep data``: what a user with own pictures types, and what it says."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_check_finds(own, run_tool, tmp_path):
     [val, *_] = sorted((images / 'val').iterdir())
     [train, *_] = sorted((images / 'train').iterdir())
     shutil.copyfile(val, train)
+    path = tmp_path / 'voc/annotations/train.json'
+    content = json.loads(path.read_text())
+    last = content['images'][-1]['id']
+    content['annotations'] = [
+        a for a in content['annotations'] if a['image_id'] != last
+    ]
+    path.write_text(json.dumps(content))
     path = tmp_path / 'voc/annotations/val.json'
     path.write_text(path.read_text().replace('"dog"', '"cow"'))
     done = run_tool(TOOL, 'check', config)
@@ -88,6 +96,7 @@ def test_check_finds(own, run_tool, tmp_path):
     assert 'train_dataloader and val_dataloader share pictures (1)' in (
         done.stdout
     )
+    assert ', 1 left out by filter_cfg' in done.stdout
     [line] = done.stderr.strip().splitlines()[-1:]
     assert (
         line.startswith('error: the classes of the config') and 'cow' in line
