@@ -108,8 +108,8 @@ def parse_args() -> argparse.Namespace:
         '--one-process',
         action='store_true',
         help='one case after the other in this process, which saves their '
-        'starts; on a GPU its own count of memory stays right; --out is '
-        'written after each',
+        'starts; memory is then counted on a GPU only; --out is written '
+        'after each',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     add_config_options(parser)

@@ -43,7 +43,6 @@ PACKAGES = {
     'triton': 'triton',
     'scipy': 'scipy',
     'pytest': 'pytest',
-    'hypothesis': 'hypothesis',
     'yapf': 'yapf',
     'cv2': 'opencv-python-headless',
     'mmengine': 'onedl-mmengine',
@@ -56,7 +55,7 @@ PACKAGES = {
     'ftfy': 'ftfy',
 }
 # Most bytes of a log, of one result, and of all results.
-LOG, RESULT, RESULTS = 1 << 19, 8 << 20, 14 << 20
+LOG, RESULT, RESULTS = 1 << 19, 8 << 20, 10 << 20
 # Seconds between a warning and the end of what did not heed it, and until
 # the end is given up.
 GRACE, LOST = 5, 10
@@ -200,9 +199,10 @@ class Day:
         replace(self.folder / 'results.json', json.dumps(results))
         text = ''.join(f'==== {n}\n{log}\n' for n, log in logs.items())
         replace(self.folder / 'logs.txt', text)
-        replace(self.folder / 'gpu_day.md', self.table(logs))
+        about = results.get('facts-device', {}).get('facts.json')
+        replace(self.folder / 'gpu_day.md', self.table(logs, about or {}))
 
-    def table(self, logs):
+    def table(self, logs, about):
         """All commands, and the end of what each said, as Markdown."""
         lines = [
             '| command | ended | s | only a GPU shows |',
@@ -216,7 +216,9 @@ class Day:
             tail = '\n'.join(logs.get(name, '').splitlines()[-25:])
             if tail:
                 said.append(f'\n## {name}\n\n```text\n{tail}\n```\n')
+        keys = 'name', 'torch', 'date', 'commit'
         head = '# A day on a GPU\n\n'
+        head += ', '.join(str(about[k]) for k in keys if k in about) + '\n\n'
         if self.record['toy']:
             head += 'Toy sizes on a CPU: no number here means anything.\n\n'
         return head + '\n'.join(lines) + '\n' + ''.join(said)
@@ -251,7 +253,7 @@ def attempt(command, log, limit, is_full):
             elif time.monotonic() > deadline - command.grace:
                 ended = f'cut: {limit:.0f} s are over'
             if ended:
-                end_all(process, signal.SIGTERM, command.grace)
+                end_all(process, command.warning, command.grace)
                 break
             time.sleep(0.1)
     finally:
@@ -382,6 +384,8 @@ def main():
             parser.error(f'{args.out} holds a run with another --toy')
     say_what_is_missing(args.wheels)
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    # also where a shell has it ignored, as behind '&'
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     day = Day(args)
     if day.is_full():
