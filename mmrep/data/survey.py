@@ -7,8 +7,8 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from mmrep.data.coco_annotations import check_annotations
-from mmrep.data.coco_file import CocoFile
+from mmrep.data.coco.annotations import check_annotations
+from mmrep.data.coco.file import CocoFile
 from mmrep.data.forms import find_forms
 from mmrep.data.forms import palette as palettes
 from mmrep.data.forms.masks import read_mask

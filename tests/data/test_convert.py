@@ -9,8 +9,8 @@ import pytest
 from own_sets import CLASSES, MAKERS, NAMES, box_of, class_of
 from PIL import Image
 
-from mmrep.data.coco_annotations import check_annotations
-from mmrep.data.coco_file import CocoFile
+from mmrep.data.coco.annotations import check_annotations
+from mmrep.data.coco.file import CocoFile
 from mmrep.data.convert import convert
 from mmrep.data.splitting import split
 from mmrep.errors import UsageError

@@ -4,9 +4,9 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from mmrep.data.coco_annotations import check_annotations
-from mmrep.data.coco_file import CocoFile
-from mmrep.data.coco_masks import fault_of
+from mmrep.data.coco.annotations import check_annotations
+from mmrep.data.coco.file import CocoFile
+from mmrep.data.coco.masks import fault_of
 from mmrep.data.forms.pictures import (
     Finder,
     Item,

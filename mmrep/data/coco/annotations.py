@@ -7,8 +7,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from mmrep.data.coco_file import CocoFile, by, is_number, repeated, some
-from mmrep.data.coco_masks import NO_PIXELS, bounds, fault_of
+from mmrep.data.coco.file import CocoFile, by, is_number, repeated, some
+from mmrep.data.coco.masks import NO_PIXELS, bounds, fault_of
 from mmrep.errors import UsageError
 
 _RENUMBER = (

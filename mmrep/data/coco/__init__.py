@@ -12,8 +12,8 @@ from typing import Any, Dict, Optional, Sequence
 
 from mmengine.config import Config
 
-from mmrep.data.coco_annotations import check_annotations, check_usable
-from mmrep.data.coco_file import CocoFile, check_same, some
+from mmrep.data.coco.annotations import check_annotations, check_usable
+from mmrep.data.coco.file import CocoFile, check_same, some
 from mmrep.data.datasets import dataset_class, declared_meta
 from mmrep.errors import UsageError
 
