@@ -92,7 +92,10 @@ if __name__ == '__main__':
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from op_shapes import SHAPES, TARGETS, TOY
 
 from mmrep.files import write_json
 from mmrep.machine import facts
@@ -118,32 +121,6 @@ from mmrep.ops.benchmark import (
     time_problem,
 )
 
-TARGETS = [
-    # N, C, map, K
-    (1, 128, 128, 31),
-    (2, 128, 128, 31),
-    (1, 256, 64, 29),
-    (2, 256, 64, 29),
-    (1, 512, 32, 27),
-    (2, 512, 32, 27),
-    (2, 128, 56, 31),
-    (1, 64, 96, 51),
-]
-DENSE = [
-    (n, *shape)
-    for n in (1, 2, 8)
-    for shape in (
-        (128, 128, 128, 31),
-        (256, 64, 64, 29),
-        (512, 32, 32, 27),
-        (1024, 16, 16, 13),
-    )
-] + [(1, 128, 256, 512, 31), (1, 128, 200, 320, 31)]
-TABLE1 = [
-    (64, 384, size, size, k)
-    for size in (16, 32, 64)
-    for k in (3, 7, 13, 21, 31)
-]
 TYPES = [
     # type, TF32 allowed
     (torch.bfloat16, True),
@@ -151,26 +128,6 @@ TYPES = [
     (torch.float32, True),
     (torch.float32, False),
 ]
-CHECKED = [
-    ((2, 5, 37, 41), (31, 31)),
-    ((3, 7, 16, 16), (13, 13)),
-    ((1, 3, 9, 200), (51, 5)),
-    ((2, 8, 64, 64), (29, 29)),
-    ((1, 4, 128, 128), (31, 31)),
-    ((2, 2, 1, 1), (7, 7)),
-]
-SHAPES = {
-    'dense': DENSE,
-    'table1': TABLE1,
-    'tuned': [DENSE[0], DENSE[10], DENSE[2], TABLE1[-1], DENSE[3]],
-    'check': CHECKED,
-}
-TOY = {
-    'dense': [(1, 2, 9, 9, 5), (1, 1, 9, 9, 27)],
-    'table1': [(2, 1, 8, 8, 3)],
-    'tuned': [(1, 1, 5, 5, 3)],
-    'check': [((2, 2, 9, 11), (5, 5)), CHECKED[-1]],
-}
 
 
 def run_targets(clock, args):
