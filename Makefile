@@ -29,7 +29,7 @@ quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
 	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR)/iter_600.pth \
 	    --aug-test --work-dir $(WORK_DIR) --show-dir $(WORK_DIR)/pictures
-	@echo 'Chance, all ground, is a mIoU of 10.5.'
+	@echo 'Chance, all ground, is an mIoU of 10.5.'
 	@echo 'Predictions over the images: $(WORK_DIR)/pictures'
 
 test: $(VENV)/.tests-installed

@@ -11,8 +11,9 @@ from typing import Any
 from mmrep.version import __version__
 
 if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
-    from mmrep.compat import install, silence_prints
+    from mmrep.compat import install
     from mmrep.compat.configs import find_package_configs
+    from mmrep.compat.noise import silence_prints
 
     silence_prints()
     install()

@@ -2,7 +2,6 @@
 
 from .losses import repair_losses
 from .mmcv_ext import install, report
-from .noise import silence_logger, silence_prints, silence_warnings
 from .recall import repair_recalls
 
 __all__ = [
@@ -10,7 +9,4 @@ __all__ = [
     'repair_losses',
     'repair_recalls',
     'report',
-    'silence_logger',
-    'silence_prints',
-    'silence_warnings',
 ]

@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 import torch.distributed as dist
 from mmengine.config import DictAction
 
-from mmrep.compat import silence_warnings
+from mmrep.compat.noise import silence_warnings
 from mmrep.errors import UsageError
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults

@@ -23,8 +23,9 @@ from mmrep.checkpoint import (
     load_checkpoint,
     register_loaders,
 )
-from mmrep.compat import repair_recalls, silence_logger
+from mmrep.compat import repair_recalls
 from mmrep.compat import report as operator_report
+from mmrep.compat.noise import silence_logger
 from mmrep.data.images import guard_loading
 from mmrep.engine.checks import check_config
 from mmrep.errors import UsageError, one_line

@@ -12,7 +12,7 @@ from mmengine.config import Config
 import mmrep
 from mmrep.apis.create import drop_weights
 from mmrep.apis.folder import check_config
-from mmrep.compat import config_names
+from mmrep.compat.configs import config_names
 from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.errors import UsageError

@@ -117,10 +117,10 @@ def test_class_that_never_occurs(cfg, root, check, monkeypatch):
 
 
 def test_colours_are_no_labels(cfg, root, check):
-    """Loading names the file and its shape (test_images.py)."""
     path = sorted((root / 'annotations/training').iterdir())[0]
     cv2.imwrite(str(path), np.full((64, 64, 3), 200, np.uint8))
-    check(cfg)
+    with pytest.raises(UsageError, match='data convert masks SRC OUT'):
+        check(cfg)
 
 
 def test_label_maps_as_photographs(cfg, root, check):

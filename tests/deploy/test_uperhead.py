@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmseg.models.decode_heads import UPerHead
 from torch import nn
 
@@ -9,6 +10,13 @@ from mmrep.deploy.uperhead import (
     fuse_uper_heads,
     restore_uper_heads,
 )
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """The head's loss is found as MMSegmentation finds it."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
 
 
 def make_head(**kwargs):
