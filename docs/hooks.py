@@ -1,9 +1,9 @@
 """What MkDocs does with our pages beyond its own.
 
-The README is the home page, those of projects/ are pages too, and pages link
-to files of the repository as on GitHub (``../configs/x.py``). The site gets
-copies of these files, as text, so that such links work there too and a broken
-one fails the build.
+The README is the home page, CONTRIBUTING.md and the pages of projects/ are
+pages too, and pages link to files of the repository as on GitHub
+(``../configs/x.py``). The site gets copies of these files, as text, so that
+such links work there too and a broken one fails the build.
 """
 
 import ast
@@ -24,6 +24,7 @@ SOURCES = (
     'tests',
     'requirements',
     'LICENSE',
+    'CONTRIBUTING.md',
 )
 # Pages, and what browsers show as it is.
 SHOWN = ('.json', '.jsonl', '.md', '.png', '.txt')

@@ -8,7 +8,7 @@ from mmrep.models.backbones import (
     UniRepLKNet,
 )
 from mmrep.models.classifier import ImageClassifier
-from mmrep.models.fast_depthwise import fast_depthwise
+from mmrep.models.other_backbones import fast_depthwise
 from mmrep.models.preprocessor import seg_data_preprocessor
 from mmrep.models.tta import InstanceTTAModel
 
