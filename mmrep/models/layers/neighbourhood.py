@@ -5,7 +5,8 @@ window of K x K values is centred, and at a border it is shifted inside, so
 that every position has K x K values. NATTEN calls the product ``na2d_av``;
 its versions from 0.20 on have it neither under this name nor on a CPU.
 
-A kernel per position and row of the window is a band of a matrix over the
+On a GPU Triton's kernels compute it (:mod:`mmrep.ops.product`). Elsewhere a
+kernel per position and row of the window is a band of a matrix over the
 columns. The matrices of a few rows and columns are made at a time, so that
 they fit the cache, and multiplied at the speed of matrix products.
 """
@@ -15,6 +16,8 @@ from typing import Iterator, NamedTuple, Tuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from mmrep.ops import product
 
 # Columns of a tile. More of them make less use of the matrices, fewer of them
 # repeat more of the values.
@@ -179,12 +182,20 @@ def _tiles(value: Tensor, size: int) -> Iterator[_Tile]:
 
 
 class _Product(torch.autograd.Function):
-    """The product tile by tile; the backward pass makes the bands again."""
+    """The product by Triton's kernels or tile by tile.
+
+    The backward pass makes the bands of a tile again.
+    """
 
     @staticmethod
     def forward(ctx, weights, value, size):
         ctx.save_for_backward(weights, value)
         ctx.size = size
+        if product.takes(value):
+            try:
+                return product.forward(weights, value, size)
+            except Exception as error:
+                product.give_up(error)
         out = torch.empty_like(value)
         for tile in _tiles(value, size):
             out[tile.place()] = tile.band(weights, size) @ tile.window(value)
@@ -194,24 +205,45 @@ class _Product(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         weights, value = ctx.saved_tensors
-        size = ctx.size
-        grad_weights = torch.empty_like(weights)
-        grad_value = torch.zeros_like(value)
-        for tile in _tiles(value, size):
-            part = grad[tile.place()]
-            if ctx.needs_input_grad[0]:
-                band = part @ tile.window(value).transpose(-1, -2)
-                band = band.unflatten(-1, (size, -1)).contiguous()
-                target = grad_weights[tile.place()].unflatten(-1, (size, size))
-                for place, view in tile.diagonals(band):
-                    target[:, :, :, place] = view
-            if ctx.needs_input_grad[1]:
-                window = tile.band(weights, size).transpose(-1, -2) @ part
-                window = window.unflatten(3, (size, -1)).flatten(2, 3)
-                grad_value[:, :, :, tile.window_columns].index_add_(
-                    2, tile.window_rows.flatten(), window
-                )
-        return grad_weights, grad_value, None
+        needed = ctx.needs_input_grad[:2]
+        if product.takes(value):
+            try:
+                by_weights = by_value = None
+                if needed[0]:
+                    by_weights = product.grad_weights(grad, value, ctx.size)
+                if needed[1]:
+                    by_value = product.grad_value(grad, weights, ctx.size)
+                return by_weights, by_value, None
+            except Exception as error:
+                product.give_up(error)
+        return *_gradients(grad, weights, value, ctx.size, needed), None
+
+
+def _gradients(
+    grad: Tensor,
+    weights: Tensor,
+    value: Tensor,
+    size: int,
+    needed: Tuple[bool, bool],
+) -> Tuple[Tensor, Tensor]:
+    """Those of the product, tile by tile."""
+    grad_weights = torch.empty_like(weights)
+    grad_value = torch.zeros_like(value)
+    for tile in _tiles(value, size):
+        part = grad[tile.place()]
+        if needed[0]:
+            band = part @ tile.window(value).transpose(-1, -2)
+            band = band.unflatten(-1, (size, -1)).contiguous()
+            target = grad_weights[tile.place()].unflatten(-1, (size, size))
+            for place, view in tile.diagonals(band):
+                target[:, :, :, place] = view
+        if needed[1]:
+            window = tile.band(weights, size).transpose(-1, -2) @ part
+            window = window.unflatten(3, (size, -1)).flatten(2, 3)
+            grad_value[:, :, :, tile.window_columns].index_add_(
+                2, tile.window_rows.flatten(), window
+            )
+    return grad_weights, grad_value
 
 
 def _whole_product(weights: Tensor, value: Tensor, size: int) -> Tensor:
