@@ -4,7 +4,6 @@ import os.path as osp
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence
 
-import cv2
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -19,8 +18,7 @@ from mmrep.data.heads import input_channels
 from mmrep.data.images import built_datasets
 from mmrep.data.iou import output_names
 from mmrep.deploy.models import model_kind
-from mmrep.errors import UsageError
-from mmrep.files import replaced
+from mmrep.files import replaced, write_image
 
 
 class ShowHook(Hook):
@@ -88,8 +86,7 @@ class ShowHook(Hook):
                 picture = draw_detection(pixels, sample, self._visualizer)
             target = self._targets[osp.abspath(sample.img_path)]
             with replaced(target) as path:
-                if not cv2.imwrite(str(path), picture):
-                    raise UsageError(f'{target} cannot be written')
+                write_image(path, picture)
 
 
 def _label_maps(dataset: Any) -> Iterator[str]:

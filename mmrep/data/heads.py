@@ -271,7 +271,15 @@ def _check_reading(
 def _check_fill(what: str, fill: Any, head: nn.Module) -> None:
     """Check the label of pixels that a pipeline or the model adds."""
     ignored = _ignore_index(head)
-    if fill is None or fill == ignored or 0 <= fill < num_labels(head):
+    if fill is None or fill == ignored:
+        return
+    if 0 <= fill < num_labels(head):
+        warnings.warn(
+            f'{what} is {fill}, the label of a class: pixels that are added '
+            'to a picture are trained as that class. To leave them out, set '
+            f'it to the ignore_index of the heads, {ignored}.',
+            stacklevel=2,
+        )
         return
     raise UsageError(
         f'{what} must be the ignore_index of the heads, {ignored}, got {fill}.'

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrep.data.heads import heads, num_labels
+from mmrep.data.images import check_bytes
 from mmrep.errors import UsageError
 
 # Of files that do not hold what was written.
@@ -93,6 +94,7 @@ class LabelCheck:
         if not unknown:
             return
         source = info.get('seg_map_path')
+        check_bytes(source)  # what is wrong may be made of a larger label
         image = info.get('img_path') or 'an image without a name'
         text = ', '.join(map(str, unknown[:5]))
         if info.get('reduce_zero_label'):

@@ -23,6 +23,8 @@ from mmrep.errors import UsageError, one_line
 from mmrep.runner.distributed import ask_rank_0
 
 # of CheckpointHook, and of a run that was interrupted
+# What MMEngine calls the best checkpoint, by its metric.
+_BEST = re.compile(r'best_.+\.pth')
 _NAME = re.compile(r'^(?:interrupted_)?(?:iter|epoch)_\d+\.pth$')
 
 
@@ -154,7 +156,7 @@ def keep_to_own_folder(info: Dict[str, Any], folder: str) -> None:
         if key == 'last_ckpt' or key.startswith('best_ckpt'):
             name = _name(value) if isinstance(value, str) else ''
             # the best one is removed when there is a better one
-            if name and (key == 'last_ckpt' or name.startswith('best')):
+            if name and (key == 'last_ckpt' or _BEST.fullmatch(name)):
                 info[key] = osp.join(folder, name)
             else:
                 del info[key]

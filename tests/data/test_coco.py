@@ -252,6 +252,22 @@ def test_metric_of_another_file(coco_cfg, coco_root, edit, text):
     assert text in message(coco_cfg, 'val_dataloader')
 
 
+def test_annotations_of_a_metric_s_own_file(coco_cfg, coco_root):
+    """They are what is measured by, and are checked likewise."""
+    mine = coco_root / 'annotations/instances_validation.json'
+    other = coco_root / 'other.json'
+    content = json.loads(mine.read_text())
+    coco_cfg.val_evaluator.ann_file = str(other)
+    del content['annotations'][-1]
+    other.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match='CocoMetric measures by .* has'):
+        check_data(coco_cfg, 'val_dataloader')
+    content['annotations'][0]['id'] = 0
+    other.write_text(json.dumps(content))
+    text = message(coco_cfg, 'val_dataloader')
+    assert str(other) in text and 'ids of annotations must not be 0' in text
+
+
 def test_classes_without_a_comma(coco_cfg):
     coco_cfg.train_dataloader.dataset.metainfo = dict(classes='disc')
     text = message(coco_cfg)

@@ -37,25 +37,25 @@ def polygons(place):
         (
             annotations(lambda a: a.pop('id'), 10),
             'annotations must have an id of their own; 7 of 69 annotations '
-            'are wrong, the first is annotations[0] with none. Number them '
+            'are wrong, the first is annotations[0] with no id. Number them '
             'from 1',
         ),
         (
             annotations(lambda a: a.update(id=str(a['id'])), 2),
-            'ids of annotations must be numbers, as which pycocotools keeps '
-            'them; 35 of 69 annotations are wrong, the first is '
-            "annotations[0], id '1', with that id. Number them from 1",
+            'ids of annotations must be numbers, because pycocotools stores '
+            'them as such; 35 of 69 annotations are wrong, the first is '
+            "annotations[0] with id '1'. Number them from 1",
         ),
         (
             annotations(lambda a: a.update(id=a['id'] - 1)),
-            'must not be 0, which pycocotools takes for no match, so that the '
-            'AP is too low; 1 of 69 annotations is wrong, the first is '
-            'annotations[0], id 0, with that id.',
+            'must not be 0: pycocotools counts a match with id 0 as no match, '
+            'and the AP is too low; 1 of 69 annotations is wrong, the first '
+            'is annotations[0] with id 0.',
         ),
         (
             annotations(lambda a: a.update(id=a['id'] // 2 + 1)),
             'must have an id of their own; 68 of 69 annotations are wrong, '
-            'the first is annotations[1], id 2, with one that comes again.',
+            'the first is annotations[1] with id 2.',
         ),
         (
             annotations(lambda a: a.update(image_id=str(a['image_id'])), 2),
@@ -115,7 +115,21 @@ def polygons(place):
             annotations(lambda a: a.update(segmentation=[]), 10),
             'segmentation must be there, for masks are trained or measured; '
             '7 of 69 annotations are wrong, the first is annotations[0], id '
-            '1, with none.',
+            '1, with no segmentation.',
+        ),
+        (
+            annotations(lambda a: a.update(segmentation=[[1, 9] * 3])),
+            'a mask must have pixels; 69 of 69 annotations are wrong',
+        ),
+        (
+            annotations(
+                lambda a: a.update(segmentation=[[1, 1e8, 1, -1e8, 9, 9]]), 69
+            ),
+            'polygons must have points in the picture',
+        ),
+        (
+            annotations(lambda a: a.update(image_id=[0]), 69),
+            'image_id must be an id of images; 1 of 69 annotations is wrong',
         ),
         (
             annotations(lambda a: a.pop('segmentation'), 69),
@@ -219,7 +233,7 @@ def polygons(place):
         ),
         (
             lambda c: c['images'][1].update(id=c['images'][0]['id']),
-            'must list each image once, and 1 come again with the same id, '
+            'must list each image once, and 1 of them have the same id, '
             'the first 0',
         ),
         (
@@ -238,12 +252,12 @@ def polygons(place):
         ),
         (
             lambda c: c['categories'][1].update(name='disc'),
-            'must have each category once, and 1 come again with the same '
+            'must have each category once, and 1 of them have the same '
             "name, the first 'disc'",
         ),
         (
             lambda c: c['categories'][1].update(id=c['categories'][0]['id']),
-            'come again with the same id',
+            'of them have the same id',
         ),
     ],
 )

@@ -134,6 +134,13 @@ def test_class_that_is_measured_though_not_trained(cfg, built):
         check_dataset('val_dataloader', model, dataset, metrics)
 
 
+def test_pixels_that_are_added_as_a_class(cfg, built):
+    cfg.model.data_preprocessor.seg_pad_val = 0
+    model, dataset, metrics = built(cfg)
+    with pytest.warns(UserWarning, match='seg_pad_val is 0, the label of a c'):
+        check_dataset('train_dataloader', model, dataset, metrics)
+
+
 @pytest.mark.parametrize(
     'step, what',
     [

@@ -181,6 +181,16 @@ def test_labels_beyond_a_byte_in_a_run(cfg, root, built):
         dataset[3]
 
 
+def test_label_that_a_byte_makes_another_of(cfg, root, built):
+    """300 is 44 in a byte, which is no class either."""
+    name = sorted((root / 'annotations/training').iterdir())[0]
+    cv2.imwrite(str(name), np.full((64, 64), 300, np.uint16))
+    check = LabelCheck(7, 255)
+    info = dict(img_path='x.png', seg_map_path=str(name))
+    with pytest.raises(UsageError, match='has 300'):
+        check.check_labels([44], info)
+
+
 def test_missing_label_maps(cfg, root, check):
     names = sorted((root / 'annotations/training').iterdir())
     names[2].unlink()

@@ -363,7 +363,8 @@ def test_copy_of_a_run_leaves_the_original_alone(train, tmp_path):
 def test_paths_of_a_message_hub():
     info = dict(
         last_ckpt='/other/run/iter_2.pth',
-        best_ckpt=r'C:\run\best.pth',
+        best_ckpt=r'C:\run\best_mIoU_iter_2.pth',
+        best_ckpt_IoU='best_photos',
         best_ckpt_mAcc='..',
         best_ckpt_aAcc=None,
         best_ckpt_mDice='/run/iter_4.pth',
@@ -373,7 +374,7 @@ def test_paths_of_a_message_hub():
     keep_to_own_folder(info, '/run')
     assert info == dict(
         last_ckpt='/run/iter_2.pth',
-        best_ckpt='/run/best.pth',
+        best_ckpt='/run/best_mIoU_iter_2.pth',
         best_score=1.0,
         keep_ckpt_ids=[2, 4],
     )

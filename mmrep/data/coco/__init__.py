@@ -70,7 +70,7 @@ def check_coco(
         unused = check_annotations(file, _uses_masks(dataset, metrics))
         check_usable(file, unused, classes, count)
     for metric in metrics:
-        _check_metric(file, metric, needs_boxes)
+        _check_metric(file, metric, needs_boxes, _uses_masks(dataset, metrics))
 
 
 def _check_categories(
@@ -117,14 +117,28 @@ def _check_heads(cfg: Config, key: str, classes: Sequence[str]) -> None:
 
 
 def _check_metric(
-    file: CocoFile, metric: Dict[str, Any], needs_boxes: bool
+    file: CocoFile, metric: Dict[str, Any], needs_boxes: bool, masks: bool
 ) -> None:
     """A metric that reads a file of its own measures by the same images."""
     path = metric.get('ann_file')
     if not path or '://' in path or not osp.isfile(path):
         return
-    if osp.realpath(path) != osp.realpath(file.path):
-        check_same(file, CocoFile(path, needs_boxes), str(metric.get('type')))
+    if osp.realpath(path) == osp.realpath(file.path):
+        return
+    what = str(metric.get('type'))
+    other = CocoFile(path, needs_boxes)
+    check_same(file, other, what)
+    if not needs_boxes:
+        return
+    count = len(other.annotations)
+    check_annotations(other, masks)
+    if count != len(file.annotations):
+        warnings.warn(
+            f'{what} measures by {count} annotations, those of {path}, and '
+            f'{file.path}, the file of its data set, has '
+            f'{len(file.annotations)}.',
+            stacklevel=2,
+        )
 
 
 def _uses_masks(

@@ -98,8 +98,12 @@ def _refuse(
         f'the annotation file {file.path}: {must}; {len(wrong)} of '
         f'{len(file.annotations)} annotations '
         f'{"is" if len(wrong) == 1 else "are"} wrong, the first is '
-        f'{_named(file, wrong[0])} with '
-        f'{got or _shown(file, wrong[0], key)}. {todo}'
+        + (
+            f'annotations[{wrong[0]}]'
+            if key == 'id'
+            else _named(file, wrong[0])
+        )
+        + f' with {got or _shown(file, wrong[0], key)}. {todo}'
     )
 
 
@@ -124,27 +128,26 @@ def _check_ids(file: CocoFile) -> None:
     ids = [entry.get('id') for entry in file.annotations]
     must = 'annotations must have an id of their own'
     absent = [i for i, v in enumerate(ids) if v is None]
-    _refuse(file, absent, must, 'id', _RENUMBER, 'none')
+    _refuse(file, absent, must, 'id', _RENUMBER, 'no id')
     _refuse(
         file,
         _others(ids, is_number),
-        'ids of annotations must be numbers, as which pycocotools keeps them',
+        'ids of annotations must be numbers, because pycocotools stores them '
+        'as such',
         'id',
         _RENUMBER,
-        'that id',
     )
     _refuse(
         file,
         [i for i, v in enumerate(ids) if not v],
-        'ids of annotations must not be 0, which pycocotools takes for no '
-        'match, so that the AP is too low',
+        'ids of annotations must not be 0: pycocotools counts a match with '
+        'id 0 as no match, and the AP is too low',
         'id',
         _RENUMBER,
-        'that id',
     )
     twice = set(repeated(ids))  # few or none
     again = [i for i, v in enumerate(ids) if v in twice] if twice else []
-    _refuse(file, again, must, 'id', _RENUMBER, 'one that comes again')
+    _refuse(file, again, must, 'id', _RENUMBER)
 
 
 def _check_references(file: CocoFile) -> None:
@@ -162,7 +165,7 @@ def _check_references(file: CocoFile) -> None:
         other = next((k for k in known if str(k) == value), None)
         if other is not None:
             todo = f'{many} have {other!r}: give both the same type.'
-        elif key == 'image_id':
+        elif key == 'image_id' and all(is_id(values[i]) for i in wrong):
             _leave_out(file, wrong)
             continue
         _refuse(file, wrong, f'{key} must be an id of {many}', key, todo)
@@ -188,7 +191,7 @@ def _check_numbers(file: CocoFile) -> None:
         _others([entry['area'] for entry in file.annotations], _is_area),
         'area must be a number of pixels',
         'area',
-        'Write numbers without quotes.',
+        'Write numbers of 0 or more, without quotes.',
     )
     for key in ('iscrowd', 'ignore'):
         values = [entry.get(key, 0) for entry in file.annotations]
@@ -340,7 +343,7 @@ def _check_masks(file: CocoFile) -> None:
         'segmentation must be there, for masks are trained or measured',
         'segmentation',
         'Remove them, or use a config of a detector without masks.',
-        'none',
+        'no segmentation',
     )
     sizes = {i['id']: [i['height'], i['width']] for i in file.images}
     faults: Dict[str, List[int]] = {}
@@ -351,9 +354,11 @@ def _check_masks(file: CocoFile) -> None:
         if fault:
             faults.setdefault(fault, []).append(i)
     empty = faults.pop(NO_PIXELS, [])
+    if len(empty) == len(values):
+        faults[NO_PIXELS] = empty
     for fault, wrong in faults.items():
         _refuse(file, wrong, fault, 'segmentation', 'Export the masks anew.')
-    if empty:  # there are some in well-known files
+    if empty and not faults:  # there are some in well-known files
         warnings.warn(
             f'{len(empty)} of {len(values)} masks in {file.path} have no '
             'pixels, such as flat polygons, and are missed in a test; the '
@@ -361,6 +366,11 @@ def _check_masks(file: CocoFile) -> None:
             f'{_shown(file, empty[0], "segmentation")}.',
             stacklevel=2,
         )
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can be the id of an image that is not listed."""
+    return isinstance(value, str) or (is_number(value) and value == value)
 
 
 def _unknown(value: Any, known: set) -> bool:

@@ -133,7 +133,7 @@ class CocoFile:
             if twice:
                 raise UsageError(
                     f'the annotation file {self.path} must have each category '
-                    f'once, and {len(twice)} come again with the same {key}, '
+                    f'once, and {len(twice)} of them have the same {key}, '
                     f'the first {twice[0]!r}; join them under one id.'
                 )
 
@@ -148,7 +148,7 @@ class CocoFile:
         if twice:
             raise UsageError(
                 f'the annotation file {self.path} must list each image once, '
-                f'and {len(twice)} come again with the same id, the first '
+                f'and {len(twice)} of them have the same id, the first '
                 f'{twice[0]!r}; number the images anew, and image_id of the '
                 'annotations with them.'
             )

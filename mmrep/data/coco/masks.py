@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 
 import numpy as np
 
-# Of a polygon, as a mean; pycocotools takes five steps a pixel.
+# Of a coordinate; pycocotools takes five steps a pixel.
 _LARGEST = 1e5
 # What is said of a mask that pycocotools takes, and nothing can match.
 NO_PIXELS = 'a mask must have pixels'
@@ -34,6 +34,7 @@ def fault_of(segmentation: Any, size: List[int]) -> str:
         points = len(polygon)
         try:
             total = sum(polygon)
+            low, high = min(polygon, default=0), max(polygon, default=0)
         except TypeError:  # texts and the like
             points = 0
         if points < 6 or points % 2:
@@ -41,7 +42,8 @@ def fault_of(segmentation: Any, size: List[int]) -> str:
                 'polygons must have at least three points, x and y of each, '
                 'as numbers'
             )
-        if not -_LARGEST * points < total < _LARGEST * points:
+        # a NaN is in the sum, wherever it stands
+        if total != total or not -_LARGEST < low <= high < _LARGEST:
             return 'polygons must have points in the picture, none NaN'
     return '' if any(map(_area, segmentation)) else NO_PIXELS
 
