@@ -63,7 +63,8 @@ def given(image: Image) -> Union[str, np.ndarray]:
         )
     if image.mode.startswith(_WIDE_MODES):
         raise UsageError(
-            f'an image of Pillow must have bytes, got mode {image.mode!r}; '
+            f'a Pillow image must have 8 bits per channel, got mode '
+            f'{image.mode!r}; '
             'give its path, which is read as the config reads the test set.'
         )
     pixels = PIL.ImageOps.exif_transpose(image).convert('RGB')

@@ -308,7 +308,7 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
         if any(s > m for s, m in zip(size, least, strict=True)):
             raise UsageError(
                 f'model.data_preprocessor.size must be that of the largest '
-                f'picture behind the pipeline of {key}, the crop size, got '
+                f'picture after the pipeline of {key}, the crop size, got '
                 f'{tuple(least)} for a picture of {tuple(size)}.'
             )
     expected = input_channels(model)
@@ -316,7 +316,7 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     if channels != expected:
         raise UsageError(
             f'the pictures of {key} must have as many channels as the model '
-            f'takes, {expected}, and have {channels} behind the pipeline; set '
+            f'takes, {expected}, and have {channels} after the pipeline; set '
             'model.backbone.in_channels, or load them otherwise '
             "(LoadImageFromFile's color_type and imdecode_backend)."
         )

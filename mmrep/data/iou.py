@@ -68,6 +68,10 @@ class IoUMetric(_IoUMetric):
         if self.output_dir is not None:
             self._names = output_names(dataset)
 
+    def evaluate(self, size: int) -> Dict[str, float]:
+        """Scores of all images, none with ``format_only``."""
+        return {} if self.format_only else super().evaluate(size)
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Measure a batch, and write its predictions if that is asked for."""
         output_dir, self.output_dir = self.output_dir, None

@@ -132,7 +132,7 @@ def _check_purpose(
     )
     if key.startswith('train') and not reads:
         raise UsageError(
-            f'the pipeline of {key} must load what is to be learned, with '
+            f'the pipeline of {key} must load the labels, with '
             "dict(type='LoadAnnotations'), and does not; take the "
             'train_pipeline.'
         )

@@ -490,6 +490,6 @@ def _check_monitored(cfg: Config) -> None:
             close = difflib.get_close_matches(name, names, 1, 0.6)
             hint = f'; did you mean {close[0]!r}?' if close else '.'
             raise UsageError(
-                f'{key} must be a number of val_evaluator, which gives '
+                f'{key} must be a metric of val_evaluator, which gives '
                 f'{", ".join(names) or "none"}; got {name!r}{hint}'
             )

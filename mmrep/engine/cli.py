@@ -41,7 +41,7 @@ class OptionsAction(DictAction):
             return _literal(ast.parse(text, mode='eval').body)
         except (SyntaxError, TypeError, ValueError) as error:
             raise ValueError(
-                f'{text} is no dict or list that Python can read: quote '
+                f'{text} is not a dict or list that Python can read: quote '
                 'names, and the whole for the shell'
             ) from error
 

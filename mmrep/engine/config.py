@@ -216,7 +216,7 @@ def set_data_root(
     if len(roots) > 1:
         places = ', '.join(f'{root} ({key})' for root, key in roots.items())
         raise UsageError(
-            '--data-root takes the place of one folder, and the data sets of '
+            '--data-root replaces one folder, and the data sets of '
             f'the config lie in {len(roots)}: {places}; set the data_root of '
             'each with --cfg-options.'
         )

@@ -95,8 +95,8 @@ def check_lists(cfg: Config) -> None:
         if 'type' not in module:
             name, _, index = key.rpartition('.')
             raise UsageError(
-                f"{key} has no type: a list takes the place of the base's "
-                'list, item by item nothing is inherited. Pass --cfg-options '
+                f"{key} has no type: a list replaces the base's list, and its "
+                'items inherit nothing. Pass --cfg-options '
                 f'{name}.{index}.{next(iter(module), "key")}=..., or see '
                 'docs/configs.md#lists.'
             )

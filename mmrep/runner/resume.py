@@ -191,7 +191,7 @@ def check_resumable(
         if key not in checkpoint:
             faults.append(f'it holds no {key}')
         elif not isinstance(checkpoint[key], dict):
-            faults.append(f'{key} is no dict')
+            faults.append(f'{key} is not a dict')
     if not faults:
         faults = [
             *_meta_faults(checkpoint['meta']),
@@ -199,7 +199,7 @@ def check_resumable(
             *_optimizer_faults(checkpoint['optimizer']),
         ]
     if not isinstance(checkpoint.get('param_schedulers', []), (list, dict)):
-        faults.append('param_schedulers is no list')
+        faults.append('param_schedulers is not a list')
     if faults:
         raise CheckpointError(
             f'a run cannot be resumed from {name}: '

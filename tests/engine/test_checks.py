@@ -126,7 +126,7 @@ def test_numbers_that_mean_never():
                     dict(type='EarlyStoppingHook', monitor='mDice')
                 ]
             },
-            'custom_hooks.0.monitor must be a number of val_evaluator',
+            'custom_hooks.0.monitor must be a metric of val_evaluator',
         ),
         (
             SEGMENTOR,
@@ -417,7 +417,7 @@ def test_list_of_heads(tmp_path):
         'model = dict(roi_head=dict(bbox_head=[dict(num_classes=3)] * 3))\n'
     )
     with pytest.raises(
-        UsageError, match=r'bbox_head\.0 has no type: a list takes the place'
+        UsageError, match=r'bbox_head\.0 has no type: a list replaces'
     ):
         load_config(str(path))
 

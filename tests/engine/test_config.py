@@ -116,7 +116,7 @@ def test_data_root_of_sets_in_two_folders(cfg):
     with pytest.raises(UsageError) as error:
         set_data_root(cfg, 'elsewhere')
     assert str(error.value) == (
-        '--data-root takes the place of one folder, and the data sets of the '
+        '--data-root replaces one folder, and the data sets of the '
         'config lie in 2: data/shapes (train_dataloader.dataset.datasets.0), '
         'data/more (train_dataloader.dataset.datasets.1); set the data_root '
         'of each with --cfg-options.'

@@ -238,21 +238,21 @@ def whole():
 @pytest.mark.parametrize(
     'path, value, text',
     [
-        ('meta', 5, 'meta is no dict'),
+        ('meta', 5, 'meta is not a dict'),
         ('meta.seed', 'x', "meta.seed must be a whole number, got 'x'"),
         ('meta.iter', None, 'meta.iter must be a whole number from 0'),
         ('meta.iter', -1, 'meta.iter must be a whole number from 0, got -1'),
         ('meta.epoch', True, 'meta.epoch must be a whole number from 0'),
-        ('message_hub', [1], 'message_hub is no dict'),
+        ('message_hub', [1], 'message_hub is not a dict'),
         ('message_hub.log_scalars', 5, 'message_hub.log_scalars must be'),
         ('message_hub.resumed_keys', None, 'message_hub.resumed_keys must'),
         ('message_hub.runtime_info', [], 'message_hub.runtime_info must be'),
         ('message_hub.runtime_info.best_score', 'x', 'best_score must be a'),
-        ('optimizer', None, 'optimizer is no dict'),
+        ('optimizer', None, 'optimizer is not a dict'),
         ('optimizer', {}, 'optimizer must have param_groups and state'),
         ('optimizer.param_groups', 5, 'optimizer must have param_groups'),
         ('optimizer.state', 5, 'optimizer must have param_groups and state'),
-        ('param_schedulers', 5, 'param_schedulers is no list'),
+        ('param_schedulers', 5, 'param_schedulers is not a list'),
     ],
 )
 def test_checkpoint_of_another_form(path, value, text):

@@ -323,7 +323,9 @@ def test_test_set_without_labels(tool, checkpoint, shapes_root, tmp_path):
             assert 'test_evaluator.format_only=True' in error
             assert '.jpg' not in error, 'no image is to blame'
     assert not list(out.glob('*')) if out.exists() else True
-    log_of(tool('test', NO_LABELS + PREDICT, weights, '--out', out))
+    log = log_of(tool('test', NO_LABELS + PREDICT, weights, '--out', out))
+    assert 'empty `self.results`' not in log
+    assert 'results are saved to' not in log
     images = (shapes_root / 'images/validation').iterdir()
     assert {p.stem for p in out.iterdir()} == {p.stem for p in images}
 

@@ -220,7 +220,7 @@ def error_of(done):
                 'train_dataloader.dataset.pipeline='
                 '[dict(type="LoadImageFromFile"),dict(type="PackSegInputs")]',
             ],
-            'must load what is to be learned',
+            'must load the labels',
         ),
         (
             [
