@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, METRICS, init_default_scope
 from PIL import Image
 from pycocotools.coco import COCO
 
+from mmrep.data.coco.file import CocoFile
 from mmrep.engine import check_data
 
 
@@ -250,6 +251,23 @@ def test_metric_of_another_file(coco_cfg, coco_root, edit, text):
     edit(content)
     other.write_text(json.dumps(content))
     assert text in message(coco_cfg, 'val_dataloader')
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_rank_0_alone_reads_the_files(coco_cfg, monkeypatch, rank):
+    read = []
+
+    class Recorded(CocoFile):
+        def __init__(self, path, needs_boxes):
+            read.append(path)
+            super().__init__(path, needs_boxes)
+
+    monkeypatch.setattr('mmrep.data.coco.CocoFile', Recorded)
+    monkeypatch.setattr(
+        'mmrep.runner.distributed.is_main_process', lambda: rank == 0
+    )
+    check_data(coco_cfg, 'train_dataloader')
+    assert len(read) == (1 if rank == 0 else 0)
 
 
 def test_annotations_of_a_metric_s_own_file(coco_cfg, coco_root):
