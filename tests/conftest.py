@@ -50,6 +50,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+    # what a run in this process, in an earlier test, told torch of unpickling
+    os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
 
 
 @pytest.fixture
