@@ -184,6 +184,7 @@ class _PlainModel(nn.Module):
         self.cfg = cfg
         self.classes = None if classes is None else tuple(classes)
         self._channels = input_channels(model)
+        self._is_first = True  # of the images, whose range is looked at
 
     def save_pretrained(self, folder: str) -> None:
         """Save the weights, the config and a README into a folder.
@@ -207,7 +208,14 @@ class _PlainModel(nn.Module):
                 f'height and width, got the shape {tuple(image.shape)}.'
             )
         if image.is_floating_point():
+            # interpolation may go a little beyond; a GPU waits for it once
+            if self._is_first and image.max() > 2:
+                raise UsageError(
+                    'images of floats must be from 0 to 1, or uint8 from 0 to '
+                    f'255, got floats up to {float(image.max()):g}.'
+                )
             image = image * 255
+        self._is_first = False
         known = self.model.data_preprocessor
         # what the config turns from BGR into RGB is RGB here
         if self._channels == 3 and not known._channel_conversion:

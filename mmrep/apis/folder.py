@@ -87,7 +87,7 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
         if not path.is_file():
             raise UsageError(
                 f'the folder of a model must have {path.name}, and {folder} '
-                'has not; save_pretrained() writes one.'
+                'does not; save_pretrained() writes it.'
             )
     try:
         content = json.loads(paths[0].read_text(encoding='utf-8'))

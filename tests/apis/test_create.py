@@ -84,6 +84,12 @@ def test_floats_are_of_0_to_1(segmentor_cfg, picture):
     torch.testing.assert_close(logits[:1], same, atol=1e-4, rtol=1e-4)
 
 
+def test_floats_of_0_to_255_are_refused(segmentor_cfg):
+    model = mmrep.create_model(segmentor_cfg)
+    with pytest.raises(UsageError, match='0 to 1, .* got floats up to 255'):
+        model(torch.full((1, 3, 32, 32), 255.0))
+
+
 def test_network_that_takes_bgr(segmentor_cfg, picture):
     cfg = Config(segmentor_cfg.to_dict())
     cfg.model.data_preprocessor.bgr_to_rgb = False

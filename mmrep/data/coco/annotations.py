@@ -165,7 +165,7 @@ def _check_references(file: CocoFile) -> None:
         other = next((k for k in known if str(k) == value), None)
         if other is not None:
             todo = f'{many} have {other!r}: give both the same type.'
-        elif key == 'image_id' and all(is_id(values[i]) for i in wrong):
+        elif key == 'image_id' and all(_is_id(values[i]) for i in wrong):
             _leave_out(file, wrong)
             continue
         _refuse(file, wrong, f'{key} must be an id of {many}', key, todo)
@@ -368,7 +368,7 @@ def _check_masks(file: CocoFile) -> None:
         )
 
 
-def is_id(value: Any) -> bool:
+def _is_id(value: Any) -> bool:
     """Whether a value can be the id of an image that is not listed."""
     return isinstance(value, str) or (is_number(value) and value == value)
 
