@@ -16,21 +16,11 @@ class ResidualDepthwise(DepthwiseConv2d):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, padding=1, groups=channels)
-        self.adds_input = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
         out = super().forward(x)
-        if not self.adds_input:
-            return out
         return out.add_(x) if may_overwrite(out) else x + out
-
-    @torch.no_grad()
-    def fold_input(self) -> None:
-        """Add the input by the centre of the kernel, for inference."""
-        if self.adds_input:
-            self.weight[:, :, 1, 1] += 1
-            self.adds_input = False
 
 
 class LayerScale2d(nn.Module):
