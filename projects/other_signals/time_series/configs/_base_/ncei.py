@@ -8,29 +8,26 @@ series = dict(
     times_file='data/global_temp/data_time_{split}.npy',
     unit=0.1,
 )
-train_dataloader = dict(
+loader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
+)
+train_dataloader = dict(
+    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(split='train', **series),
+    **loader,
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(split='val', **series),
+    **loader,
 )
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(split='test', **series),
+    **loader,
 )
 model = dict(
     type='mmrep.UniRepLKNetForecaster',

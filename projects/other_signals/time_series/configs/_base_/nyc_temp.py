@@ -8,24 +8,23 @@ series = dict(
     columns='temp_*',
     limits=(-60, 140),
 )
-train_dataloader = dict(
+loader = dict(
     batch_size=16,
     num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
+)
+train_dataloader = dict(
+    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(split='train', **series),
+    **loader,
 )
 val_dataloader = dict(
-    batch_size=16,
-    num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(split='val', **series),
+    **loader,
 )
 test_dataloader = dict(
-    batch_size=16,
-    num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(split='test', **series),
+    **loader,
 )
