@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 WINDOWS = """
 import sys
 sys.modules.update(resource=None, fcntl=None)
@@ -13,6 +15,7 @@ WorkDirLock(sys.argv[1]).release()
 """
 
 
+@pytest.mark.slow
 def test_without_the_modules_of_unix(tmp_path):
     done = subprocess.run(
         [sys.executable, '-c', WINDOWS, tmp_path / 'work'],

@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger, print_log
 from mmrep.compat import noise
 
 
+@pytest.mark.slow
 def test_imports_print_nothing():
     done = subprocess.run(
         [sys.executable, '-c', 'import mmrep, mmseg.datasets, mmdet.datasets'],

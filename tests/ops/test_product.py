@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sweep import sweep
 
 from mmrep.models.layers import neighbourhood, neighbourhood_product
 from mmrep.ops import product
@@ -51,16 +52,18 @@ def check(weights, value, grad, size):
         assert_close(a, b)
 
 
-@pytest.mark.parametrize('shape', SIZES, ids=str)
+@pytest.mark.parametrize('shape', sweep(SIZES), ids=str)
 def test_forward_and_gradients(shape):
     check(*make(*shape), shape[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', (torch.float16, torch.bfloat16), ids=str)
 def test_half_precision(dtype):
     check(*make(6, 9, 5, 4, dtype), 5)
 
 
+@pytest.mark.slow
 def test_strides():
     """Slices of larger tensors, and a gradient that is one number."""
     weights, value, _ = make(12, 14, 5, 6)
@@ -83,7 +86,7 @@ def chosen(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'needed', [(True, True), (True, False), (False, True)]
+    'needed', sweep([(True, True), (True, False), (False, True)])
 )
 def test_the_layer_takes_them(chosen, monkeypatch, needed):
     calls = []

@@ -41,6 +41,7 @@ def own(tmp_path_factory, run_tool):
     return folder
 
 
+@pytest.mark.slow
 def test_config_trains(own, run_tool, tmp_path):
     """The config runs as it was written, but for the size of the model."""
     done = run_tool(

@@ -109,6 +109,7 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
         assert metrics[f'coco/{kind}_mAP'] == pytest.approx(score, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_thresholds_and_recall(run_tool, trained, shapes_root, tmp_path):
     """What fails upstream after the last image, under NumPy 2 or ever."""
     done = run_tool(

@@ -40,6 +40,7 @@ def test_table_of_a_bare_backbone(run_tool, tmp_path):
     assert float(total.split()[1]) < 10
 
 
+@pytest.mark.slow
 def test_model_that_looks_at_values(run_tool):
     """Mask2Former on ADE20K, published with 44 M parameters and 71 G."""
     configs = Path(mmseg.__file__).parent / '.mim/configs'

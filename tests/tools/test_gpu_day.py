@@ -80,6 +80,7 @@ def is_running(pid):
     return status.rpartition(')')[2].split()[0] != 'Z'
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_costs_its_own_time(tmp_path):
     codes = {
         'facts-fails': ('raise SystemExit(3)', 30),
@@ -134,6 +135,7 @@ def test_resume_runs_what_has_not_run(tmp_path):
     assert other.returncode == 2 and '--toy' in other.stderr
 
 
+@pytest.mark.slow
 def test_a_training_lasts_until_the_time_is_over(tmp_path):
     code = (
         'import time; from pathlib import Path; '
@@ -188,6 +190,7 @@ def test_a_full_disk(small_disk, where):
     assert used < 4 << 20
 
 
+@pytest.mark.slow
 def test_what_a_reader_gets_is_small(tmp_path):
     """Long logs and large results are cut."""
     code = (

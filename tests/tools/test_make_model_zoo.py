@@ -32,6 +32,7 @@ def rows(metafile):
     return [row for f in metafile['Families'] for row in f['Models']]
 
 
+@pytest.mark.slow
 def test_published_counts(metafile, counts):
     """FLOPs within 2 %; parameters, with BN folded, within rounding."""
     differ = []
@@ -84,6 +85,7 @@ def test_files(metafile):
         assert used == set(family['Files'])
 
 
+@pytest.mark.slow
 def test_page_is_current(tool, metafile, counts):
     assert tool.PAGE.read_text() == tool.render(metafile, counts)
     assert '## Weights' in tool.PAGE.read_text()

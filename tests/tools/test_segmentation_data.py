@@ -105,6 +105,7 @@ def error_of(done):
     return line
 
 
+@pytest.mark.slow
 def test_epochs_over_a_config_of_iterations(tool, tmp_path):
     """They end, though the sampler of our configs does not."""
     log = log_of(tool('train', EPOCHS))
@@ -117,6 +118,7 @@ def test_epochs_over_a_config_of_iterations(tool, tmp_path):
     assert (tmp_path / 'work/epoch_2.pth').is_file()
 
 
+@pytest.mark.slow
 def test_validation_with_an_infinite_sampler(tool):
     extra = "val_dataloader = dict(sampler=dict(type='InfiniteSampler'))"
     log = log_of(tool('train', extra))
@@ -124,6 +126,7 @@ def test_validation_with_an_infinite_sampler(tool):
     assert log.count('mIoU: ') == 1
 
 
+@pytest.mark.slow
 def test_last_batch_of_one_image(tool):
     extra = EPOCHS + 'train_dataloader.update(batch_size=5)'
     log = log_of(tool('train', extra))
@@ -172,6 +175,7 @@ def test_known_before_the_run(tool, extra, text):
     assert text in error_of(tool('train', extra))
 
 
+@pytest.mark.slow
 def test_weights_of_classes_over_labelled_pixels(tool):
     loss = 'dict(class_weight=[1.0] * 7, avg_non_ignore=True)'
     log = log_of(
@@ -180,6 +184,7 @@ def test_weights_of_classes_over_labelled_pixels(tool):
     assert 'Iter(train) [2/2]' in log and 'nan' not in log.split('[2/2]')[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_classes', [1, 2])
 def test_one_output_with_sigmoid(tool, binary_root, num_classes):
     """MMSegmentation's recipe for binary masks, with labels 0 and 1."""
@@ -368,6 +373,7 @@ def six_bands(shapes_root, tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_six_bands(tool, run_tool, six_bands, tmp_path):
     log = log_of(tool('train', SIX_BANDS, root=six_bands))
     assert 'mIoU: ' in log
