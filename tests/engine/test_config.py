@@ -221,7 +221,7 @@ def test_dicts_of_a_file(tmp_path):
     path.write_text(
         f"_base_ = '{CONFIG}'\noptim_wrapper = dict(clip_grad=1)\n"
     )
-    with pytest.raises(UsageError, match='^model.test_cfg must be a dict'):
+    with pytest.raises(UsageError, match='clip_grad must be a dict, got'):
         load_config(str(path))
 
 
