@@ -73,8 +73,8 @@ def report() -> str:
         return f'mmcv operators: compiled, {getattr(ext, "__file__", NAME)}'
     from .torchvision import describe
 
-    lines = [f'    {name}: {describe(name)}' for name in OPERATORS]
-    return '\n'.join(['mmcv operators: not compiled, in their place', *lines])
+    operators = ', '.join(f'{name}: {describe(name)}' for name in OPERATORS)
+    return f'mmcv operators: not compiled, in their place {operators}'
 
 
 def _missing(name: str) -> Callable[..., NoReturn]:

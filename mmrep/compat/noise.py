@@ -10,8 +10,14 @@ from typing import Any
 
 import mmengine.logging
 
-# Beginnings of lines in the log.
+# Beginnings of entries in the log.
 _LINES = (
+    # hundreds of lines, in front of what was asked for
+    f'\n{"-" * 60}\nSystem environment:',
+    'Config:\n',
+    'Hooks will be executed in the following order:',
+    # of the norms of a run in one process
+    'Distributed training is not used, all SyncBatchNorm',
     # a line for each setting of each parameter
     'paramwise_options -- ',
     # of names that are as the config wants them

@@ -14,6 +14,7 @@ from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, DefaultScope
 from mmrep.engine.config import _evaluators, check_folder
 from mmrep.engine.outdated import check_age
 from mmrep.engine.pipelines import check_test_pipelines, gives_instances
+from mmrep.engine.values import check_loss_weights
 from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
@@ -26,6 +27,7 @@ _NUMBERS: Dict[str, Tuple[bool, float, Optional[int]]] = {
     'default_hooks.checkpoint.save_begin': (True, 0, None),
     'default_hooks.logger.interval': (True, 1, None),
     'default_hooks.visualization.interval': (True, 1, None),
+    'log_processor.window_size': (True, 1, None),
     'optim_wrapper.accumulative_counts': (True, 1, None),
     'optim_wrapper.clip_grad.max_norm': (False, 0, None),
     'optim_wrapper.optimizer.lr': (False, 0, None),
@@ -73,8 +75,10 @@ def check_config(cfg: Config, mode: str) -> List[str]:
         UsageError: If the run would fail, or do nothing of what was asked.
     """
     notes = check_age(cfg)
+    _check_words(cfg)
     _check_trios(cfg)
     _check_preprocessor(cfg)
+    check_loss_weights(cfg)
     used = _LOADERS[:2] if mode == 'train' else _LOADERS[2:]
     for name in used:
         _check_loader(cfg, name)
@@ -125,6 +129,11 @@ def _note_order(cfg: Config) -> List[str]:
 def _check_compiler(cfg: Config) -> None:
     """Check the name of what compiles the model."""
     options = cfg.get('compile')
+    if options is not None and not isinstance(options, (bool, dict)):
+        raise UsageError(
+            'compile must be True, False or a dict such as '
+            f"dict(backend='inductor'), got {options!r}."
+        )
     backend = options.get('backend') if isinstance(options, dict) else None
     if not isinstance(backend, str):
         return
@@ -148,6 +157,19 @@ def _check_averages(cfg: Config) -> None:
                     f'{place}.momentum must lie between 0 and 1, the part of '
                     f'the new weights, got {momentum!r}.'
                 )
+
+
+def _check_words(cfg: Config) -> None:
+    """Check what the run reads before anything is built."""
+    for key in ('default_scope', 'load_from', 'work_dir'):
+        if not isinstance(cfg.get(key) or '', str):
+            raise UsageError(f'{key} must be a word, got {cfg[key]!r}.')
+    level = cfg.get('log_level', 'INFO')
+    levels = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
+    if level not in levels and not isinstance(level, int):
+        raise UsageError(
+            f'log_level must be one of {", ".join(levels)}, got {level!r}.'
+        )
 
 
 def _check_trios(cfg: Config) -> None:

@@ -35,7 +35,7 @@ class OptionsAction(DictAction):
         if not python:
             try:
                 return DictAction._parse_iterable(val)
-            except AssertionError as error:  # brackets
+            except (AssertionError, RecursionError) as error:  # brackets
                 raise ValueError(error) from error
         try:
             return _literal(ast.parse(text, mode='eval').body)

@@ -23,6 +23,7 @@ from mmrep.engine.inheritance import (
     replace_others,
 )
 from mmrep.engine.outdated import check_age
+from mmrep.engine.values import check_options
 from mmrep.errors import UsageError, one_line
 from mmrep.registry import name_types, type_name
 from mmrep.runner.distributed import ask_rank_0, init_distributed
@@ -75,7 +76,8 @@ def load_config(
             f'{one_line(error, kind=not isinstance(error, UsageError))}'
         ) from error
     if cfg_options:
-        _check_options(cfg, cfg_options)
+        _check_keys(cfg, cfg_options)
+        check_options(cfg, cfg_options)
         try:
             cfg.merge_from_dict(replace_others(cfg, cfg_options))
             if any(key.startswith('custom_imports') for key in cfg_options):
@@ -108,7 +110,7 @@ def _find_file(filename: str) -> str:
         raise UsageError(f'{filename} is no file, and {error}') from error
 
 
-def _check_options(cfg: Config, options: Dict[str, Any]) -> None:
+def _check_keys(cfg: Config, options: Dict[str, Any]) -> None:
     """Refuse options below a key that is not there, likely misspelt.
 
     What a dict with a ``type`` may hold is for its class to say, so there

@@ -10,6 +10,13 @@ _DICTS = (
     *('train_dataloader', 'val_dataloader', 'test_dataloader'),
     *('train_cfg', 'val_cfg', 'test_cfg', 'model', 'optim_wrapper'),
     *('default_hooks', 'env_cfg', 'log_processor', 'visualizer'),
+    'model.data_preprocessor',
+    *(f'{x}_dataloader.sampler' for x in ('train', 'val', 'test')),
+)
+_DICTS_WITHOUT_TYPE = (
+    *('auto_scale_lr', 'custom_imports', 'env_cfg.dist_cfg', 'env_cfg.mp_cfg'),
+    *('model.test_cfg', 'optim_wrapper.clip_grad', 'randomness'),
+    'optim_wrapper.paramwise_cfg',
 )
 _DICTS_OR_LISTS = ('val_evaluator', 'test_evaluator', 'param_scheduler')
 
@@ -50,16 +57,18 @@ def check_dicts(cfg: Config) -> None:
     """
     for key, value in _parts(cfg._cfg_dict):
         if not isinstance(value, dict):
-            example = f'dict(type={value!r}, ...)'
-            hint = f', such as {example}' if isinstance(value, str) else ''
+            typed = isinstance(value, str) and key not in _DICTS_WITHOUT_TYPE
+            hint = f', such as dict(type={value!r}, ...)' if typed else ''
             raise UsageError(f'{key} must be a dict{hint}, got {value!r}.')
 
 
 def _parts(cfg: dict) -> Iterator[Tuple[str, Any]]:
     """What must be a dict where it is given."""
-    for key in _DICTS:
-        if cfg.get(key) is not None:
-            yield key, cfg[key]
+    for key in (*_DICTS, *_DICTS_WITHOUT_TYPE):
+        outer, _, inner = key.rpartition('.')
+        value = (cfg.get(outer) or {} if outer else cfg).get(inner)
+        if value is not None:
+            yield key, value
     for key in _DICTS_OR_LISTS:
         value = cfg.get(key)
         if isinstance(value, (list, tuple)):

@@ -25,7 +25,6 @@ from mmrep.checkpoint import (
 )
 from mmrep.compat import repair_recalls
 from mmrep.compat import report as operator_report
-from mmrep.compat.noise import silence_logger
 from mmrep.data.images import guard_loading
 from mmrep.engine.checks import check_config
 from mmrep.errors import UsageError, one_line
@@ -67,8 +66,9 @@ def build_runner(
     Raises:
         UsageError: If something that the user gave is missing or wrong.
     """
-    if cfg.get('load_from') and '://' not in cfg.load_from:
-        check_file(cfg.load_from)
+    start = cfg.get('load_from')
+    if start and isinstance(start, str) and '://' not in start:
+        check_file(start)
     register_loaders(trust_checkpoint)
     init_distributed(cfg, launcher)
     notes = check_config(cfg, mode)
@@ -95,7 +95,6 @@ def build_runner(
         if lock.warning:
             notes.append(lock.warning)
     runner = _build('model, hooks', lambda: runner_class.from_cfg(cfg))
-    silence_logger(runner.logger)
     runner.lock = lock  # as long as the runner lives
     for note in notes:
         runner.logger.warning(note)
@@ -194,7 +193,7 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         AssertionError,
         AttributeError,
         ImportError,
-        KeyError,
+        LookupError,
         NotImplementedError,
         OSError,
         TypeError,
@@ -206,6 +205,10 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )
         text = one_line(error, kind=True)
+        if 'registry. Please check whether' in text:
+            # MMEngine's advice is long
+            text = str(error.args[0]).partition('. Please check')[0]
+            text += ': misspelt, or custom_imports does not import it'
         if not str(error).strip():
             # of an assertion, which shows what was expected
             frame = traceback.extract_tb(error.__traceback__)[-1]

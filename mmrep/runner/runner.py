@@ -1,5 +1,6 @@
 """MMEngine's runners, with checkpoints that are either whole or not there."""
 
+import os.path as osp
 import shutil
 from logging import Logger
 from pathlib import Path
@@ -12,10 +13,12 @@ from mmengine.runner import Runner as _Runner
 from torch import nn
 
 from mmrep.checkpoint import CheckpointError
+from mmrep.compat.noise import silence_logger
 from mmrep.errors import UsageError
 from mmrep.files import WriteError, partial_path, replaced
 from mmrep.registry import RUNNERS
 from mmrep.runner.faults import RunStopped
+from mmrep.runner.request import describe_run
 from mmrep.runner.saving import end_without_log
 from mmrep.runner.speed import SWITCHES, use_speed_switches
 
@@ -28,6 +31,13 @@ class _AtomicSaving:
         logger = super().build_logger(*args, **kwargs)
         end_without_log(logger)
         return logger
+
+    def _log_env(self, *args) -> None:
+        """Say what was asked for before the environment and the config."""
+        silence_logger(self.logger)
+        log_dir = osp.join(self.work_dir, self.timestamp)
+        self.logger.info(describe_run(self.cfg, self.seed, log_dir))
+        super()._log_env(*args)
 
     @master_only
     def dump_config(self) -> None:

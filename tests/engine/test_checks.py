@@ -53,13 +53,35 @@ def test_configs_pass(config):
     ],
 )
 def test_numbers(key, value, message):
-    cfg = load_config(str(SEGMENTOR), {key: value})
+    cfg = load_config(str(SEGMENTOR))
+    cfg.merge_from_dict({key: value})
     with pytest.raises(UsageError) as error:
         check_config(cfg, 'train')
     assert str(error.value) == f'{key} must be {message}.' or (
         str(error.value).startswith(f'{key} must be ')
         and str(error.value).endswith(f'{message}.')
     )
+
+
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('log_level = "LOUD"', 'log_level must be one of DEBUG, INFO,'),
+        ('load_from = 3', 'load_from must be a word, got 3.'),
+        ('compile = "x"', 'compile must be True, False or a dict such as'),
+        ('log_processor = dict(window_size="x")', 'log_processor.window_size'),
+        (
+            'model = dict(decode_head=dict(loss_decode=dict(loss_weight="")))',
+            'model.decode_head.loss_decode.loss_weight must be a number, got',
+        ),
+    ],
+)
+def test_words_and_numbers_of_a_file(tmp_path, line, message):
+    path = tmp_path / 'own.py'
+    path.write_text(f"_base_ = '{SEGMENTOR}'\n{line}\n")
+    with pytest.raises(UsageError) as error:
+        check_config(load_config(str(path)), 'train')
+    assert str(error.value).startswith(message)
 
 
 def test_number_within_a_list():

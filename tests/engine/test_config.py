@@ -199,6 +199,9 @@ def test_amp(cfg):
         ('optim_wrapper', 'AdamW', "such as dict(type='AdamW', ...), got"),
         ('optim_wrapper.optimizer', 'AdamW', 'optimizer must be a dict'),
         ('optim_wrapper.optimizer', None, 'optimizer must be a dict'),
+        ('optim_wrapper.clip_grad', 1.0, 'clip_grad must be a dict, got 1.0'),
+        ('model.test_cfg', 'whole', "test_cfg must be a dict, got 'whole'"),
+        ('randomness', 3, 'randomness must be a dict, got 3'),
         ('default_hooks.checkpoint', 5, 'default_hooks.checkpoint must be'),
         ('val_evaluator', 'mIoU', 'val_evaluator must be a dict'),
         ('test_evaluator', ['mIoU'], 'test_evaluator.0 must be a dict'),
@@ -209,7 +212,64 @@ def test_amp(cfg):
 def test_what_must_be_a_dict(key, value, text):
     with pytest.raises(UsageError) as error:
         load_config(str(CONFIG), {key: value})
-    assert str(error.value).startswith(key) and text in str(error.value)
+    message = str(error.value).removeprefix('--cfg-options ')
+    assert message.startswith(key) and text in message
+
+
+def test_dicts_of_a_file(tmp_path):
+    path = tmp_path / 'own.py'
+    path.write_text(
+        f"_base_ = '{CONFIG}'\noptim_wrapper = dict(clip_grad=1)\n"
+    )
+    with pytest.raises(UsageError, match='clip_grad must be a dict, got'):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    'key, value, text',
+    [
+        ('model.decode_head.channels', 'x', "a number, as 64 is, got 'x'."),
+        (
+            'model.decode_head.loss_decode.loss_weight',
+            'x',
+            "a number, as 1.0 is, got 'x'.",
+        ),
+        (
+            'model.decode_head.pool_scales',
+            [1, 'x'],
+            "numbers, as (1, 2, 3, 6) is, got [1, 'x'].",
+        ),
+        (
+            'train_dataloader.sampler.shuffle',
+            'no',
+            "True or False, as True is, got 'no'.",
+        ),
+        ('model.backbone.type', 3, "a word, as 'mmrep.RepLKNet' is, got 3."),
+        (
+            'optim_wrapper.optimizer',
+            'SGD',
+            "a dict, such as dict(type='SGD', ...), got 'SGD'.",
+        ),
+    ],
+)
+def test_kind_of_an_option(key, value, text):
+    with pytest.raises(UsageError) as error:
+        load_config(str(CONFIG), {key: value})
+    assert str(error.value) == f'--cfg-options {key} must be {text}'
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'model.backbone.arch': '31B'},
+        {'model.decode_head.pool_scales': [1, 2]},
+        {'model.auxiliary_head': None},
+        {'val_evaluator.iou_metrics': ['mIoU', 'mDice']},
+        {'log_level': 10},
+    ],
+)
+def test_options_of_another_kind_that_fit(options):
+    load_config(str(CONFIG), options)
 
 
 def test_output(cfg):

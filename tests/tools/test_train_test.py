@@ -74,6 +74,33 @@ def test_nothing_is_said_that_nobody_can_act_on(trained):
     assert np.isfinite([x for x in losses if x is not None]).all()
 
 
+def test_log_begins_with_what_was_asked_for(trained, shapes_root):
+    work_dir, log = trained
+    file = next(work_dir.glob('2*/2*.log'))
+    for text in (log, file.read_text()):
+        facts = dict(
+            line.strip().split(': ', 1)
+            for line in text[text.index('    command: ') :].splitlines()[:9]
+        )
+        assert len(text[: text.index('    command: ')].splitlines()) <= 3
+        assert f'--work-dir {work_dir}' in facts.pop('command')
+        assert facts.pop('device').startswith(('CPU, ', 'NVIDIA'))
+        assert facts.pop('log').startswith(str(file.parent))
+        assert facts == {
+            'config': str(CONFIG),
+            'model': 'EncoderDecoder with mmrep.RepLKNet',
+            'data': f'BaseSegDataset in {shapes_root} (train, val, test)',
+            'weights': 'random',
+            'seed': '0',
+            'work dir': str(work_dir),
+        }
+    # what comes before the first iteration; the file has the rest
+    start = log[: log.index('Iter(train)')]
+    assert len(start.splitlines()) < 30, start
+    assert 'System environment' in file.read_text()
+    assert 'train_pipeline = [' in file.read_text()
+
+
 def test_resume(run_tool, trained, shapes_root, tmp_path):
     work_dir = shutil.copytree(trained[0], tmp_path / 'work')
     # last_checkpoint names one by an absolute path; the folder has moved
