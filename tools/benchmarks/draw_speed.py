@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT / 'docs/benchmarks'
-WIDTH, LEFT, ROW = 760, 268, 21  # pixels; LEFT is where bars begin
+WIDTH, LEFT, ROW = 660, 250, 21  # pixels; LEFT is where bars begin
 BARS = WIDTH - LEFT - 60
 DARK, LIGHT = '#2b5277', '#e8862e'
 
@@ -145,7 +145,7 @@ def draw(
             f'fill="{colour}"/>'
         )
         text(x + 18, y - 4, name)
-        x += 190
+        x += 140
     y += 14 if legend else -6
     for name, bars in groups.items():
         y += 12
@@ -184,7 +184,7 @@ def charts() -> Dict[Path, str]:
     return {
         ROOT / 'docs/assets/speed.svg': draw(
             'How many times faster on a CPU',
-            note + 'the scale is logarithmic.',
+            note + 'fp32; the scale is logarithmic.',
             operator_bars(),
             {'contiguous': DARK, 'channels_last': LIGHT},
             log=True,
