@@ -27,15 +27,24 @@ SOURCES = (
     'CONTRIBUTING.md',
 )
 # Pages, and what browsers show as it is.
-SHOWN = ('.json', '.jsonl', '.md', '.png', '.txt')
+SHOWN = ('.json', '.jsonl', '.md', '.png', '.svg', '.txt')
+
+
+def on_config(config: Any) -> None:
+    """Give each page its link to edit, if the repository is known."""
+    if config.repo_url:
+        config.edit_uri = 'edit/main/'
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the README, and the files that pages may link to."""
+    for file in files:
+        file.edit_uri = f'docs/{file.src_uri}'
     readme = (ROOT / 'README.md').read_text()
     home = File.generated(
         config, 'index.md', content=readme.replace('](docs/', '](')
     )
+    home.edit_uri = 'README.md'
     files.append(home)
     for source in SOURCES:
         for path in (ROOT / source, *sorted((ROOT / source).rglob('*'))):
@@ -50,14 +59,18 @@ def _copy(path: Path, config: Any) -> File:
     file = File.generated(config, name, abs_src_path=str(path))
     if path.suffix not in SHOWN:
         file.dest_uri += '.txt'
+    file.edit_uri = name
     return file
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Lead links out of docs/ to the copies, and those of projects/ to docs/.
 
-    What is in docs/ lies beside the copies on the site.
+    What is in docs/ lies beside the copies on the site. The home page, the
+    only one of its group, has no list of pages beside it.
     """
+    if page.is_homepage:
+        page.meta['hide'] = ['navigation']
     if page.file.src_uri.startswith('projects/'):
         return re.sub(r'\]\(((\.\./)+)docs/', r'](\1', markdown)
     markdown = markdown.replace('](../README.md', '](index.md')

@@ -2,7 +2,18 @@
 
 import logging
 import random
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
+import re
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+)
 
 import torch
 import torch.nn.functional as F
@@ -186,6 +197,25 @@ def kernels_of(run: Callable[[], None], device: str) -> Dict[str, float]:
         return {}
     longest = sorted(times, key=lambda name: -times[name])[:4]
     return {name[:120]: times[name] for name in longest if times[name]}
+
+
+def library_of(kernels: Iterable[str]) -> str:
+    """Whose convolution ran on a GPU: PyTorch has two that may.
+
+    Args:
+        kernels: Names of kernels, as :func:`kernels_of` gives them.
+
+    Returns:
+        str: 'ATen', 'cuDNN', 'ATen and cuDNN' if the passes differ, or ''
+        if neither is among them.
+    """
+    names = ' '.join(kernels)
+    marks = {
+        'ATen': 'conv_depthwise2d',
+        'cuDNN': 'cudnn|xmma|convolve|grouped_direct',
+    }
+    found = [name for name, mark in marks.items() if re.search(mark, names)]
+    return ' and '.join(found)
 
 
 def ceilings(dtype: torch.dtype, clock: Clock) -> Tuple[float, float]:

@@ -151,3 +151,23 @@ def test_what_does_not_compile_is_reported(tool, monkeypatch):
 
     monkeypatch.setattr(triton, 'grad_weight', fails)
     assert 'out of shared memory' in tool['compile_one'](job, 'cpu')
+
+
+@pytest.mark.parametrize(
+    'kernels, library',
+    [
+        (['void at::native::conv_depthwise2d_forward_kernel<0>'], 'ATen'),
+        (['sm90_xmma_fprop_implicit_gemm_f32', 'elementwise'], 'cuDNN'),
+        (
+            ['conv_depthwise2d_forward_kernel', 'void cudnn::wgrad'],
+            'ATen and cuDNN',
+        ),
+        (['forward_toeplitz', 'vectorized_elementwise_kernel'], ''),
+    ],
+)
+def test_tables_say_whose_convolution_ran(tool, capsys, kernels, library):
+    times = {'forward': 1, 'both': 2, 'kernels': dict.fromkeys(kernels, 1)}
+    row = {'shape': (1, 3, 9, 9), 'kernel': 5, 'times': {'conv': times}}
+    tool['show'](row)
+    name = f'conv ({library})' if library else 'conv'
+    assert f'K5: {name} 1.00/2.00' in capsys.readouterr().out

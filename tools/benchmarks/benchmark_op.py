@@ -19,8 +19,9 @@ Needs PyTorch alone (and Triton on a GPU). Sections:
 Times are medians in milliseconds of one run: on a GPU by CUDA events. What
 takes over 3 seconds in 'targets' runs once; of what takes 4 times as long as
 the fastest in 'grid' the shorter of two runs counts. 'dense' and 'table1' name
-the kernels that ran. --toy runs a GPU's sections at toy size, Triton in its
-interpreter, so that their code is tested; the times mean nothing.
+the kernels that ran, and say whether they are ATen's or cuDNN's. --toy runs a
+GPU's sections at toy size, Triton in its interpreter, so that their code is
+tested; the times mean nothing.
 """
 
 import argparse
@@ -116,6 +117,7 @@ from mmrep.ops.benchmark import (
     check_one,
     cuda_peak,
     draw_shape,
+    library_of,
     rates,
     time_grid_shape,
     time_problem,
@@ -535,6 +537,8 @@ def show(row):
         text += f' {row["dtype"][6:]}{"" if row["tf32"] else " no tf32"}'
     parts = []
     for name, ms in row['times'].items():
+        library = library_of(ms.get('kernels', ()))
+        name += f' ({library})' if library else ''
         parts.append(f'{name} {ms["forward"]:.2f}/{ms["both"]:.2f}')
     print(f'{text}: {", ".join(parts)}', flush=True)
 
