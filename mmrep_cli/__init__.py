@@ -23,6 +23,7 @@ COMMANDS = {
     'data': 'data.py',
     'train': 'train.py',
     'test': 'test.py',
+    'plot': 'plot.py',
     'predict': 'image_demo.py',
     'export': 'export.py',
     'reparameterize': 'reparameterize.py',

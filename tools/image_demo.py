@@ -1,12 +1,14 @@
-"""Predict pictures with a segmentor or detector, and draw the predictions.
+"""Predict pictures or a video with a segmentor or detector, and draw it.
 
 A segmentor's picture has the colours of the classes over the image and a
 legend of their names; a detector's has boxes with labels. Files that are not
-images are named and skipped, and the exit status is then 1.
+images are named and skipped, and the exit status is then 1. A video becomes
+one of the same rate and number of frames; Ctrl-C ends that of a camera.
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 from mmrep_cli.arguments import (
     add_checkpoint_arguments,
@@ -20,13 +22,19 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('image', help='an image, or a folder of images')
+    parser.add_argument(
+        'image',
+        help='an image, a folder of images, a video, or the number of a '
+        'camera',
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint', help='checkpoint file, or a whole exported model'
     )
     parser.add_argument(
-        '--out-dir', required=True, help='where the pictures go, as PNG'
+        '--out-dir',
+        required=True,
+        help='where the pictures go, as PNG; videos as MP4',
     )
     parser.add_argument(
         '--deploy',
@@ -50,6 +58,13 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='draw ground truth and errors beside the prediction, from label '
         "maps of the config's data set: PNG files of the images' names",
+    )
+    parser.add_argument(
+        '--fps',
+        type=float,
+        metavar='RATE',
+        help="make a video of a folder's frames, with so many a second; or "
+        'the rate of a camera',
     )
     parser.add_argument(
         '--slide',
@@ -78,6 +93,7 @@ from mmrep.deploy.runtime import is_exported
 from mmrep.engine import check_folder, load_config
 from mmrep.engine.cli import check_runtime, run
 from mmrep.errors import UsageError
+from mmrep.watching import Clip, is_video, open_clip, write_video
 
 
 def main() -> None:
@@ -91,7 +107,13 @@ def main() -> None:
             option = name.replace('_', '-')
             raise UsageError(f'--{option} must lie in 0..1, got {value}.')
     check_folder('--out-dir', args.out_dir)
-    images = list_images(args.image)
+    clip = images = None
+    if args.fps is not None or is_video(args.image):
+        if args.truth_dir:
+            raise UsageError('--truth-dir is for pictures, not for videos.')
+        clip = open_clip(args.image, args.fps)
+    else:
+        images = list_images(args.image)
     inferencer = Inferencer(
         load_config(args.config, args.cfg_options),
         args.checkpoint,
@@ -101,6 +123,10 @@ def main() -> None:
         args.trust_checkpoint,
         args.runtime,
     )
+    console = Console(stderr=True)
+    if clip is not None:
+        write_clip(inferencer, clip, args, console)
+        return
     results = inferencer.run(
         images,
         args.out_dir,
@@ -108,7 +134,6 @@ def main() -> None:
         opacity=args.opacity,
         score_thr=args.score_thr,
     )
-    console = Console(stderr=True)
     failed = 0
     for _, result in track(
         results, 'Predicting', total=len(images), console=console
@@ -119,6 +144,31 @@ def main() -> None:
     print(f'{len(images) - failed} pictures are in {args.out_dir}')
     if failed:
         sys.exit(f'error: {failed} of {len(images)} files were skipped')
+
+
+def write_clip(
+    inferencer: Inferencer,
+    clip: Clip,
+    args: argparse.Namespace,
+    console: Console,
+) -> None:
+    """Write the video of a clip, and say what it has."""
+    if clip.is_camera:
+        console.print('Ctrl-C ends the video.')
+    frames = write_video(
+        inferencer,
+        clip,
+        args.out_dir,
+        args.opacity,
+        args.score_thr,
+        lambda frames: track(
+            frames, 'Predicting', total=clip.total or None, console=console
+        ),
+    )
+    if clip.total and frames < clip.total:
+        console.print(f'{clip.source} ends after {frames} of {clip.total}.')
+    path = Path(args.out_dir, clip.name)
+    print(f'{frames} frames at {clip.rate:g} a second are in {path}')
 
 
 if __name__ == '__main__':

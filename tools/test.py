@@ -39,6 +39,12 @@ def parse_args() -> argparse.Namespace:
         help='save the predictions in this folder: label maps as PNG files, '
         "boxes and masks as COCO's result files",
     )
+    parser.add_argument(
+        '--report',
+        metavar='DIR',
+        help='write report.html there: scores of each class, confusions, '
+        'best and worst pictures',
+    )
     add_runtime_argument(parser)
     add_run_arguments(parser)
     return parse_run_arguments(parser)
@@ -60,6 +66,7 @@ from mmrep.engine import (
     set_work_dir,
 )
 from mmrep.engine.cli import check_runtime, run
+from mmrep.watching import ReportHook, watched
 
 
 def main() -> None:
@@ -84,14 +91,21 @@ def main() -> None:
         enable_aug_test(cfg)
     if args.show_dir:
         check_folder('--show-dir', args.show_dir)
+    if args.report:
+        check_folder('--report', args.report)
     if args.out:
         predictions = enable_output(cfg, osp.abspath(args.out))
     runner = build_runner(cfg, 'test', args.launcher, args.trust_checkpoint)
     if args.show_dir:
         runner.register_hook(ShowHook(cfg, args.show_dir))
-    runner.test()
+    if args.report:
+        runner.register_hook(ReportHook(cfg, args.report, args.checkpoint))
+    with watched(runner):
+        runner.test()
     if args.show_dir:
         runner.logger.info(f'pictures are in {args.show_dir}')
+    if args.report:
+        runner.logger.info(f'the report is {args.report}/report.html')
     if args.out:
         runner.logger.info(f'{predictions} are in {args.out}')
 

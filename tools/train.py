@@ -35,6 +35,11 @@ def parse_args() -> argparse.Namespace:
         help='leave out samples whose image or label map cannot be read, and '
         'name each in the log; otherwise the first one ends the run',
     )
+    parser.add_argument(
+        '--log-to',
+        choices=['tensorboard', 'wandb'],
+        help='log there too; needs the package of this name',
+    )
     add_run_arguments(parser)
     return parse_run_arguments(parser)
 
@@ -54,6 +59,7 @@ from mmrep.engine import (
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.runner import enable_resume
+from mmrep.watching import log_to, watched
 
 
 def main() -> None:
@@ -77,6 +83,8 @@ def main() -> None:
                 'auto_scale_lr.base_batch_size in the config.'
             )
         cfg.auto_scale_lr.enable = True
+    if args.log_to:
+        log_to(cfg, args.log_to)
     if args.resume:
         enable_resume(cfg, args.resume)
     check_data(
@@ -88,7 +96,8 @@ def main() -> None:
     runner = build_runner(
         cfg, 'train', args.launcher, args.trust_checkpoint, args.skip_corrupt
     )
-    runner.train()
+    with watched(runner):
+        runner.train()
 
 
 if __name__ == '__main__':

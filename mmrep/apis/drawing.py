@@ -10,6 +10,8 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Lines blended at a time, so that a large picture needs no float copy.
 BAND = 512
 WRONG = (0, 0, 255)  # BGR, as all pictures here
+# Height of a line of a legend, at least.
+MIN_LINE = 14
 
 
 def class_names(meta: Dict[str, Any], count: int) -> List[str]:
@@ -89,26 +91,31 @@ def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def with_legend(
-    picture: np.ndarray, entries: Sequence[Tuple[str, Sequence[int]]]
+    picture: np.ndarray,
+    entries: Sequence[Tuple[str, Sequence[int]]],
+    names: Sequence[str] = (),
 ) -> np.ndarray:
     """Put a column of colours and names at the right of a picture.
 
     Args:
         picture (np.ndarray): BGR, shape (H, W, 3).
         entries (Sequence[tuple]): Name and BGR colour of each.
+        names (Sequence[str]): What the column is wide enough for, if that is
+            more than the entries. Defaults to ().
 
     Returns:
         np.ndarray: As high as the picture, or higher if the column is.
     """
     if not entries:
         return picture
+    names = [*(name for name, _ in entries), *names]
     scale = _text_scale(picture.shape[0])
-    room = picture.shape[0] / len(entries)
-    line = int(max(14, min(40 * scale, room)))
+    room = picture.shape[0] / len({*names})
+    line = int(max(MIN_LINE, min(40 * scale, room)))
     scale = line / 40
     thickness = max(1, round(scale))
     sizes = [
-        cv2.getTextSize(name, FONT, scale, thickness)[0] for name, _ in entries
+        cv2.getTextSize(name, FONT, scale, thickness)[0] for name in names
     ]
     width = 2 * line + max(size[0] for size in sizes)
     height = max(picture.shape[0], line * len(entries))

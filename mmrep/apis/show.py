@@ -2,7 +2,7 @@
 
 import os.path as osp
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -19,6 +19,28 @@ from mmrep.data.images import built_datasets
 from mmrep.data.iou import output_names
 from mmrep.deploy.models import model_kind
 from mmrep.files import replaced, write_image
+
+
+def tested(cfg: Config, runner: Runner) -> Tuple[bool, PictureReader]:
+    """What a hook needs to draw what a test predicts.
+
+    Args:
+        cfg (Config): Config of the test, whose pipeline reads the images.
+        runner (Runner): It tests.
+
+    Returns:
+        tuple: Whether the model segments, and what reads its pictures.
+
+    Raises:
+        UsageError: If the model is no segmentor or detector.
+    """
+    model: nn.Module = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    segments = model_kind(model) == 'segmentor'
+    file = getattr(model, 'file', None)  # that was exported
+    channels = file.channels if file else input_channels(model)
+    return segments, PictureReader(cfg, channels)
 
 
 class ShowHook(Hook):
@@ -42,14 +64,8 @@ class ShowHook(Hook):
             UsageError: If one would take the place of a file of the data
                 set, or the model is no segmentor or detector.
         """
-        model: nn.Module = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        self._segments, self._reader = tested(self.cfg, runner)
         dataset = runner.test_loop.dataloader.dataset
-        self._segments = model_kind(model) == 'segmentor'
-        file = getattr(model, 'file', None)  # that was exported
-        channels = file.channels if file else input_channels(model)
-        self._reader = PictureReader(self.cfg, channels)
         self._meta: Dict[str, Any] = dict(dataset.metainfo)
         self._visualizer: Optional[Any] = None
         if not self._segments:

@@ -88,7 +88,8 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
     done = run_tool(
         TEST, CASCADE, work_dir / 'epoch_1.pth', '--data-root', shapes_root,
         '--work-dir', tmp_path, '--show-dir', tmp_path / 'pictures',
-        '--out', tmp_path / 'out', *(['--aug-test'] if aug_test else []),
+        '--out', tmp_path / 'out', '--report', tmp_path,
+        *(['--aug-test'] if aug_test else []),
         '--cfg-options', *SMALL, 'model.test_cfg.rcnn.score_thr=0.01',
         fresh=not aug_test,
     )  # fmt: skip
@@ -102,6 +103,7 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
     assert [p.name for p in pictures] == [f'{p.stem}.png' for p in images]
     assert cv2.imread(str(pictures[0])).shape == (64, 64, 3)
     metrics = json.loads(next(tmp_path.glob('2*/2*.json')).read_text())
+    assert 'coco/segm_mAP' in (tmp_path / 'report.html').read_text()
     for kind in ('bbox', 'segm'):
         path = tmp_path / f'out/predictions.{kind}.json'
         assert json.loads(path.read_text()), 'there are detections'

@@ -1,0 +1,65 @@
+"""Draw losses, learning rate and scores of trainings, and print the best.
+
+One run is drawn with all its losses and scores, several are compared.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        metavar='RUN',
+        help='work dir of a training, or a scalars.json',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        default='curves.png',
+        help='PNG file to write; curves.png if not given',
+    )
+    parser.add_argument(
+        '--score',
+        help='the score that is drawn and compared, such as mAcc; of one run '
+        'all are drawn if not given, and mIoU or mAP is compared',
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help is answered before the imports, which take seconds
+
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+from mmrep.watching import best_score, draw_curves, read_run
+
+
+def main() -> None:
+    args = parse_args()
+    if Path(args.out).suffix.lower() != '.png':
+        raise UsageError(f'--out must be a .png file, got {args.out!r}.')
+    runs = [read_run(path) for path in args.runs]
+    for one in runs:
+        best = best_score(one, args.score)
+        trained = f'{int(one.train[-1]["iter"])} iterations'
+        if best is None:
+            print(f'{one.name}: {trained}, not validated')
+            continue
+        name, value, step = best
+        last = one.scores[-1][name]
+        print(
+            f'{one.name}: {trained}, best {name} {value:.4g} at {one.unit} '
+            f'{step}, last {last:.4g}'
+        )
+    draw_curves(runs, Path(args.out), args.score)
+    print(f'the curves are in {args.out}')
+
+
+if __name__ == '__main__':
+    run(main)
