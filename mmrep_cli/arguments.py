@@ -74,6 +74,16 @@ def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of scripts that predict with a checkpoint."""
+    parser.add_argument(
+        '--amp',
+        choices=['bf16', 'fp16'],
+        help='predict in 16 bits, but for the last layers of the heads and '
+        'NMS; fp32 if not given',
+    )
+
+
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse; say what is wrong with ``--cfg-options`` if it is not K=V."""
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmrep_cli.arguments import (
     add_checkpoint_arguments,
+    add_precision_argument,
     add_runtime_argument,
     parse_arguments,
 )
@@ -77,6 +78,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--device', help='such as cpu or cuda:1; the GPU if there is one'
     )
+    add_precision_argument(parser)
     add_runtime_argument(parser)
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -91,14 +93,14 @@ from rich.progress import track
 from mmrep.apis import Inferencer, list_images
 from mmrep.deploy.runtime import is_exported
 from mmrep.engine import check_folder, load_config
-from mmrep.engine.cli import check_runtime, run
+from mmrep.engine.cli import check_file_options, run
 from mmrep.errors import UsageError
 from mmrep.watching import Clip, is_video, open_clip, write_video
 
 
 def main() -> None:
     args = parse_args()
-    check_runtime(args.checkpoint, args.runtime)
+    check_file_options(args.checkpoint, args.runtime, args.amp)
     if args.deploy and is_exported(args.checkpoint):
         raise UsageError('--deploy is for checkpoints; a file is merged.')
     for name in ('opacity', 'score_thr'):
@@ -122,6 +124,7 @@ def main() -> None:
         args.slide,
         args.trust_checkpoint,
         args.runtime,
+        args.amp,
     )
     console = Console(stderr=True)
     if clip is not None:

@@ -7,6 +7,7 @@ import argparse
 import os.path as osp
 
 from mmrep_cli.arguments import (
+    add_precision_argument,
     add_run_arguments,
     add_runtime_argument,
     parse_run_arguments,
@@ -45,6 +46,7 @@ def parse_args() -> argparse.Namespace:
         help='write report.html there: scores of each class, confusions, '
         'best and worst pictures',
     )
+    add_precision_argument(parser)
     add_runtime_argument(parser)
     add_run_arguments(parser)
     return parse_run_arguments(parser)
@@ -60,18 +62,19 @@ from mmrep.engine import (
     check_data,
     check_folder,
     enable_aug_test,
+    enable_half_test,
     enable_output,
     load_config,
     set_data_root,
     set_work_dir,
 )
-from mmrep.engine.cli import check_runtime, run
+from mmrep.engine.cli import check_file_options, run
 from mmrep.watching import ReportHook, watched
 
 
 def main() -> None:
     args = parse_args()
-    check_runtime(args.checkpoint, args.runtime)
+    check_file_options(args.checkpoint, args.runtime, args.amp)
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.config, args.work_dir)
     if args.data_root:
@@ -89,6 +92,8 @@ def main() -> None:
         )
     if args.aug_test:
         enable_aug_test(cfg)
+    if args.amp:
+        enable_half_test(cfg, args.amp)
     if args.show_dir:
         check_folder('--show-dir', args.show_dir)
     if args.report:

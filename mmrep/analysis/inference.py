@@ -7,7 +7,7 @@ size of the image, a detector's neck. So their times can be compared.
 import multiprocessing
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -18,6 +18,7 @@ from mmrep.deploy import build_model, to_deploy_form
 from mmrep.deploy.export import export_onnx
 from mmrep.deploy.exportable import exportable
 from mmrep.errors import UsageError
+from mmrep.models.precision import check_precision, use_half
 
 FORMS = ('train', 'deploy', 'onnx', 'compile')
 
@@ -28,7 +29,7 @@ def build_form(
     shape: Tuple[int, int],
     batch_size: int = 1,
     device: str = 'cpu',
-    dtype: torch.dtype = torch.float32,
+    half: Optional[str] = None,
     channels_last: bool = False,
     cuda_graph: bool = False,
 ) -> Callable[[], Any]:
@@ -43,8 +44,9 @@ def build_form(
         shape (tuple[int, int]): Height and width of the images.
         batch_size (int): Images of a batch. Defaults to 1.
         device (str): 'cpu' or 'cuda'. Defaults to 'cpu'.
-        dtype (torch.dtype): Of the weights and images. Defaults to
-            torch.float32.
+        half (str, optional): 'bf16' or 'fp16', as
+            :func:`mmrep.models.precision.use_half` takes it. Defaults to
+            None, fp32.
         channels_last (bool): Layout of the weights and images. Defaults to
             False.
         cuda_graph (bool): On a GPU, record the network as a CUDA graph, or
@@ -59,16 +61,19 @@ def build_form(
     if form not in FORMS:
         raise UsageError(f'form must be one of {FORMS}, got {form!r}.')
     if form == 'onnx':
-        if device != 'cpu' or dtype != torch.float32 or channels_last:
+        if device != 'cpu' or half or channels_last:
             raise UsageError('the form onnx is measured on a CPU in fp32.')
         return _onnx_runtime(cfg, shape, batch_size)
     if cuda_graph and device != 'cuda':
         raise UsageError(f'a CUDA graph needs a GPU, got {device!r}.')
     model = _random_model(cfg)
-    image = torch.randn(batch_size, 3, *shape, device=device, dtype=dtype)
+    image = torch.randn(batch_size, 3, *shape, device=device)
     if form != 'train':
         to_deploy_form(model)
-    network = exportable(model, keep_pooling=True).to(device, dtype)
+    if half:
+        check_precision(half, device)
+        use_half(model, half)
+    network = exportable(model, keep_pooling=True).to(device)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
         image = image.contiguous(memory_format=torch.channels_last)

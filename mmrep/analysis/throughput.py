@@ -31,6 +31,7 @@ from mmengine.registry import MODELS
 from mmrep.analysis.inference import build_form, import_custom
 from mmrep.analysis.training import build_training_step
 from mmrep.errors import UsageError, one_line
+from mmrep.models.precision import HALF
 
 SWITCHES = (
     'bf16', 'fp16', 'channels_last', 'with_cp', 'compile', 'cuda_graph',
@@ -375,18 +376,13 @@ def _build(cfg: Config, case: Case) -> Callable[[], Any]:
             cfg, case.shape, case.batch_size, case.device, switches
         )
     else:
-        dtype = torch.float32
-        if 'bf16' in switches:
-            dtype = torch.bfloat16
-        elif 'fp16' in switches:
-            dtype = torch.float16
         step = build_form(
             cfg,
             case.form,
             case.shape,
             case.batch_size,
             case.device,
-            dtype,
+            next((name for name in HALF if name in switches), None),
             'channels_last' in switches,
             'cuda_graph' in switches,
         )

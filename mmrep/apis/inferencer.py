@@ -38,6 +38,7 @@ from mmrep.deploy.runtime import is_exported, load_exported
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 from mmrep.files import WriteError, replaced, write_image
+from mmrep.models.precision import HALF, check_precision, use_half
 
 
 def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
@@ -140,6 +141,9 @@ class Inferencer:
             Defaults to False.
         runtime (str, optional): What runs an exported file, 'onnxruntime' or
             'openvino'. Defaults to None, by its suffix.
+        dtype (str, optional): 'bf16' or 'fp16', to predict in 16 bits but for
+            the last layers of the heads, boxes and NMS. Defaults to None,
+            fp32.
 
     Raises:
         UsageError: If something that was given is missing or wrong.
@@ -159,6 +163,7 @@ class Inferencer:
         slide: Union[int, Tuple[int, int], None] = None,
         trust_checkpoint: bool = False,
         runtime: Optional[str] = None,
+        dtype: Optional[str] = None,
     ) -> None:
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -176,6 +181,15 @@ class Inferencer:
             raise UsageError(
                 f'runtime is for exported files, got {checkpoint!r}.'
             )
+        if dtype not in (None, *HALF):
+            raise UsageError(
+                f'dtype must be None or one of {tuple(HALF)}, got {dtype!r}.'
+            )
+        if dtype is not None and is_exported(checkpoint):
+            raise UsageError(
+                'dtype is for checkpoints, and an exported file has its '
+                f'precision, got {checkpoint!r}.'
+            )
         if is_exported(checkpoint):
             self.model = load_exported(
                 cfg, checkpoint, runtime, device, trust_checkpoint
@@ -186,6 +200,11 @@ class Inferencer:
                 cfg, checkpoint, deploy, device, trust_checkpoint
             )
             self.channels = input_channels(self.model)
+        if dtype is not None:
+            note = check_precision(dtype, device)
+            if note:
+                print_log(note, 'current', logging.WARNING)
+            use_half(self.model, dtype)
         self.segments = model_kind(self.model) == 'segmentor'
         self.meta: Dict[str, Any] = self.model.dataset_meta
         self.reader = PictureReader(cfg, self.channels)

@@ -61,11 +61,26 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def check_runtime(checkpoint: str, runtime: Optional[str]) -> None:
-    """Raise if a runtime is asked for, but not for an exported file."""
-    if runtime and not checkpoint.endswith(('.onnx', '.pt2', '.xml')):
+def check_file_options(
+    checkpoint: str, runtime: Optional[str], amp: Optional[str]
+) -> None:
+    """Raise if an option is not for what stands in a checkpoint's place.
+
+    Args:
+        checkpoint (str): A checkpoint, or an exported file.
+        runtime (str, optional): ``--runtime``, for exported files.
+        amp (str, optional): ``--amp``, for checkpoints.
+    """
+    exported = checkpoint.endswith(('.onnx', '.pt2', '.xml'))
+    if runtime and not exported:
         raise UsageError(
             f'--runtime is for exported files, got {checkpoint!r}.'
+        )
+    if amp and exported:
+        raise UsageError(
+            '--amp is for checkpoints, and an exported file has its '
+            f'precision, got {checkpoint!r}; tools/quantize.py makes one of '
+            'eight bits.'
         )
 
 

@@ -348,6 +348,12 @@ def enable_aug_test(cfg: Config) -> None:
     cfg.model = cfg.tta_model
 
 
+def enable_half_test(cfg: Config, dtype: str) -> None:
+    """Have a test compute in 16 bits: 'bf16' or 'fp16'."""
+    hook = dict(type='mmrep.HalfPrecisionHook', dtype=dtype)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+
+
 def check_folder(option: str, folder: str) -> None:
     """Check that a folder can be written; it is not made yet.
 

@@ -3,7 +3,12 @@
 from mmrep.runner.checkpoint_hook import CheckpointHook
 from mmrep.runner.checks import SegmentationCheckHook
 from mmrep.runner.distributed import CPUDistributedDataParallel
-from mmrep.runner.hooks import CheckpointGuardHook, LoggerHook, ThroughputHook
+from mmrep.runner.hooks import (
+    CheckpointGuardHook,
+    HalfPrecisionHook,
+    LoggerHook,
+    ThroughputHook,
+)
 from mmrep.runner.layer_decay import LayerDecayOptimWrapperConstructor
 from mmrep.runner.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmrep.runner.optim_wrapper import AmpOptimWrapper, OptimWrapper
@@ -22,6 +27,7 @@ __all__ = [
     'FSDPStrategy',
     'FlexibleRunner',
     'GatherForValidationHook',
+    'HalfPrecisionHook',
     'IterBasedTrainLoop',
     'LayerDecayOptimWrapperConstructor',
     'LocalVisBackend',

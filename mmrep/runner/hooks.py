@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hooks import LoggerHook as _LoggerHook
@@ -13,6 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmrep.checkpoint import check_fit, get_state_dict
+from mmrep.models.precision import check_precision, use_half
 from mmrep.registry import HOOKS
 from mmrep.runner.resume import (
     check_resumable,
@@ -84,6 +86,29 @@ class LoggerHook(_LoggerHook):
         """Log the metrics and write them to ``TIMESTAMP.json``."""
         if is_main_process():
             super().after_test_epoch(runner, metrics)
+
+
+@HOOKS.register_module()
+class HalfPrecisionHook(Hook):
+    """Have a test compute in 16 bits, once the weights are loaded.
+
+    Args:
+        dtype (str): 'bf16' or 'fp16', of which
+            :func:`mmrep.models.precision.use_half` says what it means.
+
+    Raises:
+        UsageError: If the device does not compute in it.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+        self.note = check_precision(dtype, get_device())
+
+    def before_test(self, runner: Runner) -> None:
+        """Convert the model."""
+        if self.note:
+            runner.logger.warning(self.note)
+        use_half(runner.model, self.dtype)
 
 
 @HOOKS.register_module()

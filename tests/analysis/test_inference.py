@@ -36,7 +36,7 @@ def test_wrong_forms(cfg):
     with pytest.raises(UsageError, match='form must be one of'):
         build_form(cfg, 'merged', (64, 64))
     with pytest.raises(UsageError, match='on a CPU in fp32'):
-        build_form(cfg, 'onnx', (64, 64), dtype=torch.bfloat16)
+        build_form(cfg, 'onnx', (64, 64), half='bf16')
     with pytest.raises(UsageError, match='on a CPU in fp32'):
         build_form(cfg, 'onnx', (64, 64), channels_last=True)
     with pytest.raises(UsageError, match="needs a GPU, got 'cpu'"):
@@ -53,7 +53,7 @@ def test_cuda_graph(cfg):
     for cuda_graph in (False, True):
         torch.manual_seed(0)
         run = build_form(
-            cfg, 'deploy', (64, 96), device='cuda', dtype=torch.bfloat16,
+            cfg, 'deploy', (64, 96), device='cuda', half='bf16',
             channels_last=True, cuda_graph=cuda_graph,
         )  # fmt: skip
         out.append(run().float())

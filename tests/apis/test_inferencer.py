@@ -247,6 +247,30 @@ def test_both_forms_predict_the_same(infer, small_segmentor, images):
     assert min(same) > 0.999
 
 
+def test_half_precision(infer, small_segmentor, images):
+    half = Inferencer(*map(str, small_segmentor), device='cpu', dtype='bf16')
+    weight = half.model.backbone.stem[0].conv.weight
+    assert weight.dtype == torch.bfloat16
+    same = [
+        (labels_of(a) == labels_of(b)).mean()
+        for a, b in zip(infer(images), half(images), strict=True)
+    ]
+    assert 0.9 < min(same) < 1
+
+
+@pytest.mark.parametrize(
+    'name, dtype, text',
+    [
+        ('small.pth', 'int8', "got 'int8'"),
+        ('m.onnx', 'bf16', 'dtype is for checkpoints'),
+    ],
+)
+def test_precision_that_makes_no_sense(small_segmentor, name, dtype, text):
+    config, checkpoint = small_segmentor
+    with pytest.raises(UsageError, match=text):
+        Inferencer(config, checkpoint.with_name(name), dtype=dtype)
+
+
 def test_slide_is_at_the_size_of_the_picture(small_segmentor, images):
     config, checkpoint = small_segmentor
     infer = Inferencer(str(config), str(checkpoint), device='cpu', slide=32)

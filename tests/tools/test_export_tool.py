@@ -94,3 +94,9 @@ def test_runtime_is_for_exported_files(run_tool, small_segmentor):
 def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):
     done = run_tool(TOOL, *small_segmentor, tmp_path / out, *options)
     assert text in error_of(done)
+
+
+def test_amp_is_for_checkpoints(run_tool, small_segmentor, tmp_path):
+    tool = ROOT / 'tools/test.py'
+    done = run_tool(tool, small_segmentor[0], 'm.onnx', '--amp', 'bf16')
+    assert '--amp is for checkpoints' in error_of(done)

@@ -32,6 +32,12 @@ def test_folder(run_tool, small_segmentor, shapes_root, tmp_path):
             '--deploy',
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
+    done = run_tool(
+        TOOL, pictures / f'{names[0]}.jpg', *small_segmentor, '--out-dir',
+        tmp_path / 'half', '--amp', 'bf16',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / 'half' / one.name).is_file()
     clear = cv2.imread(str(tmp_path / '0' / one.name))
     np.testing.assert_array_equal(clear[:64, :64], image)
     opaque = cv2.imread(str(tmp_path / '1' / one.name))

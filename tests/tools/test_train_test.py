@@ -142,6 +142,21 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
     assert label.shape == (64, 64) and 1 <= label.min() <= label.max() <= 7
 
 
+@pytest.mark.parametrize('aug_test', [False, True])
+def test_half_precision(run_tool, small_segmentor, tmp_path, aug_test):
+    found = []
+    for amp in ([], ['--amp', 'bf16']):
+        done = run_tool(
+            TEST, *small_segmentor, '--work-dir', tmp_path, *amp,
+            *(['--aug-test'] if aug_test else []),
+        )  # fmt: skip
+        log = done.stdout + done.stderr
+        assert done.returncode == 0, log[-3000:]
+        found.append(re.findall(r'aAcc: ([\d.]+).*mIoU: ([\d.]+)', log)[-1])
+    difference = np.abs(np.subtract(*np.array(found, float)))
+    assert 0 < difference.max() < 5
+
+
 def test_mean_iou_is_that_of_the_label_maps(
     run_tool, trained, shapes_root, tmp_path
 ):

@@ -58,8 +58,8 @@ def parse_args() -> argparse.Namespace:
         metavar='SWITCHES',
         help='each plain, or some of bf16, fp16, channels_last, with_cp, '
         'compile, cuda_graph joined by "+"; '
-        'bf16 and fp16 are autocast in training and the type of the weights '
-        'in inference; with_cp and compile (of the backbone) are for '
+        'bf16 and fp16 are autocast in training and --amp of test.py in '
+        'inference; with_cp and compile (of the backbone) are for '
         'training, cuda_graph for inference; plain if not given',
     )
     parser.add_argument(

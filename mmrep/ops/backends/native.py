@@ -222,8 +222,17 @@ def _prepare(x: Tensor, layout: str) -> Tensor:
     memory_format = (
         torch.channels_last if layout == 'nhwc' else torch.contiguous_format
     )
-    return x.to(_compute_dtype_of(x)).contiguous(memory_format=memory_format)
+    return _copied(x, _compute_dtype_of(x), memory_format)
 
 
 def _like(y: Tensor, x: Tensor) -> Tensor:
-    return y.to(x.dtype).contiguous(memory_format=memory_format_of(x))
+    return _copied(y, x.dtype, memory_format_of(x))
+
+
+def _copied(
+    x: Tensor, dtype: torch.dtype, memory_format: torch.memory_format
+) -> Tensor:
+    """A tensor in a type and a layout, read and written once."""
+    if x.dtype == dtype:
+        return x.contiguous(memory_format=memory_format)
+    return x.to(dtype, memory_format=memory_format)
