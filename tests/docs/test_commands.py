@@ -37,6 +37,7 @@ TESTS = {
         'tools/test_train_test.py::test_resume',
         'tools/test_detection.py::test_train',
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
+        'projects/other_signals/audio/test_words.py::test_train_and_test',
         'projects/cue_conflict/test_cue_conflict.py'
         '::test_training_and_shape_bias',
         'projects/other_signals/time_series/test_time_series.py'
@@ -46,6 +47,7 @@ TESTS = {
         'tools/test_train_test.py::test_test',
         'tools/test_detection.py::test_test',
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
+        'projects/other_signals/audio/test_words.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
         'projects/other_signals/time_series/test_time_series.py'
         '::test_train_and_test',
@@ -102,9 +104,13 @@ TESTS = {
     'projects/other_signals/audio/make_audio.py': [
         'projects/other_signals/audio/test_audio.py::test_layout_and_labels'
     ],
+    'projects/other_signals/audio/make_words.py': [
+        'projects/other_signals/audio/test_words.py::test_make_words'
+    ],
     'projects/other_signals/export_onnx.py': [
+        'projects/other_signals/audio/test_words.py::test_train_and_test',
         'projects/other_signals/time_series/test_time_series.py'
-        '::test_train_and_test'
+        '::test_train_and_test',
     ],
     'projects/other_signals/time_series/prepare_ncei.py': [
         'projects/other_signals/time_series/test_time_series.py'

@@ -1,0 +1,113 @@
+"""Audio and video files, read by FFmpeg."""
+
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Sequence
+
+import numpy as np
+
+from mmrep.errors import UsageError
+
+
+@contextmanager
+def opened(path: str, kind: str) -> Iterator[Any]:
+    """Open a file and find its first stream of a kind, to decode it.
+
+    Args:
+        path (str): The file.
+        kind (str): 'audio' or 'video'.
+
+    Yields:
+        The container, whose ``decode(**{kind: 0})`` gives the frames.
+
+    Raises:
+        UsageError: If PyAV is not installed, the file is none that FFmpeg
+            reads, here or while it is decoded, or it has no such stream.
+    """
+    try:
+        import av
+    except ImportError as e:
+        raise UsageError(
+            f'{kind} files need the package {e.name}: pip install -r '
+            'requirements/other_signals.txt'
+        ) from e
+    try:
+        with av.open(path) as container:
+            if not getattr(container.streams, kind):
+                raise UsageError(f'{path} must hold {kind}, and holds none.')
+            yield container
+    except (av.FFmpegError, OSError) as e:
+        raise UsageError(
+            f'{path} cannot be read as {kind}: {e.strerror}.'
+        ) from e
+
+
+def read_audio(path: str, sample_rate: int) -> np.ndarray:
+    """Samples of a file, one channel, resampled if its rate is another.
+
+    Args:
+        path (str): The file.
+        sample_rate (int): Samples per second.
+
+    Returns:
+        ndarray: Shape (N, ), float32; integers become -1 to 1.
+
+    Raises:
+        UsageError: If it is no audio, or has values that are not finite.
+    """
+    parts: List[np.ndarray] = []
+    with opened(path, 'audio') as container:
+        import av
+
+        resampler = av.AudioResampler('flt', 'mono', sample_rate)
+        for frame in (*container.decode(audio=0), None):
+            parts += [p.to_ndarray()[0] for p in resampler.resample(frame)]
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if not np.isfinite(samples).all():
+        raise UsageError(f'{path} must hold finite samples.')
+    return samples
+
+
+def count_frames(path: str) -> int:
+    """Number of frames of a video.
+
+    Raises:
+        UsageError: If it is no video, or has no frame.
+    """
+    with opened(path, 'video') as container:
+        count = container.streams.video[0].frames
+        if not count:  # some containers do not say
+            count = sum(1 for _ in container.decode(video=0))
+    if not count:
+        raise UsageError(f'{path} must have frames, and has none.')
+    return count
+
+
+def read_frames(path: str, indices: Sequence[int]) -> np.ndarray:
+    """Frames of a video.
+
+    Args:
+        path (str): The file.
+        indices (Sequence[int]): Which, in any order, also repeated; behind
+            the last frame stands the last.
+
+    Returns:
+        ndarray: Shape (T, H, W, 3), uint8, RGB.
+
+    Raises:
+        UsageError: If it is no video, or has no frame.
+    """
+    wanted = set(indices)
+    found = {}
+    last = -1
+    with opened(path, 'video') as container:
+        for last, frame in enumerate(container.decode(video=0)):
+            if last in wanted:
+                found[last] = frame.to_ndarray(format='rgb24')
+            if last >= max(wanted):
+                break
+        else:
+            if last < 0:
+                raise UsageError(f'{path} must have frames, and has none.')
+            # the file promised more than it has
+            found.setdefault(last, frame.to_ndarray(format='rgb24'))
+    return np.stack([found[min(i, last)] for i in indices])
