@@ -6,11 +6,9 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import VISUALIZERS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from torch import nn
 
 from mmrep.apis.drawing import draw_detection, draw_segmentation
 from mmrep.apis.pictures import PictureReader, check_targets
@@ -19,6 +17,7 @@ from mmrep.data.images import built_datasets
 from mmrep.data.iou import output_names
 from mmrep.deploy.models import model_kind
 from mmrep.files import replaced, write_image
+from mmrep.models.tta import unwrapped
 
 
 def tested(cfg: Config, runner: Runner) -> Tuple[bool, PictureReader]:
@@ -34,9 +33,7 @@ def tested(cfg: Config, runner: Runner) -> Tuple[bool, PictureReader]:
     Raises:
         UsageError: If the model is no segmentor or detector.
     """
-    model: nn.Module = runner.model
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+    model = unwrapped(runner.model)
     segments = model_kind(model) == 'segmentor'
     file = getattr(model, 'file', None)  # that was exported
     channels = file.channels if file else input_channels(model)

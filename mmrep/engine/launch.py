@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmrep.checkpoint import (
     CheckpointError,
     check_file,
+    check_fit,
     fit_pretrained,
     get_state_dict,
     load_checkpoint,
@@ -30,6 +30,7 @@ from mmrep.engine.checks import check_config
 from mmrep.errors import UsageError, one_line
 from mmrep.files import is_full, remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
+from mmrep.models.tta import unwrapped
 from mmrep.ops import backend_report
 from mmrep.runner.distributed import init_distributed
 from mmrep.runner.hardened import use_hardened_parts
@@ -100,6 +101,8 @@ def build_runner(
         runner.logger.warning(note)
     runner.logger.info(backend_report())
     runner.logger.info(operator_report())
+    if not isinstance(runner, FlexibleRunner):
+        _check_start(runner, mode == 'test' or resume, trust_checkpoint)
     if mode == 'test':
         _build_loop(runner, 'test')
         return runner
@@ -127,6 +130,14 @@ def build_runner(
     return runner
 
 
+def _check_start(runner: Runner, strict: bool, trust: bool) -> None:
+    """Compare ``load_from`` with the model, before data sets are read."""
+    path = runner.cfg.get('load_from')
+    if path and '://' not in path:
+        checkpoint = load_checkpoint(path, trust=trust, mmap=True)
+        check_fit(unwrapped(runner.model), get_state_dict(checkpoint), strict)
+
+
 def _ends_with_one(runner: Runner) -> bool:
     """Whether the last batch of an epoch has one image; it is said."""
     loader = runner.train_loop.dataloader
@@ -148,9 +159,7 @@ def _ends_with_one(runner: Runner) -> bool:
 
 def _check_pretrained(runner: Runner, trust: bool) -> None:
     """Check that the file the backbone starts from has parameters of it."""
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    backbone = getattr(model, 'backbone', None)
+    backbone = getattr(unwrapped(runner.model), 'backbone', None)
     init_cfg = getattr(backbone, 'init_cfg', None)
     if not isinstance(init_cfg, dict):
         return

@@ -3,11 +3,18 @@
 from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
-from mmengine.model import BaseTTAModel
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmrep.registry import MODELS
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """A model without what wraps it for processes or augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 @MODELS.register_module()

@@ -8,15 +8,14 @@ import cv2
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
 
 from mmrep.compat import repair_losses
 from mmrep.data.heads import check_dataset, check_input, check_model
 from mmrep.data.images import built_datasets
 from mmrep.data.samples import check_samples
 from mmrep.errors import UsageError, one_line
+from mmrep.models.tta import unwrapped
 from mmrep.registry import HOOKS
 from mmrep.runner.sampler import seeded
 
@@ -43,9 +42,7 @@ class SegmentationCheckHook(Hook):
         Raises:
             UsageError: If something does not fit, in one line.
         """
-        model: nn.Module = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        model = unwrapped(runner.model)
         if not hasattr(model, 'decode_head'):
             return
         repair_losses(model)

@@ -9,12 +9,11 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hooks import LoggerHook as _LoggerHook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
 from mmrep.checkpoint import check_fit, get_state_dict
 from mmrep.models.precision import check_precision, use_half
+from mmrep.models.tta import unwrapped
 from mmrep.registry import HOOKS
 from mmrep.runner.resume import (
     check_resumable,
@@ -56,9 +55,7 @@ class CheckpointGuardHook(Hook):
                 checkpoint['message_hub']['runtime_info'],
                 _checkpoint_folder(runner),
             )
-        model: nn.Module = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        model = unwrapped(runner.model)
         warning = check_fit(model, get_state_dict(checkpoint), self.strict)
         if warning is not None:
             runner.logger.warning(warning)

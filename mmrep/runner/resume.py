@@ -79,7 +79,8 @@ def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
     notes = list(found.notes)
     cfg.resume = found.path is not None
     if found.path is None:
-        return [f'nothing to resume in {cfg.work_dir}: the run starts anew']
+        nothing = f'nothing to resume in {cfg.work_dir}: the run starts anew'
+        return [*notes, nothing]
     cfg.load_from = found.path
     randomness = dict(cfg.get('randomness') or {})
     if randomness.get('seed') is None and found.seed is not None:
@@ -102,7 +103,7 @@ def _find(cfg: Config, trust: bool) -> _Found:
     if path is None or cfg.resume == 'auto':
         path, notes = find_checkpoint(cfg.work_dir, _out_dir(cfg))
         if path is None:
-            return _Found()
+            return _Found(notes=notes)
     elif '://' in path:
         return _Found(path)
     elif zipfile.is_zipfile(path) or Path(path).is_dir():
@@ -260,8 +261,7 @@ def find_checkpoint(
     Raises:
         CheckpointError: If there are checkpoints and all are damaged.
     """
-    notes = []
-    candidates = _candidates(work_dir, out_dir)
+    candidates, notes = _candidates(work_dir, out_dir)
     for path in candidates:
         damage = find_damage(str(path))
         if damage is None:
@@ -274,14 +274,17 @@ def find_checkpoint(
             f'no checkpoint in {work_dir} can be resumed: {"; ".join(notes)}. '
             'To start anew, leave out --resume.'
         )
-    return None, []
+    return None, notes
 
 
-def _candidates(work_dir: str, out_dir: Optional[str]) -> List[Path]:
+def _candidates(
+    work_dir: str, out_dir: Optional[str]
+) -> Tuple[List[Path], List[str]]:
     """Checkpoints by preference: what ``last_checkpoint`` names, then age.
 
     Of the path in that file only the name counts: the folder may have been
-    moved or copied since, and nothing outside of it is this run's.
+    moved or copied since, and nothing outside of it is this run's. What is
+    wrong with the file is told beside them.
     """
     folders = dict.fromkeys([Path(work_dir), Path(out_dir or work_dir)])
     found = [
@@ -291,15 +294,22 @@ def _candidates(work_dir: str, out_dir: Optional[str]) -> List[Path]:
         if _NAME.match(path.name)
     ]
     found.sort(key=lambda p: (p.stat().st_mtime, _number(p)), reverse=True)
+    last = Path(work_dir, 'last_checkpoint')
     try:
-        with Path(work_dir, 'last_checkpoint').open() as file:
+        with last.open() as file:
             name = _name(file.read(4096))
-        if not name:
-            return found
-        named = [f / name for f in folders if (f / name).exists()]
+        named = [f / name for f in folders if name and (f / name).exists()]
+        fault = f'names {name[:80]!r}, which is not there' if name else ''
+    except FileNotFoundError:
+        return found, []
     except (OSError, ValueError):  # also of text that is no name
-        return found
-    return [*named[:1], *(p for p in found if p not in named[:1])]
+        named, fault = [], ''
+    if named:
+        return [named[0], *(p for p in found if p != named[0])], []
+    return found, [
+        f'{last} is damaged: it {fault or "names no checkpoint"}; pass the '
+        'path of a checkpoint to --resume to go on from another one'
+    ]
 
 
 def _number(path: Path) -> int:

@@ -193,14 +193,38 @@ def test_damaged_checkpoint(checkpoints, damage, said):
         find_checkpoint(checkpoints)
 
 
-@pytest.mark.parametrize('text', [None, '', '/gone/iter_6.pth'])
+@pytest.mark.parametrize('text', [None, '/gone/iter_6.pth'])
 def test_last_checkpoint_is_no_use(checkpoints, text):
     last = checkpoints / 'last_checkpoint'
     if text is None:
         last.unlink()
     else:
         last.write_text(text)
-    assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_6.pth')
+    newest = str(checkpoints / 'iter_6.pth')
+    assert find_checkpoint(checkpoints) == (newest, [])
+
+
+@pytest.mark.parametrize(
+    'text, fault',
+    [
+        ('', 'it names no checkpoint'),
+        ('\0\xff', 'it names no checkpoint'),
+        ('/gone/iter_8.pth', "it names 'iter_8.pth', which is not there"),
+    ],
+)
+def test_damaged_last_checkpoint_is_said(checkpoints, tmp_path, text, fault):
+    (checkpoints / 'last_checkpoint').write_bytes(text.encode('latin-1'))
+    path, (note, instead) = find_checkpoint(checkpoints)
+    assert path == str(checkpoints / 'iter_6.pth')
+    assert note.startswith(f'{checkpoints / "last_checkpoint"} is damaged: ')
+    assert fault in note and 'to --resume' in note
+    assert instead == f'the run goes on from {path} instead'
+    # nor is it silent where nothing else is there
+    for file in checkpoints.glob('*.pth'):
+        file.unlink()
+    cfg = Config(dict(resume='auto', model={}, work_dir=str(checkpoints)))
+    note, nothing = prepare_resume(cfg)
+    assert fault in note and nothing.startswith('nothing to resume in ')
 
 
 def test_last_checkpoint_counts(checkpoints):

@@ -302,6 +302,23 @@ def test_foreign_checkpoint(run_tool, shapes_root, tmp_path):
     assert 'does not fit the model' in error_of(done)
 
 
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_foreign_checkpoint_is_said_before_data_are_read(
+    run_tool, shapes_root, tmp_path, tool
+):
+    path = tmp_path / 'foreign.pth'
+    torch.save(dict(state_dict=dict(weight=torch.rand(3))), path)
+    args = [path] if tool == 'test' else []
+    start = [f'load_from={path}'] if tool == 'train' else []
+    done = run_tool(
+        ROOT / f'tools/{tool}.py', CONFIG, *args, '--data-root', shapes_root,
+        '--work-dir', tmp_path, '--cfg-options', *start,
+        # would be an error, of the data
+        f'{tool}_dataloader.dataset.img_suffix=.tif',
+    )  # fmt: skip
+    assert 'does not fit the model' in error_of(done)
+
+
 def test_foreign_pretrained_file(run_tool, shapes_root, tmp_path):
     path = tmp_path / 'foreign.pth'
     torch.save(dict(state_dict=dict(weight=torch.rand(3))), path)
