@@ -102,7 +102,7 @@ def _create(
         if file is None:
             raise UsageError(
                 f'{name} comes without weights: pass pretrained_cfg_overlay='
-                'dict(file=PATH), or leave out pretrained.'
+                'dict(file=PATH), or drop pretrained.'
             )
         state = fit_pretrained(backbone, file).state
         backbone.load_state_dict(state, strict=False)

@@ -101,7 +101,7 @@ def _add_new_config(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--model',
         default='unireplknet-t',
-        help='unireplknet-t if not given; replknet-tiny and the like are for '
+        help='default: unireplknet-t; replknet-tiny and the like are for '
         'a CPU',
     )
     parser.add_argument(
@@ -147,7 +147,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--out', required=True, help='PNG file, which is written anew'
+        '--out', required=True, help='PNG file, which is overwritten'
     )
     parser.add_argument(
         '--number', type=_count, default=12, help='of samples (12)'

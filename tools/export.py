@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         default=(256, 256),
         metavar=('H', 'W'),
-        help='size of the first image of the check; 256 256 if not given',
+        help='size of the first image of the check (default: 256 256)',
     )
     parser.add_argument(
         '--static',
@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--opset',
         type=int,
-        help="version of ONNX's operators; 18 if not given",
+        help="version of ONNX's operators (default: 18)",
     )
     parser.add_argument(
         '--operator',

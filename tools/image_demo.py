@@ -46,13 +46,13 @@ def parse_args() -> argparse.Namespace:
         '--opacity',
         type=float,
         default=0.5,
-        help="weight of the classes' colours, 0 to 1; 0.5 if not given",
+        help="weight of the classes' colours, 0 to 1 (default: 0.5)",
     )
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
-        help='least score of the boxes that are drawn; 0.3 if not given',
+        help='least score of the boxes that are drawn (default: 0.3)',
     )
     parser.add_argument(
         '--truth-dir',

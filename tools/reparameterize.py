@@ -34,14 +34,14 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         default=(192, 256),
         metavar=('H', 'W'),
-        help='size of the random input; 192 256 if not given',
+        help='size of the random input (default: 192 256)',
     )
     parser.add_argument(
         '--tolerance',
         type=float,
         default=1e-4,
         help='largest difference of an output, divided by its largest value, '
-        'with which the files are written; 1e-4 if not given',
+        'with which the files are written (default: 1e-4)',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -79,8 +79,8 @@ def main() -> None:
     image = args.image or first_test_image(cfg)
     if image is None:
         raise UsageError(
-            'the test set of the config is not there, so give a picture by '
-            '--image, or the folder of the data by --data-root.'
+            'the test set of the config is not there, so give a picture with '
+            '--image, or the folder of the data with --data-root.'
         )
     noise = random_input(args.shape, channels=input_channels(model))
     inputs = {

@@ -13,15 +13,15 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='PATH',
-        help='go on from the newest checkpoint in the work dir, or from PATH',
+        help='resume from the newest checkpoint in the work dir, or from PATH',
     )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='auto',
         choices=['fp16', 'bf16', 'auto'],
-        help='train in mixed precision; without a word in fp16 on a GPU and '
-        'bf16 on the CPU, or as the config says',
+        help='train in mixed precision; --amp alone takes the type of the '
+        'config, or else fp16 on a GPU and bf16 on the CPU',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--skip-corrupt',
         action='store_true',
-        help='leave out samples whose image or label map cannot be read, and '
+        help='skip samples whose image or label map cannot be read, and '
         'name each in the log; otherwise the first one ends the run',
     )
     parser.add_argument(

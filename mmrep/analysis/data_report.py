@@ -196,13 +196,13 @@ def _describe_boxes(
             overlap = np.triu(overlap, 1)
             same = labels[:, None] == labels[None]
             twice = int(((overlap > _TWICE) & same).sum())
-            odd['objects that seem to be there twice'] += [where] * twice
+            odd['objects that seem to be listed twice'] += [where] * twice
     empty = sum(not info['instances'] for info in infos)
     sizes = [(info['width'], info['height']) for info in infos]
     left = _left_out(dataset)
     report.lines += [
         f'{key}: {len(infos)} pictures of {_sizes(sizes)}, {empty} without '
-        f'an object, {left} left out by filter_cfg'
+        f'an object, {left} skipped by filter_cfg'
     ]
     rows = []
     for label, name in enumerate(names):

@@ -249,7 +249,7 @@ def notes_on(found: ERF, areas: Iterable[Area]) -> List[str]:
     if found.skipped:
         notes.append(
             f'{found.skipped} images with gradients that are not finite are '
-            'left out'
+            'skipped'
         )
     if min(found.map_size) < 3:
         size = ' x '.join(map(str, found.map_size))

@@ -104,7 +104,7 @@ def categories_of(
         raise UsageError(
             f'the classifier has {num_classes} classes, which are not '
             'ImageNet-1K, and neither its checkpoint nor its config names '
-            'them; give their names, in order, by --classes.'
+            'them; give their names, in order, with --classes.'
         )
     if len(classes) != num_classes or len(set(classes)) != len(classes):
         raise UsageError(
@@ -170,7 +170,7 @@ def input_size(cfg: Config) -> int:
             break
     raise UsageError(
         "the config's test pipeline does not end in square images; give "
-        'their size by --size.'
+        'their size with --size.'
     )
 
 

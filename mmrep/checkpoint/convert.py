@@ -61,7 +61,7 @@ class Match:
         lines = [f'layout: {self.layout}, {_form(self.deploy)} form']
         lines.append(f'matched: {len(self.state)}')
         for title, groups in (
-            ('left out', self.left_out),
+            ('skipped', self.left_out),
             ('not in such a file', self.to_train),
         ):
             for reason, keys in groups.items():

@@ -123,8 +123,8 @@ def _describe_start(anew: List[str], unexpected: List[str]) -> str:
     parts = []
     if anew:
         parts.append(
-            f'{len(anew)} parameters start anew, which the checkpoint '
-            f'lacks or has in another shape ({some(anew)})'
+            f'{len(anew)} parameters keep their initial values, because the '
+            f'checkpoint lacks them or has another shape ({some(anew)})'
         )
     if unexpected:
         parts.append(

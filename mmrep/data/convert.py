@@ -88,7 +88,7 @@ def convert(
     label_folder = Path(labels) if labels else folder
     for path in (folder, label_folder):
         if not path.is_dir():
-            raise UsageError(f'{path} must be a folder, and is none.')
+            raise UsageError(f'{path} must be a folder, and is not one.')
     _check_target(target, folder, label_folder)
     notes = Notes()
     if form == 'masks':
@@ -180,13 +180,13 @@ def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
     for picture in source.unlabelled:
         if not keep:
             notes.add(
-                f'pictures without labels left out ({KEEP})', picture.path
+                f'pictures without labels skipped ({KEEP})', picture.path
             )
             continue
         try:
             picture.read_size()
         except UsageError as error:
-            notes.add('broken pictures left out', f'{picture.path} {error}')
+            notes.add('broken pictures skipped', f'{picture.path} {error}')
             continue
         source.pictures.append(picture)
     names = Counter(name.lower() for name in source.classes)
@@ -285,7 +285,7 @@ def _write_coco(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
         for item in picture.items:
             if item.label not in ids:
                 notes.add(
-                    f'objects left out, labelled {item.label}', picture.name
+                    f'objects skipped, labelled {item.label}', picture.name
                 )
                 continue
             x1, y1, x2, y2 = item.box
@@ -337,7 +337,7 @@ def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
         for item in picture.items:
             where = f'{item.label} in {picture.name}'
             if not item.segmentation:
-                notes.add('objects left out, a box has no outline', where)
+                notes.add('objects skipped, a box has no outline', where)
                 continue
             value = values.get(item.label, palettes.IGNORED)
             if item.ignored:
@@ -381,9 +381,9 @@ def _write_masks(
         counts += np.bincount(labels.ravel(), minlength=256)
         _copy(picture, folder, suffix)
         if picture.path.suffix.lower() not in (suffix, *_JPEG):
-            notes.add(f'pictures written anew as {suffix}', picture.path)
+            notes.add(f'pictures rewritten as {suffix}', picture.path)
         elif suffix == '.png' and picture.path.suffix.lower() in _JPEG:
-            notes.add('pictures written anew as .png', picture.path)
+            notes.add('pictures rewritten as .png', picture.path)
         *folders, stem = picture.key
         place = Path(folder, 'annotations', str(picture.split), *folders)
         place.mkdir(parents=True, exist_ok=True)

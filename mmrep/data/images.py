@@ -70,7 +70,7 @@ class GuardedLoading:
             raise UsageError(coloured)
         if not self.skip:
             raise UsageError(
-                f'{text}; fix or remove it, or leave out such samples in '
+                f'{text}; fix or remove it, or skip such samples in '
                 'training with --skip-corrupt.'
             )
         if name not in self._skipped:
@@ -120,7 +120,7 @@ def check_bytes(path: Optional[str]) -> None:
     worst = values.min() if values.min() < 0 else values.max()
     raise UsageError(
         f'labels must be 0 to 255, because MMSegmentation reads label maps as '
-        f'bytes, and {path} has {worst}; number the classes anew, or merge '
+        f'bytes, and {path} has {worst}; renumber the classes, or merge '
         'some.'
     )
 

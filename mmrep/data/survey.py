@@ -72,7 +72,7 @@ def survey(folder: str) -> Survey:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise UsageError(f'{root} must be a folder, and is none.')
+        raise UsageError(f'{root} must be a folder, and is not one.')
     files = {
         split_of_name(path.stem) or '': path
         for path in sorted((root / 'annotations').glob('*.json'))

@@ -168,7 +168,8 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
     if kind is None or (kind == 'Pretrained' and not filename):
         raise UsageError(
             "model.backbone.init_cfg must be dict(type='Pretrained', "
-            f'checkpoint=FILE), or None to start anew, got {dict(init_cfg)}.'
+            'checkpoint=FILE), or None to start from random weights, got '
+            f'{dict(init_cfg)}.'
         )
     if kind != 'Pretrained':
         return

@@ -108,7 +108,7 @@ def _choose_method(data: Survey, method: Optional[str]) -> str:
         todo = (
             'take upernet'
             if maps
-            else 'take fcos, or draw polygons as label maps with --to masks'
+            else 'use fcos, or draw polygons as label maps with --to masks'
         )
         raise UsageError(
             f'{method} does not learn from {data.form}, which {data.root} '
@@ -117,7 +117,7 @@ def _choose_method(data: Survey, method: Optional[str]) -> str:
     if method == 'cascade-mask-rcnn' and data.form == 'boxes':
         raise UsageError(
             'cascade-mask-rcnn learns masks, and not all objects of '
-            f'{data.root} have one; take fcos.'
+            f'{data.root} have one; use fcos.'
         )
     return method
 

@@ -36,7 +36,7 @@ def check_test_pipelines(cfg: Config, loader: str) -> None:
                 raise UsageError(
                     f'{key}.pipeline.{i} is {kind}, which is for training: '
                     'predictions would be of changed pictures, and scores '
-                    'wrong; take the test_pipeline.'
+                    'wrong; use the test_pipeline.'
                 )
 
 

@@ -4,12 +4,12 @@ from typing import Any, Iterator, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from mmrep.errors import UsageError, one_line
+from mmrep.models.tta import unwrapped
 
 HALF = dict(bf16=torch.bfloat16, fp16=torch.float16)
 # What computes maps of maps; a model may have others without parameters.
@@ -94,9 +94,7 @@ def use_half(model: nn.Module, dtype: str) -> nn.Module:
     Raises:
         UsageError: If it has parts that are not known here.
     """
-    inner = model
-    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
-        inner = inner.module
+    inner = unwrapped(model)
     _check_parts(inner)
     half = HALF[dtype]
     on_cpu = next(inner.parameters()).device.type == 'cpu'

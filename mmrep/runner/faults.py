@@ -171,6 +171,7 @@ def explained_faults() -> Iterator[None]:
         raise RunStopped(
             f'rank {rank} on {socket.gethostname()} lost another process, or '
             f'got no answer in time ({one_line(error)[:300]}). The first '
-            'error of any rank says more; once all nodes are reachable, go on '
-            'with --resume. env_cfg.dist_cfg.timeout sets the seconds to wait.'
+            'error of any rank says more; once all nodes are reachable, '
+            'resume with --resume. env_cfg.dist_cfg.timeout sets the seconds '
+            'to wait.'
         ) from error

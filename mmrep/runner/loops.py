@@ -209,7 +209,7 @@ class _HardenedLoop:
                 set_last_checkpoint(str(work_dir), last)
         raise RunStopped(
             f'stopped by {signal.Signals(number).name} after iteration '
-            f'{self._iter}; go on from {last} with --resume.',
+            f'{self._iter}; continue from {last} with --resume.',
             128 + number,
         )
 
@@ -274,13 +274,13 @@ class _HardenedLoop:
         self._stop_if_interrupted_alone()
         text = one_line(error)
         if isinstance(error, ConnectionError):
-            text = f'a DataLoader worker is gone ({text})'
+            text = f'a DataLoader worker died ({text})'
         self._restarts += 1
         if self._restarts > self.max_worker_restarts:
             raise RunStopped(
                 f'{text}, for the {self._restarts}th time. The kernel kills '
                 'workers when memory is short (see dmesg): lower '
-                'train_dataloader.num_workers, and go on with --resume.'
+                'train_dataloader.num_workers, and resume with --resume.'
             ) from error
         self.runner.logger.warning(
             f'{text} in iteration {self._iter + 1}; the data loader starts '

@@ -109,7 +109,7 @@ class OptimWrapper(_OptimWrapper):
         if bad:
             print_log(
                 f'{what}: step {self.skips} of at most {self.max_skips} in a '
-                'row is left out',
+                'row is skipped',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -79,7 +79,10 @@ def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
     notes = list(found.notes)
     cfg.resume = found.path is not None
     if found.path is None:
-        nothing = f'nothing to resume in {cfg.work_dir}: the run starts anew'
+        nothing = (
+            f'nothing to resume in {cfg.work_dir}: the run starts from the '
+            'beginning'
+        )
         return [*notes, nothing]
     cfg.load_from = found.path
     randomness = dict(cfg.get('randomness') or {})
@@ -204,7 +207,7 @@ def check_resumable(
     if faults:
         raise CheckpointError(
             f'a run cannot be resumed from {name}: '
-            f'{"; ".join(faults)}. To start from its weights, leave out '
+            f'{"; ".join(faults)}. To start from its weights, drop '
             '--resume and pass --cfg-options load_from=PATH.'
         )
 
@@ -266,13 +269,13 @@ def find_checkpoint(
         damage = find_damage(str(path))
         if damage is None:
             if notes:
-                notes.append(f'the run goes on from {path} instead')
+                notes.append(f'the run continues from {path} instead')
             return str(path), notes
         notes.append(f'the checkpoint {path} is damaged ({damage})')
     if candidates:
         raise CheckpointError(
             f'no checkpoint in {work_dir} can be resumed: {"; ".join(notes)}. '
-            'To start anew, leave out --resume.'
+            'To start from the beginning, drop --resume.'
         )
     return None, notes
 

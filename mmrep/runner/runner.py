@@ -82,7 +82,7 @@ def _no_room(path: Path, error: Union[OSError, WriteError]) -> str:
     return (
         f'the checkpoint {path} cannot be written ({error.strerror or error}; '
         f'{free:.0f} MB are free). Of those before, {intact}. Make room and '
-        'go on with --resume.'
+        'resume with --resume.'
     )
 
 
@@ -122,8 +122,8 @@ class Runner(_AtomicSaving, _Runner):
             raise CheckpointError(
                 f'a run cannot be resumed from {filename}, whose parts are '
                 f'not those of this config: {type(error).__name__}: {text}. '
-                'Go on with the config of that run, or start from its weights '
-                'with --cfg-options load_from=PATH in place of --resume.'
+                'Use the config of that run, or start from its weights '
+                'with --cfg-options load_from=PATH instead of --resume.'
             ) from error
 
 
@@ -166,5 +166,5 @@ class FlexibleRunner(_AtomicSaving, _FlexibleRunner):
         """Build from a config; refuse what its strategies do not know."""
         for key in SWITCHES:
             if cfg.get(key):
-                raise UsageError(f'{key} does not go with FlexibleRunner.')
+                raise UsageError(f'{key} does not work with FlexibleRunner.')
         return super().from_cfg(cfg)

@@ -30,7 +30,7 @@ def prepare_sharding(cfg: Config, mode: str) -> None:
         mode (str): 'train' or 'test'.
 
     Raises:
-        UsageError: If something in the config does not go with it.
+        UsageError: If something in the config does not work with it.
     """
     if (cfg.get('strategy') or {}).get('type') != _STRATEGY:
         return
@@ -50,7 +50,7 @@ def prepare_sharding(cfg: Config, mode: str) -> None:
         )
     kinds = [str(hook.get('type')) for hook in cfg.get('custom_hooks') or ()]
     if any(kind.endswith('EMAHook') for kind in kinds):
-        raise UsageError(f'EMAHook does not go with strategy {_STRATEGY}.')
+        raise UsageError(f'EMAHook does not work with strategy {_STRATEGY}.')
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or ()),
         dict(type='mmrep.GatherForValidationHook'),

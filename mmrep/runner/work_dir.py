@@ -60,7 +60,7 @@ class WorkDirLock:
         except OSError as error:
             raise UsageError(
                 f'the work dir {work_dir} cannot be written '
-                f'({error.strerror}); pass another one by --work-dir.'
+                f'({error.strerror}); pass another one with --work-dir.'
             ) from error
         if fcntl is None:
             return

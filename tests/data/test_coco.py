@@ -89,7 +89,7 @@ def test_classes_from_a_file(coco_cfg, tmp_path):
     coco_cfg.train_dataloader.dataset.metainfo = dict(classes=str(path))
     check_data(coco_cfg, 'train_dataloader')
     path.write_text('disc\nring\n')
-    with pytest.warns(UserWarning, match='leaves out .square, triangle'):
+    with pytest.warns(UserWarning, match='skips .square, triangle'):
         assert 'num_classes must be' in message(coco_cfg)
 
 
@@ -99,7 +99,7 @@ def test_some_of_the_categories(coco_cfg):
     for head in coco_cfg.model.roi_head.bbox_head:
         head.num_classes = 2
     coco_cfg.model.roi_head.mask_head.num_classes = 2
-    with pytest.warns(UserWarning, match='leaves out .disc, square'):
+    with pytest.warns(UserWarning, match='skips .disc, square'):
         check_data(coco_cfg, 'train_dataloader')
 
 

@@ -283,16 +283,16 @@ def test_what_others_export(coco_cfg, coco_root, edit, text):
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(2, 0), 10),
-            '7 of 69 annotations in .* are left out of training and missed '
+            '7 of 69 annotations in .* are skipped in training and missed '
             'in a test',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(0, -70), 10),
-            '7 of 69 annotations in .* are left out of training',
+            '7 of 69 annotations in .* are skipped in training',
         ),
         (
             annotations(lambda a: a.update(area=0), 10),
-            '7 of 69 annotations in .* are left out of training',
+            '7 of 69 annotations in .* are skipped in training',
         ),
         (
             annotations(

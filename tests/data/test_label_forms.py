@@ -167,7 +167,7 @@ def test_mixed_pictures_get_one_suffix(tmp_path):
     result = convert('masks', str(tmp_path / 'src'), str(tmp_path / 'out'))
     suffixes = {p.suffix for p in (tmp_path / 'out/images').glob('*/*')}
     assert suffixes == {'.png'}
-    assert any('written anew' in note for note in result.notes)
+    assert any('rewritten' in note for note in result.notes)
 
 
 @pytest.mark.parametrize('stated', [(64, 48), (48, 64)])
@@ -280,9 +280,9 @@ def test_what_is_left_out_is_told(tmp_path):
     result = convert('voc', str(source), str(tmp_path / 'out'))
     notes = '\n'.join(result.notes)
     for text in (
-        'pictures without labels left out',
-        'label files without a picture left out: 1',
-        'label files that are wrong left out: 2',
+        'pictures without labels skipped',
+        'label files without a picture skipped: 1',
+        'label files that are wrong skipped: 2',
         'is no XML',
         'outside of the picture: 1',
         'boxes cut at the border of the picture: 1',

@@ -96,7 +96,7 @@ def test_config_of_xl():
     'change, said',
     [
         (dict(runner_type='Runner'), "needs runner_type='FlexibleRunner'"),
-        (dict(custom_hooks=[dict(type='EMAHook')]), 'EMAHook does not go'),
+        (dict(custom_hooks=[dict(type='EMAHook')]), 'EMAHook does not work'),
     ],
 )
 def test_what_does_not_go_with_it(change, said):

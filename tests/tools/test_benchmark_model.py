@@ -24,10 +24,10 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     models = ['small']
     if missing_package('convnext-b'):
-        assert 'convnext-b is left out: it needs mmpretrain' in done.stderr
+        assert 'convnext-b is skipped: it needs mmpretrain' in done.stderr
     else:
         models.append('convnext-b')
-    assert 'deploy form, with_cp, 1x64x96 is left out' in done.stderr
+    assert 'deploy form, with_cp, 1x64x96 is skipped' in done.stderr
     lines = [line.split(' | ') for line in done.stdout.splitlines()[2:]]
     assert [line[:4] for line in lines] == [
         [f'| {model}', 'training step', 'with_cp', '1×64×96']

@@ -97,7 +97,7 @@ def test_check_finds(own, run_tool, tmp_path):
     assert 'train_dataloader and val_dataloader share pictures (1)' in (
         done.stdout
     )
-    assert ', 1 left out by filter_cfg' in done.stdout
+    assert ', 1 skipped by filter_cfg' in done.stdout
     [line] = done.stderr.strip().splitlines()[-1:]
     assert (
         line.startswith('error: the classes of the config') and 'cow' in line

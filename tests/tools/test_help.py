@@ -47,7 +47,7 @@ def test_nothing_is_imported(script):
 @pytest.mark.parametrize(
     'script, words',
     [
-        ('export.py', [*INPUTS, *MASKS, f'{OPSET} if not given']),
+        ('export.py', [*INPUTS, *MASKS, f'(default: {OPSET})']),
         ('benchmarks/benchmark_model.py', [*FORMS, *BASELINES, *SWITCHES]),
         ('data.py convert', LABEL_FORMS),
         ('data.py new-config', METHODS),

@@ -36,32 +36,31 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='FILE',
         help='a checkpoint for each config, in their order, or the word '
-        f'{RANDOM}; random weights if not given',
+        f'{RANDOM} (default: random weights)',
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         '--images',
         metavar='DIR',
-        help='folder of images, searched deeply; each is warped to a square',
+        help='folder of images, searched recursively; each becomes a square',
     )
     source.add_argument(
         '--random',
         action='store_true',
-        help='standard normal noise in place of images',
+        help='standard normal noise instead of images',
     )
     parser.add_argument(
         '--num-images',
         type=int,
         default=50,
-        help='how many images, the first by name; 50 if not given, as in the '
+        help='how many images, the first by name (default: 50), as in the '
         'paper',
     )
     parser.add_argument(
         '--size',
         type=int,
         default=1024,
-        help='width and height of the images; 1024 if not given, as in the '
-        'paper',
+        help='width and height of the images (default: 1024), as in the paper',
     )
     parser.add_argument(
         '--layer',
@@ -73,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out-dir',
         default='work_dirs/erf',
-        help='where the files go; work_dirs/erf if not given',
+        help='where the files go (default: work_dirs/erf)',
     )
     parser.add_argument(
         '--device', help='such as cpu or cuda:1; the GPU if there is one'

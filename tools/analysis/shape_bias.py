@@ -90,7 +90,7 @@ def print_result(result: ShapeBias) -> None:
     by_shape, by_texture = result.hits
     print(
         f'\n{result.images} images with a conflict ({result.agreeing} without '
-        f'are left out): {by_shape} times the shape, {by_texture} times the '
+        f'are skipped): {by_shape} times the shape, {by_texture} times the '
         f'texture, {result.images - by_shape - by_texture} times neither'
     )
     if result.bias is None:
@@ -111,7 +111,7 @@ def main() -> None:
     )
     if not isinstance(model, ImageClassifier):
         raise UsageError(
-            'shape bias is measured of an mmrep.ImageClassifier, got '
+            'shape bias is measured on an mmrep.ImageClassifier, got '
             f'{type(model).__name__}.'
         )
     outputs, classes = model.head.fc.out_features, args.classes

@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         '--runs',
         type=int,
         default=5,
-        help='of which the median counts; 5 if not given',
+        help='of which the median counts (default: 5)',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     return parser.parse_args()

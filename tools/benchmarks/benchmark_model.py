@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=['inference', 'training'],
         default=['inference', 'training'],
-        help='what is measured; both if not given',
+        help='what is measured (default: both)',
     )
     parser.add_argument(
         '--form',
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
         default=['train', 'deploy'],
         help='forms of inference: train is the training form in evaluation '
         'mode, deploy the merged one, onnx that in ONNX Runtime, compile that '
-        'by torch.compile; train and deploy if not given',
+        'by torch.compile (default: train and deploy)',
     )
     parser.add_argument(
         '--switches',
@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
         'compile, cuda_graph joined by "+"; '
         'bf16 and fp16 are autocast in training and --amp of test.py in '
         'inference; with_cp and compile (of the backbone) are for '
-        'training, cuda_graph for inference; plain if not given',
+        'training, cuda_graph for inference (default: plain)',
     )
     parser.add_argument(
         '--batch-sizes',
@@ -68,7 +68,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=[2],
         metavar='N',
-        help='images of a batch; 2 if not given',
+        help='images of a batch (default: 2)',
     )
     parser.add_argument(
         '--shape',
@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=[512, 512],
         metavar=('H', 'W'),
-        help='height and width of the images; 512 512 if not given',
+        help='height and width of the images (default: 512 512)',
     )
     parser.add_argument(
         '--baselines',
@@ -90,7 +90,7 @@ def parse_args() -> argparse.Namespace:
         '--repeats',
         type=int,
         default=5,
-        help='turns of each case, of which the median counts; 5 if not given',
+        help='turns of each case, of which the median counts (default: 5)',
     )
     parser.add_argument(
         '--threads',
@@ -160,7 +160,7 @@ def models(args: argparse.Namespace) -> Iterator[Tuple[str, Config]]:
         for baseline in args.baselines if i == 0 else []:
             package = missing_package(baseline)
             if package:
-                note(f'{baseline} is left out: it needs {package}')
+                note(f'{baseline} is skipped: it needs {package}')
             else:
                 yield baseline, with_baseline(cfg, baseline)
 
@@ -186,7 +186,7 @@ def list_jobs(args: argparse.Namespace) -> List[Tuple[Config, Case]]:
     if not jobs:
         raise UsageError(f'nothing to measure: {next(iter(reasons.values()))}')
     for case, reason in reasons.items():
-        note(f'{case} is left out: {reason}')
+        note(f'{case} is skipped: {reason}')
     return jobs
 
 

@@ -245,7 +245,7 @@ def run_network(clock, args):
         from mmrep.deploy import fuse_conv_bn
         from mmrep.models import RepLKNet
     except ImportError as error:
-        print(f'network left out, it needs OpenMMLab: {error}')
+        print(f'network skipped, it needs OpenMMLab: {error}')
         return None
     authors = RepLKNet('31B').eval()
     authors.switch_to_deploy()

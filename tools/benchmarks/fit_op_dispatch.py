@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
         '--longest',
         type=float,
         default=1000,
-        help='milliseconds above which an algorithm is left out',
+        help='milliseconds above which an algorithm is skipped',
     )
     part.add_argument(
         '--each', type=float, default=0.1, help='seconds for an algorithm'

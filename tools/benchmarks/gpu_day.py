@@ -70,7 +70,7 @@ def parse_args():
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--minutes', type=float, default=28)
-    parser.add_argument('--resume', action='store_true', help='go on in DIR')
+    parser.add_argument('--resume', action='store_true', help='continue DIR')
     parser.add_argument('--steps', nargs='+', choices=SHOWS, metavar='STEP')
     parser.add_argument('--toy', action='store_true', help='toy size, no GPU')
     parser.add_argument(
@@ -126,7 +126,7 @@ class Day:
             if entry is None:
                 continue
             if command.needs:
-                entry['ended'] = f'left out: {command.needs}'
+                entry['ended'] = f'skipped: {command.needs}'
             elif self.left() < LOST + needed(command):
                 entry['ended'] = 'waits for the next call'
             else:
@@ -376,7 +376,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     if (args.out / 'gpu_day.json').is_file():
         if not (args.resume or args.steps):
-            parser.error(f'{args.out} holds a run: --resume goes on with it')
+            parser.error(f'{args.out} holds a run: --resume continues it')
         if (
             json.loads((args.out / 'gpu_day.json').read_text())['toy']
             != args.toy

@@ -94,7 +94,7 @@ def _check_categories(
     left = file.used_names().difference(classes)
     if left:
         warnings.warn(
-            f'{key} leaves out {some(n for n in names if n in left)} of the '
+            f'{key} skips {some(n for n in names if n in left)} of the '
             f'annotation file {file.path}; their boxes count as background.',
             stacklevel=2,
         )

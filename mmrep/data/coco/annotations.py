@@ -208,7 +208,7 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
     """Boxes, shape (N, 4), and sizes of their pictures, shape (N, 2)."""
     values = [entry['bbox'] for entry in file.annotations]
     wrong = [] if _are_all_boxes(values) else _others(values, _is_box)
-    todo = 'Remove them, or export the boxes anew.'
+    todo = 'Remove them, or export the boxes again.'
     _refuse(file, wrong, _BOX, 'bbox', todo)
     numbers = chain.from_iterable(values)
     try:
@@ -304,7 +304,7 @@ def _find_unused(
     if unused[first]:
         warnings.warn(
             f'{unused.sum()} of {len(unused)} annotations in {file.path} are '
-            'left out of training and missed in a test, for their box is '
+            'skipped in training and missed in a test, because their box is '
             'outside its picture or below a pixel, or their area is 0; the '
             f'first is {_named(file, first)} with '
             f'{_shown(file, first, "bbox")}.',
@@ -357,7 +357,7 @@ def _check_masks(file: CocoFile) -> None:
     if len(empty) == len(values):
         faults[NO_PIXELS] = empty
     for fault, wrong in faults.items():
-        _refuse(file, wrong, fault, 'segmentation', 'Export the masks anew.')
+        _refuse(file, wrong, fault, 'segmentation', 'Export the masks again.')
     if empty and not faults:  # there are some in well-known files
         warnings.warn(
             f'{len(empty)} of {len(values)} masks in {file.path} have no '

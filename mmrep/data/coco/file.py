@@ -149,7 +149,7 @@ class CocoFile:
             raise UsageError(
                 f'the annotation file {self.path} must list each image once, '
                 f'and {len(twice)} of them have the same id, the first '
-                f'{twice[0]!r}; number the images anew, and image_id of the '
+                f'{twice[0]!r}; renumber the images, and image_id of the '
                 'annotations with them.'
             )
         for i, image in enumerate(self.images):
@@ -239,7 +239,7 @@ class CocoFile:
             f'looked at have others, the first is image id {image["id"]!r}, '
             f'{image["file_name"]}: {by(stated)} in the file, {by(size)} '
             f'in the picture{hint}. Boxes and masks of another size are in '
-            'the wrong place; export them anew for these pictures.'
+            'the wrong place; export them again for these pictures.'
         )
 
 

@@ -82,7 +82,7 @@ def _entries(
         warnings.simplefilter('always')
         check_annotations(file, masks=False)
     for warning in found:
-        notes.add('annotations left out', warning.message)
+        notes.add('annotations skipped', warning.message)
     used = file.used_names()
     for category in file.categories:
         # Roboflow's first is the name of the project, and nothing has it

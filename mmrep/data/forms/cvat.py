@@ -97,7 +97,7 @@ def _read_image(image: Element, picture: Picture, notes: Notes) -> None:
         label = (shape.get('label') or '').strip()
         if shape.tag in _NO_AREA:
             notes.add(
-                f'shapes left out, a {shape.tag} has no area', picture.name
+                f'shapes skipped, a {shape.tag} has no area', picture.name
             )
             continue
         if not label:

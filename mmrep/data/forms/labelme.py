@@ -62,7 +62,7 @@ def _read_content(content: Any, picture: Picture, notes: Notes) -> None:
         label = str(shape['label']).strip()
         kind = shape.get('shape_type') or 'polygon'
         if kind in _NO_AREA:
-            notes.add(f'shapes left out, a {kind} has no area', picture.name)
+            notes.add(f'shapes skipped, a {kind} has no area', picture.name)
             continue
         if kind == 'mask':
             picture.items.append(_mask(shape, label, picture, raw))
@@ -95,12 +95,12 @@ def _mask(shape: dict, label: str, picture: Picture, raw: bool) -> Any:
     left, top = points_of(shape.get('points'), 2)[0]
     if raw:
         raise LabelError(
-            'has masks of a picture that EXIF turns; save it anew in LabelMe'
+            'has masks of a picture that EXIF turns; save it again in LabelMe'
         )
     try:
         data = base64.b64decode(shape.get('mask') or '')
         with Image.open(io.BytesIO(data)) as image:
             mask = np.asarray(image.convert('L'))
     except (OSError, SyntaxError, ValueError, binascii.Error) as error:
-        raise LabelError('has a mask that is no PNG picture') from error
+        raise LabelError('has a mask that is not a PNG picture') from error
     return mask_item(picture, label, int(left), int(top), mask)

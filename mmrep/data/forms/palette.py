@@ -138,7 +138,7 @@ def read(path: Path) -> Palette:
     if again:
         raise UsageError(
             f'{path} must have a colour of its own for each class, and '
-            f'{again[0]} comes again.'
+            f'{again[0]} is used twice.'
         )
     return make(pairs)
 

@@ -69,7 +69,7 @@ def read_each(
         try:
             picture = find(file)
             if picture is None:
-                notes.add('label files without a picture left out', file.path)
+                notes.add('label files without a picture skipped', file.path)
                 continue
             if id(picture) in done:
                 raise UsageError(f'is a second one for {picture.path}')
@@ -78,7 +78,7 @@ def read_each(
             done[id(picture)] = picture
         except UsageError as error:
             reasons.append(f'{file.path} {error}')
-            notes.add('label files that are wrong left out', reasons[-1])
+            notes.add('label files that are wrong skipped', reasons[-1])
             broken.add(id(picture))
     if not done:
         if reasons:
