@@ -25,6 +25,7 @@ COMMANDS = {
     'test': 'test.py',
     'predict': 'image_demo.py',
     'export': 'export.py',
+    'quantize': 'quantize.py',
     'reparameterize': 'reparameterize.py',
     'convert': 'convert_checkpoint.py',
     'flops': 'get_flops.py',
