@@ -26,6 +26,7 @@ COMMANDS = {
     'plot': 'plot.py',
     'predict': 'image_demo.py',
     'export': 'export.py',
+    'quantize': 'quantize.py',
     'reparameterize': 'reparameterize.py',
     'convert': 'convert_checkpoint.py',
     'flops': 'get_flops.py',

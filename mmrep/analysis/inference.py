@@ -5,22 +5,35 @@ size of the image, a detector's neck. So their times can be compared.
 """
 
 import multiprocessing
+import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
-from mmrep.deploy import build_model, to_deploy_form
+from mmrep.deploy import build_model, load_model, to_deploy_form
 from mmrep.deploy.export import export_onnx
 from mmrep.deploy.exportable import exportable
+from mmrep.deploy.models import model_kind
+from mmrep.deploy.quantize import quantize
+from mmrep.deploy.quantize.files import FloatFile
+from mmrep.deploy.quantize.score import validation
+from mmrep.deploy.runtime import load_exported
+from mmrep.deploy.runtime.files import open_session
+from mmrep.deploy.whole import whole_model
+from mmrep.deploy.whole.metadata import describe_whole
+from mmrep.engine import check_data
 from mmrep.errors import UsageError
 from mmrep.models.precision import check_precision, use_half
 
-FORMS = ('train', 'deploy', 'onnx', 'compile')
+# Exported files, and those of PyTorch.
+FILE_FORMS = ('onnx', 'openvino', 'int8')
+FORMS = ('train', 'deploy', 'compile', *FILE_FORMS)
 
 
 def build_form(
@@ -39,8 +52,9 @@ def build_form(
         cfg (Config): Config of a segmentor, detector or backbone in training
             form.
         form (str): 'train', the training form in evaluation mode; 'deploy';
-            'onnx', that form in ONNX Runtime; 'compile', that form by
-            ``torch.compile``.
+            'compile', that form by ``torch.compile``; 'onnx' and 'openvino',
+            that form in ONNX Runtime and OpenVINO; 'int8', that form in eight
+            bits in ONNX Runtime, with the ranges of noise.
         shape (tuple[int, int]): Height and width of the images.
         batch_size (int): Images of a batch. Defaults to 1.
         device (str): 'cpu' or 'cuda'. Defaults to 'cpu'.
@@ -60,10 +74,12 @@ def build_form(
     """
     if form not in FORMS:
         raise UsageError(f'form must be one of {FORMS}, got {form!r}.')
-    if form == 'onnx':
+    if form in FILE_FORMS:
         if device != 'cpu' or half or channels_last:
-            raise UsageError('the form onnx is measured on a CPU in fp32.')
-        return _onnx_runtime(cfg, shape, batch_size)
+            raise UsageError(
+                f'the form {form} is measured on a CPU, in its own precision.'
+            )
+        return _file_form(cfg, form, shape, batch_size)
     if cuda_graph and device != 'cuda':
         raise UsageError(f'a CUDA graph needs a GPU, got {device!r}.')
     model = _random_model(cfg)
@@ -88,6 +104,104 @@ def build_form(
         return network(image)
 
     return run
+
+
+class Predictor(NamedTuple):
+    """A trained model in a form, from pictures to predictions.
+
+    Attributes:
+        run: Predicts a batch of noise once.
+        model: A segmentor or detector, or what stands for one.
+        megabytes: Of its weights, or of its file.
+    """
+
+    run: Callable[[], Any]
+    model: nn.Module
+    megabytes: float
+
+
+def build_predictor(
+    cfg: Config,
+    checkpoint: str,
+    form: str,
+    shape: Tuple[int, int],
+    batch_size: int = 1,
+    half: Optional[str] = None,
+) -> Predictor:
+    """Build a form of a trained model on the CPU.
+
+    Unlike those of :func:`build_form`, all forms begin with pictures and end
+    with labels or boxes.
+
+    Args:
+        cfg (Config): Config of a segmentor or detector in training form; for
+            'int8' with its data.
+        checkpoint (str): Its weights.
+        form (str): One of :data:`FORMS`. 'int8' is what
+            :func:`mmrep.deploy.quantize.quantize` makes of the exported file;
+            'compile' compiles backbone and neck.
+        shape (tuple[int, int]): Height and width of the pictures.
+        batch_size (int): Pictures of a batch. Defaults to 1.
+        half (str, optional): As :func:`build_form` takes it, for forms of
+            PyTorch. Defaults to None.
+
+    Raises:
+        UsageError: If the form does not exist or cannot run so.
+    """
+    if form not in FORMS:
+        raise UsageError(f'form must be one of {FORMS}, got {form!r}.')
+    if form in FILE_FORMS:
+        if half:
+            raise UsageError(f'the form {form} has a precision of its own.')
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder, 'model.onnx'))
+            _in_child(_export_whole, cfg, checkpoint, path, form == 'int8')
+            megabytes = Path(path).stat().st_size / 1e6
+            runtime = 'openvino' if form == 'openvino' else None
+            model = load_exported(cfg, path, runtime)
+    else:
+        model = load_model(cfg, checkpoint, deploy=form != 'train')
+        if half:
+            check_precision(half, 'cpu')
+            use_half(model, half)
+        megabytes = sum(x.nbytes for x in model.state_dict().values()) / 1e6
+        if form == 'compile':
+            for part in (model.backbone, getattr(model, 'neck', None)):
+                if part is not None:
+                    part.compile()
+    batch = _noise(model, shape, batch_size)
+
+    @torch.inference_mode()
+    def run() -> Any:
+        return model.test_step(dict(batch))
+
+    return Predictor(run, model, megabytes)
+
+
+def _noise(model: nn.Module, shape: Tuple[int, int], count: int) -> dict:
+    """A batch of pictures as a test pipeline gives them."""
+    if model_kind(model) == 'segmentor':
+        from mmseg.structures import SegDataSample as DataSample
+    else:
+        from mmdet.structures import DetDataSample as DataSample
+    meta = dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0))
+    pictures = torch.randint(0, 256, (count, 3, *shape), dtype=torch.uint8)
+    return dict(
+        inputs=list(pictures),
+        data_samples=[DataSample(metainfo=dict(meta)) for _ in pictures],
+    )
+
+
+def _export_whole(
+    cfg: Config, checkpoint: str, path: str, eight_bits: bool
+) -> None:
+    model = load_model(cfg, checkpoint, deploy=True)
+    module = whole_model(model, masks='raw')
+    about = describe_whole(cfg, model.dataset_meta, module)
+    export_onnx(module, path, metadata=about)
+    if eight_bits:
+        check_data(cfg, 'train_dataloader', f'{validation(cfg)}_dataloader')
+        quantize(cfg, path, path)
 
 
 def import_custom(cfg: Config) -> None:
@@ -122,41 +236,54 @@ def _cuda_graph(network: nn.Module, image: Tensor) -> Callable[[], Any]:
     return run
 
 
-def _onnx_runtime(
-    cfg: Config, shape: Tuple[int, int], batch_size: int
+def _file_form(
+    cfg: Config, form: str, shape: Tuple[int, int], batch_size: int
 ) -> Callable[[], Any]:
-    """A session of ONNX Runtime; the file is made in another process.
+    """A file in its runtime; it is made in another process.
 
-    So the peak of memory is that of the session.
+    So the peak of memory is that of the runtime.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
+    package = 'openvino' if form == 'openvino' else 'onnxruntime'
+    if find_spec(package) is None:
+        name = 'openvino' if form == 'openvino' else 'export'
         raise UsageError(
-            'the form onnx needs onnxruntime; '
-            'pip install -r requirements/export.txt'
-        ) from error
-    threads = torch.get_num_threads()
+            f'the form {form} needs {package}; '
+            f'pip install -r requirements/{name}.txt'
+        )
+    image = torch.randn(batch_size, 3, *shape)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, 'model.onnx'))
-        context = multiprocessing.get_context('spawn')
-        child = context.Process(target=_export, args=(cfg, path, threads))
-        child.start()
-        child.join()
-        if child.exitcode:
-            raise UsageError('the network cannot be exported as ONNX.')
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(
-            path, options, providers=['CPUExecutionProvider']
-        )
-    image = torch.randn(batch_size, 3, *shape).numpy()
-    return lambda: session.run(None, {'image': image})
+        _in_child(_export, cfg, path, image if form == 'int8' else None)
+        session = open_session(path, package)
+    return lambda: session.run(image)
 
 
-def _export(cfg: Config, path: str, threads: int) -> None:
+def _in_child(make: Callable[..., None], cfg: Config, *args: Any) -> None:
+    """Make a file in another process, so that its memory is not ours."""
+    context = multiprocessing.get_context('spawn')
+    threads = torch.get_num_threads()
+    child = context.Process(target=_make, args=(make, threads, cfg, *args))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise UsageError('its file cannot be made, as is said above.')
+
+
+def _make(
+    make: Callable[..., None], threads: int, cfg: Config, *args: Any
+) -> None:
     torch.set_num_threads(threads)
     import_custom(cfg)
+    make(cfg, *args)
+
+
+def _export(cfg: Config, path: str, image: Optional[Tensor]) -> None:
+    """Export a network; in eight bits if there is an image for its ranges."""
     model = to_deploy_form(_random_model(cfg))
     # weights that were not trained may cancel out, so only gross errors count
     export_onnx(exportable(model), path, (64, 64), tolerance=1e-2)
+    if image is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = FloatFile(path, folder)
+            file.calibrate([image])
+            shutil.copyfile(file.quantize('int8.onnx'), path)

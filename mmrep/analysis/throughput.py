@@ -28,8 +28,14 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmrep.analysis.inference import build_form, import_custom
+from mmrep.analysis.inference import (
+    FILE_FORMS,
+    build_form,
+    build_predictor,
+    import_custom,
+)
 from mmrep.analysis.training import build_training_step
+from mmrep.deploy.quantize.score import score
 from mmrep.errors import UsageError, one_line
 from mmrep.models.precision import HALF
 
@@ -81,6 +87,9 @@ class Case:
         batch_size (int): Images of a batch.
         shape (tuple[int, int]): Their height and width.
         device (str): 'cpu' or 'cuda'.
+        checkpoint (str, optional): Weights, for inference from pictures to
+            predictions, of which the score is measured too. Defaults to
+            None, random ones.
     """
 
     model: str
@@ -90,6 +99,7 @@ class Case:
     batch_size: int
     shape: Tuple[int, int]
     device: str
+    checkpoint: Optional[str] = None
 
     def __str__(self) -> str:
         what = 'training' if self.mode == 'training' else f'{self.form} form'
@@ -109,8 +119,15 @@ class Case:
                 'with_cp and compile are for training; '
                 'in inference compile is a form'
             )
-        if self.form == 'onnx' and (self.switches or self.device != 'cpu'):
-            return 'the form onnx is measured on a CPU in fp32'
+        if self.form in FILE_FORMS and (self.switches or self.device != 'cpu'):
+            return f'the form {self.form} is measured on a CPU, without any'
+        if self.checkpoint is not None and (
+            training or self.device != 'cpu' or set(self.switches) - set(HALF)
+        ):
+            return (
+                'with --checkpoints inference on a CPU is measured, plain, '
+                'in bf16 or in fp16'
+            )
         return None
 
 
@@ -193,7 +210,8 @@ def measure(
         ``times`` in milliseconds for a batch, their median ``ms``,
         ``images_per_second`` by that, and ``peak_mb``: weights, gradients,
         the optimizer and activations, on the CPU as far as the allocator has
-        not given them back.
+        not given them back. Of a case with a checkpoint also ``file_mb``
+        and ``score``, points on the validation set.
     """
     workers: List[_Worker] = []
     try:
@@ -236,22 +254,24 @@ def measure_here(
     """
     for i, (cfg, case) in enumerate(jobs):
         report(f'{i + 1}/{len(jobs)}: {case}')
-        step = error = peak = None
+        step = error = None
+        more: Dict[str, Any] = {}
         times: List[float] = []
         try:
-            step, memory = _prepare(cfg, case, threads)
+            step, memory, find_more = _prepare(cfg, case, threads)
             times = [_time(step, _CLOCKS[clock]) for _ in range(repeats)]
             # what earlier cases left to the allocator of a CPU cannot be told
-            peak = None if case.device == 'cpu' else memory.peak()
+            more['peak_mb'] = None if case.device == 'cpu' else memory.peak()
+            more.update(find_more())
         except Exception as reason:  # whatever it is, the others go on
             error = _reason(reason)
         # the next case finds the memory as this one did
-        del step
+        step = find_more = None
         torch.compiler.reset()
         gc.collect()
         if case.device != 'cpu':
             torch.cuda.empty_cache()
-        yield _row(case, clock, error, times, peak)
+        yield _row(case, clock, error, times, more)
 
 
 class _Worker:
@@ -296,8 +316,8 @@ class _Worker:
                 self.times.append(ms)
 
     def result(self) -> Dict[str, Any]:
-        peak = self._ask('peak') if self.error is None else None
-        return _row(self.case, self.clock, self.error, self.times, peak)
+        more = self._ask('more') if self.error is None else {}
+        return _row(self.case, self.clock, self.error, self.times, more)
 
     def stop(self) -> None:
         self.pipe.close()
@@ -311,13 +331,14 @@ def _serve(
     """Build a case, then do what is asked; runs in the case's process."""
     now = _CLOCKS[clock]
     try:
-        step, memory = _prepare(cfg, case, threads)
+        step, memory, find_more = _prepare(cfg, case, threads)
         pipe.send(('ready', None))
         while True:
             if pipe.recv() == 'turn':
                 pipe.send(('ms', _time(step, now)))
             else:
-                pipe.send(('peak', memory.peak()))
+                peak = memory.peak()  # before what a score takes
+                pipe.send(('more', {'peak_mb': peak, **find_more()}))
     except (EOFError, KeyboardInterrupt):
         return  # the measurement is over
     except Exception as error:  # whatever it is, the others go on
@@ -326,17 +347,17 @@ def _serve(
 
 def _prepare(
     cfg: Config, case: Case, threads: int
-) -> Tuple[Callable[[], Any], '_Memory']:
-    """A step that has run, and the memory from here on."""
+) -> Tuple[Callable[[], Any], '_Memory', Callable[[], Dict[str, Any]]]:
+    """A step that has run, the memory from here on, and what else is said."""
     torch.set_num_threads(threads)
     import_custom(cfg)
     with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as r:
         r.import_from_location()  # so that imports do not count as memory
     memory = _Memory(case.device)
-    step = _build(cfg, case)
+    step, find_more = _build(cfg, case)
     _warm_up(step)
     memory.forget_peak()
-    return step, memory
+    return step, memory, find_more
 
 
 def _reason(error: Exception) -> str:
@@ -353,7 +374,7 @@ def _row(
     clock: str,
     error: Optional[str],
     times: List[float],
-    peak: Optional[float],
+    more: Dict[str, Any],
 ) -> Dict[str, Any]:
     """A result of :func:`measure`."""
     about = {**asdict(case), 'clock': clock}
@@ -365,12 +386,25 @@ def _row(
         'times': times,
         'ms': ms,
         'images_per_second': case.batch_size / ms * 1e3,
-        'peak_mb': peak,
+        **more,
     }
 
 
-def _build(cfg: Config, case: Case) -> Callable[[], Any]:
+def _build(
+    cfg: Config, case: Case
+) -> Tuple[Callable[[], Any], Callable[[], Dict[str, Any]]]:
     switches = case.switches
+    half = next((name for name in HALF if name in switches), None)
+    if case.checkpoint is not None:
+        made = build_predictor(
+            cfg, case.checkpoint, case.form, case.shape, case.batch_size, half
+        )
+
+        def find_more() -> Dict[str, Any]:
+            points = score(cfg, made.model, '')
+            return dict(file_mb=made.megabytes, score=points)
+
+        return made.run, find_more
     if case.mode == 'training':
         step = build_training_step(
             cfg, case.shape, case.batch_size, case.device, switches
@@ -382,18 +416,18 @@ def _build(cfg: Config, case: Case) -> Callable[[], Any]:
             case.shape,
             case.batch_size,
             case.device,
-            next((name for name in HALF if name in switches), None),
+            half,
             'channels_last' in switches,
             'cuda_graph' in switches,
         )
     if case.device == 'cpu':
-        return step
+        return step, dict
 
     def synchronous() -> None:
         step()
         torch.cuda.synchronize()
 
-    return synchronous
+    return synchronous, dict
 
 
 def _warm_up(step: Callable[[], Any]) -> None:
@@ -460,11 +494,12 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
     keys = ('model', 'mode', 'batch_size', 'shape', 'device')
     first: Dict[str, float] = {}
     unit = 'CPU ms' if rows and rows[0]['clock'] == 'cpu' else 'ms'
-    lines = [
-        f'| model | what | switches | batch | {unit} | images/s | speed-up '
-        '| peak MB |',
-        '| --- | --- | --- | --- | --- | --- | --- | --- |',
-    ]
+    head = ['model', 'what', 'switches', 'batch', unit, 'images/s']
+    head += ['speed-up', 'peak MB']
+    scored = any('score' in row for row in rows)
+    if scored:
+        head += ['file MB', 'score']
+    lines = [f'| {" | ".join(head)} |', '| --- ' * len(head) + '|']
     for row in rows:
         training = row['mode'] == 'training'
         cells = [
@@ -474,7 +509,7 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
             '{}×{}×{}'.format(row['batch_size'], *row['shape']),
         ]
         if 'error' in row:
-            cells += [row['error'].replace('|', '/'), '', '', '']
+            cells += [row['error'].replace('|', '/')]
         else:
             reference = first.setdefault(
                 str([row[key] for key in keys]), row['ms']
@@ -485,5 +520,9 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
                 f'{reference / row["ms"]:.2f}',
                 '' if row['peak_mb'] is None else f'{row["peak_mb"]:.0f}',
             ]
+            if 'score' in row:
+                points = (f'{k} {v:.2f}' for k, v in row['score'].items())
+                cells += [f'{row["file_mb"]:.1f}', ', '.join(points)]
+        cells += [''] * (len(head) - len(cells))
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)

@@ -270,7 +270,7 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
     if loop is None:  # training without validation
         return
     if mode != 'train':
-        _prepare_metrics(loop.evaluator)
+        prepare_metrics(loop.evaluator)
     if mode == 'train' and not len(loop.dataloader):
         raise UsageError(
             'an epoch must have at least one batch, and drop_last=True leaves '
@@ -285,7 +285,7 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
         )
 
 
-def _prepare_metrics(evaluator: Any) -> None:
+def prepare_metrics(evaluator: Any) -> None:
     """Prepare MMDetection's metrics for what they take, or say they do not."""
     repair_recalls()
     for metric in getattr(evaluator, 'metrics', ()):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmrep.analysis.inference import FORMS, build_form
+from mmrep.analysis.inference import FORMS, build_form, build_predictor
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
@@ -28,20 +28,28 @@ def test_onnx_runtime(cfg):
         type='FCNHead', in_channels=20, in_index=3, channels=8, num_convs=1,
         num_classes=7, norm_cfg=dict(type='BN'),
     )  # fmt: skip
-    (out,) = build_form(cfg, 'onnx', (64, 96), 2)()
-    assert out.shape == (2, 7, 64, 96)
+    for form in ('onnx', 'int8'):
+        (out,) = build_form(cfg, form, (64, 96), 2)().values()
+        assert out.shape == (2, 7, 64, 96)
+
+
+def test_wrong_forms_of_trained_models(cfg):
+    with pytest.raises(UsageError, match="form must be one of.*'int8'"):
+        build_predictor(cfg, 'm.pth', 'merged', (64, 64))
+    with pytest.raises(UsageError, match='a precision of its own'):
+        build_predictor(cfg, 'm.pth', 'int8', (64, 64), half='bf16')
 
 
 def test_wrong_forms(cfg):
     with pytest.raises(UsageError, match='form must be one of'):
         build_form(cfg, 'merged', (64, 64))
-    with pytest.raises(UsageError, match='on a CPU in fp32'):
+    with pytest.raises(UsageError, match='in its own precision'):
         build_form(cfg, 'onnx', (64, 64), half='bf16')
-    with pytest.raises(UsageError, match='on a CPU in fp32'):
+    with pytest.raises(UsageError, match='in its own precision'):
         build_form(cfg, 'onnx', (64, 64), channels_last=True)
     with pytest.raises(UsageError, match="needs a GPU, got 'cpu'"):
         build_form(cfg, 'deploy', (64, 64), cuda_graph=True)
-    assert len(FORMS) == 4
+    assert len(FORMS) == 6
 
 
 @pytest.mark.gpu

@@ -18,7 +18,9 @@ from mmrep.analysis.throughput import (
     with_baseline,
 )
 from mmrep.analysis.training import build_training_step
-from mmrep.engine import load_config
+from mmrep.deploy import load_model
+from mmrep.deploy.quantize.score import score
+from mmrep.engine import load_config, set_data_root
 from mmrep.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +33,13 @@ def cfg(small_segmentor):
 
 def case(mode='inference', form='train', switches=(), device='cpu'):
     return Case('small', mode, form, switches, 2, (64, 96), device)
+
+
+def trained(form, switches=(), checkpoint='m.pth'):
+    shape = 64, 96
+    return Case(
+        'small', 'inference', form, switches, 2, shape, 'cpu', checkpoint
+    )
 
 
 @pytest.fixture
@@ -128,7 +137,9 @@ def test_parse_switches():
         (case(switches=('cuda_graph',)), 'on a GPU'),
         (case('training', switches=('cuda_graph',), device='cuda'), 'infer'),
         (case(switches=('with_cp',)), 'for training'),
-        (case(form='onnx', switches=('bf16',)), 'in fp32'),
+        (case(form='onnx', switches=('bf16',)), 'on a CPU, without'),
+        (trained('int8', ('bf16',)), 'on a CPU, without'),
+        (trained('train', ('channels_last',)), 'plain, in bf16 or'),
         (case(form='onnx', device='cuda'), 'on a CPU'),
     ],
 )
@@ -187,6 +198,41 @@ def test_one_after_the_other_in_this_process(cfg):
     assert third['mode'] == 'training' and third['ms'] > 0
     last = table([first, second, third]).splitlines()[-1]
     assert '| training step | bf16 |' in last and last.endswith('|  |')
+
+
+def test_trained_model(cfg, small_segmentor, shapes_root):
+    set_data_root(
+        cfg, str(shapes_root), ['train_dataloader', 'val_dataloader']
+    )
+    checkpoint = str(small_segmentor[1])
+    jobs = [
+        (cfg, trained(form, switches, checkpoint))
+        for form, switches in (('deploy', ()), ('deploy', ('bf16',)))
+    ]
+    rows = list(measure_here(jobs, repeats=1))
+    model = load_model(cfg, checkpoint, deploy=True)
+    assert rows[0]['score'] == score(cfg, model, '')
+    assert rows[1]['score'] != rows[0]['score']
+    assert 0.4 < rows[1]['file_mb'] / rows[0]['file_mb'] < 0.6
+    lines = table([*rows, {**rows[0], 'error': 'no'}]).splitlines()
+    assert lines[0].endswith('| peak MB | file MB | score |')
+    assert f'| mIoU {rows[0]["score"]["mIoU"]:.2f} |' in lines[2]
+    assert len({line.count('|') for line in lines}) == 1
+
+
+@pytest.mark.slow
+def test_files_of_a_trained_model(cfg, small_segmentor, shapes_root):
+    set_data_root(
+        cfg, str(shapes_root), ['train_dataloader', 'val_dataloader']
+    )
+    checkpoint = str(small_segmentor[1])
+    rows = measure(
+        [(cfg, trained(x, (), checkpoint)) for x in ('onnx', 'deploy')],
+        repeats=1,
+    )
+    points = [row['score']['mIoU'] for row in rows]
+    assert points[0] == pytest.approx(points[1], abs=0.1)
+    assert rows[0]['peak_mb'] > 0 and rows[0]['file_mb'] > 0
 
 
 def test_table():

@@ -45,6 +45,7 @@ TESTS = {
     ],
     'tools/test.py': [
         'tools/test_train_test.py::test_test',
+        'tools/test_train_test.py::test_half_precision',
         'tools/test_detection.py::test_test',
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'projects/other_signals/audio/test_words.py::test_train_and_test',
@@ -64,6 +65,13 @@ TESTS = {
         'tools/test_reparameterize.py::test_report',
     ],
     'tools/export.py': ['tools/test_export_tool.py::test_export'],
+    'tools/quantize.py': [
+        'tools/test_quantize_tool.py::test_quantize',
+        'tools/test_quantize_tool.py::test_wrong_input',
+    ],
+    'tools/benchmarks/benchmark_quantization.py': [
+        'tools/test_benchmark_quantization.py::test_table_and_json'
+    ],
     'tools/image_demo.py': [
         'conftest.py::small_segmentor',
         'tools/test_image_demo.py::test_folder',

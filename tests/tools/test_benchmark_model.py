@@ -4,6 +4,7 @@ import json
 import runpy
 from pathlib import Path
 
+import cv2
 import pytest
 
 from mmrep.analysis.throughput import missing_package
@@ -19,7 +20,8 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
         TOOL, small_segmentor[0], '--shape', 64, 96, '--batch-sizes', 1,
         '--switches', 'with_cp', '--form', 'deploy', '--repeats', 2,
         '--threads', 1, '--clock', 'cpu', '--mode', 'inference', 'training',
-        '--out', out, '--baselines', 'convnext-b', fresh=True,
+        '--out', out, '--baselines', 'convnext-b', '--picture',
+        tmp_path / 'bars.png', fresh=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     models = ['small']
@@ -33,6 +35,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
         [f'| {model}', 'training step', 'with_cp', '1×64×96']
         for model in models
     ]
+    assert cv2.imread(str(tmp_path / 'bars.png')).shape[1] == 960
     found = json.loads(out.read_text())
     assert found['rows'][0]['clock'] == 'cpu'
     assert found['threads'] == 1 and found['torch'] and found['name']
@@ -62,3 +65,19 @@ def test_wrong_input(small_segmentor, monkeypatch, capsys, wrong, text):
     said = capsys.readouterr().err
     assert said.startswith('error: ') and text in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        (['--checkpoints', 'a', 'b'], 'one for each of 1 configs, got 2'),
+        (['--data-root', 'a'], '--data-root is for --checkpoints'),
+        (
+            ['--form', 'int8', '--switches', 'bf16'],
+            'nothing to measure: the form int8 is',
+        ),
+    ],
+)
+def test_checkpoints(run_tool, small_segmentor, options, text):
+    done = run_tool(TOOL, small_segmentor[0], '--mode', 'inference', *options)
+    assert done.returncode == 1 and text in done.stderr

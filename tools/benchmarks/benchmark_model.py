@@ -12,6 +12,8 @@ there is one; CUDA_VISIBLE_DEVICES= hides it.
         --switches plain bf16 with_cp bf16+channels_last --baselines swin-b
     tools/benchmarks/benchmark_model.py CONFIG --form train deploy \\
         --switches bf16+channels_last+cuda_graph          # on a GPU
+    tools/benchmarks/benchmark_model.py CONFIG CONFIG --mode inference \\
+        --checkpoints FILE FILE --form train deploy compile onnx openvino int8
 """
 
 import argparse
@@ -19,7 +21,7 @@ import itertools
 import os
 import sys
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from mmrep_cli.arguments import add_config_options, parse_arguments
 
@@ -45,11 +47,28 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--form',
         nargs='+',
-        choices=['train', 'deploy', 'onnx', 'compile'],
+        choices=['train', 'deploy', 'onnx', 'compile', 'openvino', 'int8'],
         default=['train', 'deploy'],
         help='forms of inference: train is the training form in evaluation '
-        'mode, deploy the merged one, onnx that in ONNX Runtime, compile that '
-        'by torch.compile (default: train and deploy)',
+        'mode, deploy the merged one, compile that by torch.compile, onnx and '
+        'openvino that in ONNX Runtime and OpenVINO, int8 that in eight bits '
+        '(ranges of noise, or with --checkpoints as tools/quantize.py makes '
+        'it) (default: train and deploy)',
+    )
+    parser.add_argument(
+        '--checkpoints',
+        nargs='+',
+        metavar='FILE',
+        help='weights, one file for each config: inference then goes from '
+        'pictures to predictions on the CPU, and sizes of files and scores on '
+        'the validation set are said too',
+    )
+    parser.add_argument(
+        '--data-root',
+        nargs='+',
+        metavar='DIR',
+        help='with --checkpoints, folders of the data sets, instead of the '
+        "configs'",
     )
     parser.add_argument(
         '--switches',
@@ -112,6 +131,9 @@ def parse_args() -> argparse.Namespace:
         'after each',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
+    parser.add_argument(
+        '--picture', metavar='PNG', help='file for bars of the times'
+    )
     add_config_options(parser)
     return parse_arguments(parser)
 
@@ -131,10 +153,11 @@ from mmrep.analysis.throughput import (
     table,
     with_baseline,
 )
-from mmrep.engine import load_config
+from mmrep.deploy.quantize.score import validation
+from mmrep.engine import check_data, load_config, set_data_root
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
-from mmrep.files import write_json
+from mmrep.files import replaced, write_json
 from mmrep.machine import facts
 
 
@@ -146,38 +169,58 @@ def check(args: argparse.Namespace) -> None:
         if min(value if isinstance(value, list) else [value]) < 1:
             option = name.replace('_', '-')
             raise UsageError(f'--{option} must be positive, got {value}.')
+    for name in ('checkpoints', 'data_root'):
+        value = getattr(args, name)
+        if value and len(value) != len(args.configs):
+            option = name.replace('_', '-')
+            raise UsageError(
+                f'--{option} must have one for each of {len(args.configs)} '
+                f'configs, got {len(value)}.'
+            )
+    if args.data_root and not args.checkpoints:
+        raise UsageError('--data-root is for --checkpoints.')
     if args.clock == 'cpu' and torch.cuda.is_available():
         raise UsageError('--clock cpu does not see what a GPU does.')
 
 
-def models(args: argparse.Namespace) -> Iterator[Tuple[str, Config]]:
-    """The configs' models and the baselines, by name."""
+def models(
+    args: argparse.Namespace,
+) -> Iterator[Tuple[str, Config, Optional[str]]]:
+    """The configs' models with their weights, and the baselines."""
     for i, path in enumerate(args.configs):
         cfg = load_config(path, args.cfg_options)
         if not isinstance(cfg.get('model'), dict):
             raise UsageError(f'{path} must define model.')
-        yield Path(path).stem, cfg
+        loaders = 'train_dataloader', f'{validation(cfg)}_dataloader'
+        if args.data_root:
+            set_data_root(cfg, args.data_root[i], loaders)
+        weights = args.checkpoints[i] if args.checkpoints else None
+        if weights:
+            check_data(cfg, *loaders)
+        yield Path(path).stem, cfg, weights
         for baseline in args.baselines if i == 0 else []:
             package = missing_package(baseline)
             if package:
                 note(f'{baseline} is skipped: it needs {package}')
             else:
-                yield baseline, with_baseline(cfg, baseline)
+                yield baseline, with_baseline(cfg, baseline), None
 
 
 def list_jobs(args: argparse.Namespace) -> List[Tuple[Config, Case]]:
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    on_gpu = torch.cuda.is_available() and not args.checkpoints
+    device = 'cuda' if on_gpu else 'cpu'
     switches = [parse_switches(text) for text in args.switches]
     found = list(models(args))
     jobs, reasons = [], {}
     for mode, batch_size in itertools.product(args.mode, args.batch_sizes):
         forms = args.form if mode == 'inference' else ['train']
-        for (name, cfg), form, some in itertools.product(
+        for (name, cfg, weights), form, some in itertools.product(
             found, forms, switches
         ):
             case = Case(
-                name, mode, form, some, batch_size, tuple(args.shape), device
-            )
+                name, mode, form, some, batch_size, tuple(args.shape), device,
+                weights,
+            )  # fmt: skip
             reason = case.unfit()
             if reason is None:
                 jobs.append((cfg, case))
@@ -204,6 +247,39 @@ def circumstances(args: argparse.Namespace) -> dict:
     }
 
 
+def draw(rows: List[dict], path: str) -> None:
+    """Bars of the times, a panel for each model."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row.get('ms')]
+    names = list(dict.fromkeys(row['model'] for row in rows))
+    high = 0.6 + 0.25 * len(rows) + 0.5 * len(names)
+    figure = Figure((8, high), layout='constrained')
+    counts = [sum(row['model'] == name for row in rows) for name in names]
+    panels = figure.subplots(
+        len(names), 1, squeeze=False, height_ratios=counts
+    )
+    for name, panel in zip(names, panels.flat, strict=True):
+        own = [row for row in rows if row['model'] == name][::-1]
+        labels = [
+            '+'.join(
+                [row['form' if row['mode'] == 'inference' else 'mode']]
+                + list(row['switches'])
+            )
+            for row in own
+        ]
+        bars = panel.barh(range(len(own)), [row['ms'] for row in own])
+        panel.set_yticks(range(len(own)), labels)
+        panel.bar_label(bars, [f'{row["ms"]:.4g}' for row in own], padding=2)
+        panel.margins(x=0.12)
+        panel.set_title(name, loc='left', fontsize='medium')
+        panel.spines[['top', 'right']].set_visible(False)
+    clock = 'CPU milliseconds' if rows[0]['clock'] == 'cpu' else 'milliseconds'
+    panels[-1, 0].set_xlabel(f'{clock} of a batch')
+    with replaced(path) as partial:
+        figure.savefig(partial, dpi=120)
+
+
 def main() -> None:
     args = parse_args()
     if args.threads is None:
@@ -223,6 +299,8 @@ def main() -> None:
         if args.out:
             write_json(args.out, {**found, 'rows': rows})
     print(table(rows))
+    if args.picture and any('ms' in row for row in rows):
+        draw(rows, args.picture)
     failed = sum('error' in row for row in rows)
     if failed:
         raise UsageError(

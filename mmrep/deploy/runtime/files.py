@@ -97,6 +97,15 @@ class ExportedFile:
         text = self.about['channels']
         return int(text) if text.isdigit() else len(text)
 
+    def fed(self, image: Tensor) -> Tensor:
+        """The file's own input for what :meth:`run` is given."""
+        kind = self.about['input']
+        bytes_ = kind.startswith('picture')
+        image = image.to(torch.uint8 if bytes_ else torch.float32)
+        if kind.endswith('-rgb'):
+            image = image.flip(1)
+        return image.cpu().contiguous()
+
     def run(self, image: Tensor) -> Dict[str, Tensor]:
         """The outputs, by name, for inputs (N, C, H, W).
 
@@ -107,13 +116,9 @@ class ExportedFile:
         Raises:
             UsageError: If the file does not take pictures of that size.
         """
-        kind = self.about['input']
-        bytes_ = kind.startswith('picture')
-        image = image.to(torch.uint8 if bytes_ else torch.float32)
-        if kind.endswith('-rgb'):
-            image = image.flip(1)
+        image = self.fed(image)
         try:
-            return self._session.run(image.cpu().contiguous())
+            return self._session.run(image)
         except Exception as error:
             raise UsageError(
                 f'{self.path} does not run on an input of '
@@ -123,6 +128,19 @@ class ExportedFile:
 
 def _line(error: Exception) -> str:
     return one_line(error)[:200]
+
+
+def open_session(path: str, runtime: str, device: str = 'cpu') -> Any:
+    """A file in ONNX Runtime or OpenVINO, whatever it is of.
+
+    Returns:
+        Any: ``run(image)`` gives its outputs by name.
+
+    Raises:
+        UsageError: If the runtime is not installed.
+    """
+    kind = _OpenVino if runtime == 'openvino' else _OnnxRuntime
+    return kind(path, device)
 
 
 class _OnnxRuntime:

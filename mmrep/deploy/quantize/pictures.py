@@ -1,0 +1,75 @@
+"""The pictures that a quantization is calibrated on."""
+
+import copy
+from typing import Any, List
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from torch import Tensor
+
+from mmrep.data.datasets import first_dataset
+from mmrep.data.images import find_truncated
+from mmrep.deploy.inputs import picture_input
+from mmrep.errors import UsageError, one_line
+
+
+def calibration_paths(cfg: Config, count: int) -> List[str]:
+    """Paths of training images, taken at equal distances.
+
+    Args:
+        cfg (Config): Config with a ``train_dataloader``.
+        count (int): How many; all where there are fewer.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    dataset = first_dataset(cfg, 'train_dataloader')
+    if dataset is None:
+        raise UsageError(
+            'the config must define train_dataloader, on whose images the '
+            'quantization is calibrated.'
+        )
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    try:
+        built = DATASETS.build(dict(copy.deepcopy(dataset), pipeline=[]))
+        length = len(built)
+        count = min(count, length)
+        paths = [
+            built.get_data_info(i * length // count).get('img_path')
+            for i in range(count)
+        ]
+    except Exception as error:  # empty or absent, as each data set says it
+        raise UsageError(
+            'the calibration set, the data set of train_dataloader, cannot '
+            f'be read: {one_line(error, kind=True)}'
+        ) from error
+    paths = [path for path in paths if path]
+    if not paths:
+        raise UsageError(
+            'the calibration set, the data set of train_dataloader, must '
+            'have images, and has none; check its data_prefix and ann_file.'
+        )
+    return paths
+
+
+def calibration_input(cfg: Config, model: Any, path: str) -> Tensor:
+    """A training image as a test gives it to an exported file.
+
+    Args:
+        cfg (Config): Config with a test pipeline.
+        model (nn.Module): What stands for the file.
+        path (str): The image.
+
+    Returns:
+        Tensor: Shape (1, C, H, W).
+
+    Raises:
+        UsageError: If it cannot be read whole.
+    """
+    reason = find_truncated(dict(img_path=path))
+    if reason:
+        raise UsageError(
+            f'the image {path} of the calibration set cannot be read '
+            f'({reason}); fix or remove it.'
+        )
+    return model.file.fed(picture_input(cfg, model, path))

@@ -1,0 +1,102 @@
+"""Which layers cost a quantized file most, and how many must stay in float."""
+
+from typing import Callable, Dict, List, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from mmrep.deploy.quantize.files import FloatFile, values_of
+from mmrep.deploy.quantize.graph import last_layers
+from mmrep.deploy.quantize.score import Track, silent
+
+
+def sensitivities(
+    file: FloatFile,
+    inputs: Sequence[Tensor],
+    weight_bits: int = 8,
+    track: Track = silent,
+) -> Dict[str, float]:
+    """The error that each layer causes when it alone has eight bits.
+
+    It is seen at the last layers before NMS, which a small change does not
+    make jump; for layers behind RoIAlign at the last ones there.
+
+    Args:
+        file (FloatFile): Calibrated.
+        inputs (Sequence[Tensor]): What the file takes, each (1, C, H, W).
+        weight_bits (int): As of the file that is sought. Defaults to 8.
+        track (Callable): Shows the progress. Defaults to nothing.
+
+    Returns:
+        dict[str, float]: For each layer's node the power of the error over
+        that of the outputs, the largest first.
+    """
+    ends = last_layers(file.model.graph, file.layers)
+    expected = {
+        part: values_of(file.path, names, inputs)
+        for part, names in ends.items()
+    }
+    nodes = [layer.node for layer in file.layers]
+    found = {}
+    for layer in track(
+        file.layers, 'Layers, each alone in eight bits', len(nodes)
+    ):
+        others = [node for node in nodes if node != layer.node]
+        path = file.quantize(
+            'one.onnx', others, moving=False, weight_bits=weight_bits
+        )
+        values = values_of(path, ends[layer.part], inputs)
+        found[layer.node] = _error(expected[layer.part], values)
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _error(
+    expected: Sequence[Sequence[np.ndarray]],
+    found: Sequence[Sequence[np.ndarray]],
+) -> float:
+    """Power of the difference over power, the largest of the outputs."""
+    worst = 0.0
+    for reference, values in zip(
+        zip(*expected, strict=True), zip(*found, strict=True), strict=True
+    ):
+        noise = sum(
+            float(((a - b).astype(np.float64) ** 2).sum())
+            for a, b in zip(reference, values, strict=True)
+        )
+        power = sum(
+            float((a.astype(np.float64) ** 2).sum()) for a in reference
+        )
+        worst = max(worst, noise / max(power, 1e-30))
+    return worst
+
+
+def fewest_in_float(count: int, holds: Callable[[int], bool]) -> int:
+    """How many of the most sensitive layers must stay in float.
+
+    1, 2, 4, ... are tried until it holds, then halves between the last two.
+
+    Args:
+        count (int): Of layers.
+        holds (Callable): Whether a file holds with so many in float; with
+            none it does not.
+
+    Returns:
+        int: The number; ``count`` if nothing less holds.
+    """
+    low, high = 0, 1
+    while high < count and not holds(high):
+        low, high = high, high * 2
+    high = min(high, count)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def names_of(file: FloatFile, nodes: Sequence[str]) -> List[str]:
+    """What reports call layers, by their nodes."""
+    names = {layer.node: layer.name for layer in file.layers}
+    return [names[node] for node in nodes]
