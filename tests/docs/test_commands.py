@@ -113,7 +113,7 @@ TESTS = {
         'projects/other_signals/audio/test_words.py::test_train_and_test',
         'projects/other_signals/video/test_video.py::test_train_and_test',
         'projects/other_signals/time_series/test_time_series.py'
-        '::test_train_and_test'
+        '::test_train_and_test',
     ],
     'projects/other_signals/video/make_motions.py': [
         'projects/other_signals/video/test_video.py::test_make_motions'
