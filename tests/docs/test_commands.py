@@ -38,6 +38,7 @@ TESTS = {
         'tools/test_detection.py::test_train',
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'projects/other_signals/audio/test_words.py::test_train_and_test',
+        'projects/other_signals/video/test_video.py::test_train_and_test',
         'projects/cue_conflict/test_cue_conflict.py'
         '::test_training_and_shape_bias',
         'projects/other_signals/time_series/test_time_series.py'
@@ -49,6 +50,7 @@ TESTS = {
         'tools/test_detection.py::test_test',
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'projects/other_signals/audio/test_words.py::test_train_and_test',
+        'projects/other_signals/video/test_video.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
         'projects/other_signals/time_series/test_time_series.py'
         '::test_train_and_test',
@@ -117,8 +119,12 @@ TESTS = {
     ],
     'projects/other_signals/export_onnx.py': [
         'projects/other_signals/audio/test_words.py::test_train_and_test',
+        'projects/other_signals/video/test_video.py::test_train_and_test',
         'projects/other_signals/time_series/test_time_series.py'
         '::test_train_and_test',
+    ],
+    'projects/other_signals/video/make_motions.py': [
+        'projects/other_signals/video/test_video.py::test_make_motions'
     ],
     'projects/other_signals/time_series/prepare_ncei.py': [
         'projects/other_signals/time_series/test_time_series.py'

@@ -244,7 +244,7 @@ def model():
     torch.manual_seed(0)
     cfg = Config.fromfile(TINY).model
     cfg.backbone.arch.update(channels=(8, 12, 16, 24), depths=(1, 1, 1, 1))
-    cfg.backbone.arch.kernel_sizes = ((3,), (13,), (13,), (7,))
+    cfg.backbone.arch.kernel_sizes = ((3,), (13,), (13,), (3,))
     return MODELS.build(dict(cfg, in_channels=24, num_classes=5))
 
 
