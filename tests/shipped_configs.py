@@ -25,11 +25,12 @@ SEGMENTORS = [
     p for p in LEAVES if p.name.startswith(('upernet', 'fcn', 'segnext'))
 ]
 CLASSIFIERS = [path for path in LEAVES if path.name.startswith('classifier')]
-FORECASTERS = [
-    path for path in LEAVES if path.name.startswith(('corrformer', 'dlinear'))
+# their own tests build them
+OTHER_SIGNALS = [
+    p for p in LEAVES if 'other_signals' in p.parts and p not in SEGMENTORS
 ]
 DETECTORS = [
-    p for p in LEAVES if p not in SEGMENTORS + CLASSIFIERS + FORECASTERS
+    p for p in LEAVES if p not in SEGMENTORS + CLASSIFIERS + OTHER_SIGNALS
 ]
 
 
