@@ -69,6 +69,21 @@ class Training(NamedTuple):
         return words
 
 
+def check_best_is_kept(config: Path, options: Dict[str, object]) -> None:
+    """Say before a training that there would be nothing to test behind it.
+
+    Raises:
+        UsageError: If the config keeps no checkpoint as the best one.
+    """
+    cfg = load_config(str(config), options)
+    hooks = cfg.get('default_hooks') or {}
+    if not (hooks.get('checkpoint') or {}).get('save_best'):
+        raise UsageError(
+            f'{config} must keep the checkpoint that is best in '
+            'validation: set default_hooks.checkpoint.save_best.'
+        )
+
+
 def recorded(training: Training) -> Optional[Dict[str, float]]:
     """The metrics of a training that is finished, None for another.
 

@@ -17,7 +17,6 @@ from typing import Dict, List
 
 from tqdm import tqdm
 
-from mmrep.engine import load_config
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import write_json, write_text
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from projects.runs import (
     Training,
     best_checkpoint,
+    check_best_is_kept,
     evaluate,
     logged,
     table_rows,
@@ -91,13 +91,7 @@ def check(args: argparse.Namespace) -> None:
     if 'randomness.seed' in args.cfg_options:
         raise UsageError('--cfg-options must leave randomness.seed to --seed.')
     for config in args.configs:
-        cfg = load_config(str(config), args.cfg_options)
-        hooks = cfg.get('default_hooks') or {}
-        if not (hooks.get('checkpoint') or {}).get('save_best'):
-            raise UsageError(
-                f'{config} must keep the checkpoint that is best in '
-                'validation: set default_hooks.checkpoint.save_best.'
-            )
+        check_best_is_kept(config, args.cfg_options)
 
 
 def train_and_test(training: Training) -> Dict[str, object]:

@@ -126,6 +126,17 @@ TESTS = {
     'projects/other_signals/video/make_motions.py': [
         'projects/other_signals/video/test_video.py::test_make_motions'
     ],
+    'projects/other_signals/compare.py': [
+        'projects/other_signals/test_compare.py::test_seeds'
+    ],
+    'projects/other_signals/point_cloud/make_solids.py': [
+        'projects/other_signals/point_cloud/test_point_cloud.py'
+        '::test_make_solids'
+    ],
+    'projects/other_signals/point_cloud/prepare_modelnet.py': [
+        'projects/other_signals/point_cloud/test_point_cloud.py'
+        '::test_prepare_text_form'
+    ],
     'projects/other_signals/time_series/prepare_ncei.py': [
         'projects/other_signals/time_series/test_time_series.py'
         '::test_pickles_are_refused_and_converted'

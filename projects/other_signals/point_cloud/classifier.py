@@ -1,0 +1,87 @@
+"""A class for each point cloud, as the authors of UniRepLKNet find it."""
+
+from typing import List, Optional, Union
+
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmrep.registry import MODELS
+
+from .projection import CloudProjection
+
+
+@MODELS.register_module()
+class PointCloudClassifier(BaseModel):
+    """Projections of a cloud, a backbone, and a linear layer on all views.
+
+    Source: Point/models/p2p_adaptor_lk.py and layers/head.py of
+    AILab-CVC/UniRepLKNet@b5677d8.
+
+    Args:
+        projection (dict): Arguments of :class:`CloudProjection`.
+        backbone (dict): Config of the backbone, three channels in.
+        in_channels (int): Channels of its last map.
+        num_classes (int): Number of classes.
+        label_smoothing (float): What the other classes share of the target.
+            Defaults to 0.2.
+        data_preprocessor (dict, optional): Config of the preprocessor.
+            Defaults to None.
+        init_cfg (dict, optional): Initialization config. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        projection: dict,
+        backbone: dict,
+        in_channels: int,
+        num_classes: int,
+        label_smoothing: float = 0.2,
+        data_preprocessor: Optional[dict] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.projection = CloudProjection(**projection)
+        self.backbone = MODELS.build(backbone)
+        channels = in_channels * self.projection.num_views
+        self.norm = nn.LayerNorm(channels)
+        self.fc = nn.Linear(channels, num_classes)
+        # PyTorch lets the class itself share too
+        self.smoothing = label_smoothing * num_classes / (num_classes - 1)
+
+    def forward(
+        self,
+        inputs: dict,
+        data_samples: Optional[Tensor] = None,
+        mode: str = 'tensor',
+    ) -> Union[Tensor, dict, List[dict]]:
+        """Run on clouds with the same number of points.
+
+        Args:
+            inputs (dict): ``points`` and ``turned``, both (B, N, 3); see
+                :class:`CloudProjection`.
+            data_samples (Tensor, optional): Class of each cloud, (B,).
+            mode (str): 'tensor' for scores (B, num_classes), 'predict' for a
+                dict with ``scores`` and ``gt_label`` for each cloud, 'loss'
+                for a dict of losses. Defaults to 'tensor'.
+        """
+        images = self.projection(inputs['points'], inputs['turned'])
+        pooled = self.backbone(images)[-1].mean((2, 3))
+        # the views of a cloud side by side
+        views = pooled.reshape(len(inputs['points']), -1)
+        scores = self.fc(self.norm(views))
+        if mode == 'tensor':
+            return scores
+        if mode == 'predict':
+            return [
+                dict(scores=score, gt_label=int(label))
+                for score, label in zip(scores, data_samples, strict=True)
+            ]
+        if mode == 'loss':
+            loss = F.cross_entropy(
+                scores, data_samples, label_smoothing=self.smoothing
+            )
+            return dict(loss=loss)
+        raise ValueError(
+            f"mode must be 'tensor', 'predict' or 'loss', got {mode!r}."
+        )
