@@ -25,6 +25,7 @@ COMMANDS = {
     'test': 'test.py',
     'plot': 'plot.py',
     'predict': 'image_demo.py',
+    'demo': 'demo.py',
     'export': 'export.py',
     'reparameterize': 'reparameterize.py',
     'convert': 'convert_checkpoint.py',
