@@ -25,6 +25,7 @@ COMMANDS = {
     'test': 'test.py',
     'plot': 'plot.py',
     'predict': 'image_demo.py',
+    'demo': 'demo.py',
     'export': 'export.py',
     'quantize': 'quantize.py',
     'reparameterize': 'reparameterize.py',
