@@ -74,10 +74,12 @@ def test_predictions_and_pictures(trained, tmp_path):
         assert (tmp_path / str(deploy) / '00000000.png').is_file()
     torch.testing.assert_close(*boxes, rtol=1e-3, atol=1e-2)
     assert len(boxes[0]) > 0
-    drawn = infer.draw(image, sample, score_thr=0)
-    assert drawn.shape == image.shape and (drawn != image).any()
-    clear = infer.draw(image, sample, score_thr=1.1)
-    np.testing.assert_array_equal(clear, image)
+    # older versions of Matplotlib shift what is below by a pixel
+    grey = np.full_like(image, 127)
+    drawn = infer.draw(grey, sample, score_thr=0)
+    assert drawn.shape == grey.shape and (drawn != grey).any()
+    clear = infer.draw(grey, sample, score_thr=1.1)
+    np.testing.assert_array_equal(clear, grey)
     with pytest.raises(UsageError, match='slide needs a segmentor'):
         Inferencer(cfg, checkpoint, device='cpu', slide=64)
     with pytest.raises(UsageError, match='for segmentors only'):
