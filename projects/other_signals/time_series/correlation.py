@@ -36,10 +36,12 @@ def circular_correlation(query: Tensor, key: Tensor) -> Tensor:
         query[t] * key[t - d], with steps counted modulo L.
     """
     length = query.size(-2)
-    products = (query @ key.transpose(-1, -2) / query.size(-1)).flatten(-2)
-    steps = torch.arange(length, device=query.device)
-    pairs = steps * length + (steps - steps[:, None]) % length
-    return products[..., pairs].sum(-1)
+    # at (s, t): key[s] * query[t]
+    products = key / query.size(-1) @ query.transpose(-1, -2)
+    # twice side by side, and each row one step to the left of the one before
+    rows = torch.cat([products, products], -1).flatten(-2)
+    rows = nn.functional.pad(rows, (0, length)).unflatten(-1, (length, -1))
+    return rows[..., :length].sum(-2)
 
 
 def shift(x: Tensor, delay: Tensor) -> Tensor:

@@ -149,6 +149,8 @@ class SeriesDataset(Dataset):
         max_gap (int): Longest gap, in steps, that is filled. Defaults to 6.
         unit (float): What a value is multiplied by. Defaults to 1.
         stride (int): Steps from one window to the next. Defaults to 1.
+        data_root (str): Folder of the files. Defaults to '', the one that
+            the run starts in.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class SeriesDataset(Dataset):
         max_gap: int = 6,
         unit: float = 1,
         stride: int = 1,
+        data_root: str = '',
     ) -> None:
         if split not in SPLITS:
             raise UsageError(f'split must be one of {SPLITS}, got {split!r}.')
@@ -172,13 +175,15 @@ class SeriesDataset(Dataset):
             raise UsageError(
                 f"step must be 'h' (hours) or 'D' (days), got {step!r}."
             )
-        path = data_file.format(split=split)
+        path = osp.join(data_root, data_file.format(split=split))
         if not osp.exists(path):
             raise UsageError(f'there is no file of series at {path}.')
         if path.endswith('.npy'):
             if times_file is None:
                 raise UsageError(f'{path} needs a times_file beside it.')
-            table = read_arrays(path, times_file.format(split=split))
+            table = read_arrays(
+                path, osp.join(data_root, times_file.format(split=split))
+            )
         else:
             table = read_csv(path, columns, step)
         if '{split}' not in data_file:

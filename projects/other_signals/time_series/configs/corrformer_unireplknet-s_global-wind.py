@@ -3,8 +3,7 @@
 # 1 process x 1 window x 10 epochs.
 _base_ = './_base_/ncei.py'
 files = dict(
-    data_file='data/global_wind/wind_global_hourly_{split}.npy',
-    times_file='data/global_wind/data_time_{split}.npy',
+    data_root='data/global_wind/', data_file='wind_global_hourly_{split}.npy'
 )
 train_dataloader = dict(dataset=files)
 val_dataloader = dict(dataset=files)

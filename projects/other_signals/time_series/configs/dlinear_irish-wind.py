@@ -1,4 +1,4 @@
 # A linear model beside corrformer_unireplknet-tiny_irish-wind.py, trained the same way.
-# 1 process x 16 windows x 10 epochs.
+# 1 process x 8 windows x 4 epochs.
 _base_ = './_base_/irish_wind.py'
 model = dict(type='mmrep.DLinear')

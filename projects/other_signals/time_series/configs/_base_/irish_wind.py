@@ -3,7 +3,7 @@
 # columns of the date as one in front.
 _base_ = './nyc_temp.py'
 source = dict(
-    data_file='data/series/irish_wind_daily.csv',
+    data_file='irish_wind_daily.csv',
     columns='*',
     step='D',
     limits=(0, 100),

@@ -4,8 +4,9 @@
 _base_ = './runtime.py'
 series = dict(
     type='mmrep.SeriesDataset',
-    data_file='data/global_temp/temp_global_hourly_{split}.npy',
-    times_file='data/global_temp/data_time_{split}.npy',
+    data_root='data/global_temp/',
+    data_file='temp_global_hourly_{split}.npy',
+    times_file='data_time_{split}.npy',
     unit=0.1,
 )
 loader = dict(

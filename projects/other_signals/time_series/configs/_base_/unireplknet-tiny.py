@@ -1,19 +1,19 @@
-# A small UniRepLKNet: maps of 96x96, 192 values for each of 48 steps.
+# A very small UniRepLKNet: maps of 48x48, 48 values for each of 48 steps.
 model = dict(
     type='mmrep.UniRepLKNetForecaster',
     backbone=dict(
         type='mmrep.UniRepLKNet',
         arch=dict(
-            channels=(24, 48, 96, 192),
-            depths=(1, 1, 4, 1),
-            kernel_sizes=((3,), (13,), (13, 3, 13, 3), (11,)),
+            channels=(16, 24, 36, 48),
+            depths=(1, 1, 2, 1),
+            kernel_sizes=((3,), (13,), (13, 3), (11,)),
         ),
         in_channels=1,
         out_indices=(3,),
-        drop_path_rate=0.1,
+        layer_scale_init_value=1.0,
     ),
-    channels=192,
+    channels=48,
     num_stations=3,
     heads=16,
-    ffn_channels=512,
+    ffn_channels=128,
 )
