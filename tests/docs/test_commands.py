@@ -35,6 +35,7 @@ TESTS = {
     'tools/train.py': [
         'tools/test_train_test.py::test_train',
         'tools/test_train_test.py::test_resume',
+        'watching/test_progress.py::test_tensorboard',
         'tools/test_detection.py::test_train',
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'projects/other_signals/audio/test_words.py::test_train_and_test',
@@ -44,7 +45,10 @@ TESTS = {
         'projects/other_signals/time_series/test_time_series.py'
         '::test_train_and_test',
     ],
+    'tools/plot.py': ['watching/test_curves.py::test_tool'],
+    'tools/demo.py': ['watching/test_demo.py::served'],
     'tools/test.py': [
+        'watching/test_report.py::test_segmentor',
         'tools/test_train_test.py::test_test',
         'tools/test_train_test.py::test_half_precision',
         'tools/test_detection.py::test_test',
@@ -77,6 +81,8 @@ TESTS = {
     'tools/image_demo.py': [
         'conftest.py::small_segmentor',
         'tools/test_image_demo.py::test_folder',
+        'watching/test_video.py::test_clip',
+        'watching/test_video.py::test_folder_of_frames',
         'tools/test_image_demo.py::test_files_that_are_no_images',
     ],
     'tools/get_flops.py': [
