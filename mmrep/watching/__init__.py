@@ -2,7 +2,7 @@
 
 from mmrep.watching.curves import Run, best_score, draw_curves, read_run
 from mmrep.watching.demo import Demo, import_gradio, serve
-from mmrep.watching.loggers import LOGGERS, log_to
+from mmrep.watching.loggers import log_to
 from mmrep.watching.progress import ProgressHook, watched
 from mmrep.watching.report import ReportHook
 from mmrep.watching.video import Clip, is_video, open_clip, write_video
@@ -10,7 +10,6 @@ from mmrep.watching.video import Clip, is_video, open_clip, write_video
 __all__ = [
     'Clip',
     'Demo',
-    'LOGGERS',
     'ProgressHook',
     'ReportHook',
     'Run',
