@@ -107,3 +107,20 @@ def test_table_and_json(run_tool, small_segmentor, shapes_root, tmp_path):
     assert len(found['rows']) == 8 and len(found['kernels']) >= 4
     for row in found['rows']:
         assert f'| {row["way"]} |' in done.stdout
+
+
+def test_table_of_the_docs():
+    """What docs/deployment.md says is what the files beside it give."""
+    text = (ROOT / 'docs/deployment.md').read_text()
+    files = sorted((ROOT / 'docs/benchmarks').glob('quantization_*.json'))
+    assert len(files) >= 3
+    for file in files:
+        assert file.name in text
+        for row in json.loads(file.read_text())['rows']:
+            (line,) = [
+                x
+                for x in text.splitlines()
+                if x.startswith(f'| {row["way"]} |')
+            ]
+            (value,) = row['score'].values()
+            assert f' {value:.2f} ' in line
