@@ -41,6 +41,8 @@ TESTS = {
         '::test_training_and_shape_bias',
         'projects/other_signals/time_series/test_time_series.py'
         '::test_train_and_test',
+        'projects/other_signals/point_cloud/test_point_cloud.py'
+        '::test_train_and_test',
     ],
     'tools/test.py': [
         'tools/test_train_test.py::test_test',
@@ -48,6 +50,8 @@ TESTS = {
         'projects/other_signals/audio/test_audio.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
         'projects/other_signals/time_series/test_time_series.py'
+        '::test_train_and_test',
+        'projects/other_signals/point_cloud/test_point_cloud.py'
         '::test_train_and_test',
     ],
     'tools/dist_train.sh': ['runner/test_two_processes.py::test_torchrun'],
@@ -104,7 +108,9 @@ TESTS = {
     ],
     'projects/other_signals/export_onnx.py': [
         'projects/other_signals/time_series/test_time_series.py'
-        '::test_train_and_test'
+        '::test_train_and_test',
+        'projects/other_signals/point_cloud/test_point_cloud.py'
+        '::test_train_and_test',
     ],
     'projects/other_signals/compare.py': [
         'projects/other_signals/test_compare.py::test_seeds'
