@@ -44,6 +44,8 @@ TESTS = {
         '::test_training_and_shape_bias',
         'projects/other_signals/time_series/test_time_series.py'
         '::test_train_and_test',
+        'projects/other_signals/point_cloud/test_point_cloud.py'
+        '::test_train_and_test',
     ],
     'tools/plot.py': ['watching/test_curves.py::test_tool'],
     'tools/demo.py': ['watching/test_demo.py::served'],
@@ -57,6 +59,8 @@ TESTS = {
         'projects/other_signals/video/test_video.py::test_train_and_test',
         'tools/test_reparameterize.py::test_metric_is_the_same',
         'projects/other_signals/time_series/test_time_series.py'
+        '::test_train_and_test',
+        'projects/other_signals/point_cloud/test_point_cloud.py'
         '::test_train_and_test',
     ],
     'tools/dist_train.sh': ['runner/test_two_processes.py::test_torchrun'],
@@ -127,6 +131,8 @@ TESTS = {
         'projects/other_signals/audio/test_words.py::test_train_and_test',
         'projects/other_signals/video/test_video.py::test_train_and_test',
         'projects/other_signals/time_series/test_time_series.py'
+        '::test_train_and_test',
+        'projects/other_signals/point_cloud/test_point_cloud.py'
         '::test_train_and_test',
     ],
     'projects/other_signals/video/make_motions.py': [
