@@ -47,14 +47,14 @@ from pathlib import Path
 
 from mmrep.apis import Inferencer
 from mmrep.engine import load_config
-from mmrep.engine.cli import check_runtime, run
+from mmrep.engine.cli import check_file_options, run
 from mmrep.watching import import_gradio, serve
 
 
 def main() -> None:
     args = parse_args()
     import_gradio()
-    check_runtime(args.checkpoint, args.runtime)
+    check_file_options(args.checkpoint, args.runtime, None)
     inferencer = Inferencer(
         load_config(args.config, args.cfg_options),
         args.checkpoint,
