@@ -119,7 +119,7 @@ class BoxTally:
     """
 
     unit = 'boxes'
-    header = ('AP', 'recall', 'precision', 'true boxes', 'predicted')
+    header = ('AP', 'recall', 'precision', 'true', 'found')
 
     def __init__(
         self,
