@@ -4,7 +4,7 @@ Source of the numbers: Video/dataset/datasets.py of
 AILab-CVC/UniRepLKNet@b5677d8, which has them from VideoMAE V2.
 """
 
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ class SampleClips(BaseTransform):
         self,
         num_frames: int = 16,
         interval: int = 4,
-        num_clips: int | None = None,
+        num_clips: Optional[int] = None,
     ) -> None:
         self.num_frames = num_frames
         self.interval = interval

@@ -32,7 +32,7 @@ def straight(x: int, y: int) -> Motion:
     """With constant speed in one direction."""
 
     def motion(t: np.ndarray, rng: np.random.Generator) -> Tuple:
-        distance = rng.uniform(1.6, 2.8) * t
+        distance = rng.uniform(4, 8) * t
         return x * distance, y * distance
 
     return motion
@@ -42,20 +42,9 @@ def round_about(sign: int) -> Motion:
     """On a circle; with 1 clockwise."""
 
     def motion(t: np.ndarray, rng: np.random.Generator) -> Tuple:
-        radius = rng.uniform(5, 9)
-        angle = sign * 2 * np.pi * (t / rng.uniform(10, 16) + rng.random())
+        radius = rng.uniform(6, 10)
+        angle = sign * 2 * np.pi * (t / rng.uniform(6, 10) + rng.random())
         return radius * np.cos(angle), radius * np.sin(angle)
-
-    return motion
-
-
-def to_and_fro(x: int, y: int) -> Motion:
-    """On a line, there and back."""
-
-    def motion(t: np.ndarray, rng: np.random.Generator) -> Tuple:
-        phase = 2 * np.pi * (t / rng.uniform(8, 12) + rng.random())
-        distance = rng.uniform(5, 9) * np.sin(phase)
-        return x * distance, y * distance
 
     return motion
 
@@ -64,11 +53,9 @@ MOTIONS = {
     'anticlockwise': round_about(-1),
     'clockwise': round_about(1),
     'down': straight(0, 1),
-    'horizontal': to_and_fro(1, 0),
     'left': straight(-1, 0),
     'right': straight(1, 0),
     'up': straight(0, -1),
-    'vertical': to_and_fro(0, 1),
 }
 
 

@@ -335,10 +335,6 @@ def test_motions(name):
         if name in WAYS:
             assert gone @ WAYS[name] > 30
             assert abs(gone @ WAYS[name][::-1]) < 1e-9
-        elif name in ('horizontal', 'vertical'):
-            along, across = (x, y) if name == 'horizontal' else (y, x)
-            assert np.ptp(across) == 0 and 8 < np.ptp(along) < 18
-            assert np.abs(np.diff(np.sign(np.diff(along)))).sum() >= 4
         else:
             dx, dy = np.diff(x), np.diff(y)
             turns = dx[:-1] * dy[1:] - dy[:-1] * dx[1:]
@@ -374,9 +370,9 @@ def test_make_motions(run_tool, tmp_path):
     counts = ['--train', 2, '--val', 1, '--test', 1]
     done = run_tool(HERE / 'make_motions.py', out, *counts, fresh=True)
     assert done.returncode == 0, done.stderr
-    assert '32 videos of 8 motions' in done.stdout
-    data = VideoDataset(8, data_root=str(out), data_prefix=dict(video='train'))
-    assert len(data) == 16
+    assert '24 videos of 6 motions' in done.stdout
+    data = VideoDataset(6, data_root=str(out), data_prefix=dict(video='train'))
+    assert len(data) == 12
     sample = data.get_data_info(0)
     frames = read_frames(sample['video_path'], range(FRAMES))
     made = make_video('anticlockwise', np.random.default_rng([0, 0]))
@@ -416,8 +412,8 @@ def test_train_and_test(run_tool, motions, tmp_path, monkeypatch, config):
     options = [
         'train_cfg.max_epochs=1',
         'train_cfg.val_interval=1',
-        'train_dataloader.batch_size=8',
-        'test_dataloader.batch_size=4',
+        'train_dataloader.batch_size=3',
+        'test_dataloader.batch_size=3',
     ]
     shared = ['--data-root', motions, '--work-dir', tmp_path]
     done = run_tool(

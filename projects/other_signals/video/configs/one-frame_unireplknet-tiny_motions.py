@@ -1,5 +1,5 @@
 # reshape_unireplknet-tiny_motions.py with one frame of each clip in place of
-# all: chance is 12.5.
+# all: chance is 16.7.
 _base_ = './reshape_unireplknet-tiny_motions.py'
 one = dict(type='mmrep.KeepOneFrame')
 train_dataloader = dict(

@@ -1,8 +1,8 @@
-# The videos that make_motions.py generates: 8 motions, of each 100 videos to
+# The videos that make_motions.py generates: 6 motions, of each 100 videos to
 # train, 15 to validate, 20 to test; 24 frames of 40x32.
 _base_ = './runtime.py'
 motions = dict(
-    type='mmrep.VideoDataset', data_root='data/motions/', num_classes=8
+    type='mmrep.VideoDataset', data_root='data/motions/', num_classes=6
 )
 loader = dict(
     batch_size=8,
