@@ -74,6 +74,7 @@ def test_training_step(cfg, built):
     assert not torch.equal(weight, model.decode_head.conv_seg.weight)
 
 
+@pytest.mark.slow
 def test_switches_of_training(cfg, built):
     seen = []
     switches = ('bf16', 'channels_last', 'with_cp')

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from browser import open_browser
 
+pytestmark = pytest.mark.slow
+
 SITE = Path(__file__).parents[2] / 'site'
 PAGES = (
     'index',

@@ -6,6 +6,7 @@ import own_sets
 import pytest
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from PIL import Image
+from sweep import sweep
 
 from mmrep.data.convert import convert
 from mmrep.data.survey import survey
@@ -54,18 +55,19 @@ def scales(part, key=None):
 
 CASES = [
     ('voc', 'fcos', 'replknet-tiny'),
+    ('labelme', 'cascade-mask-rcnn', 'replknet-tiny'),
+    ('masks', 'upernet', 'unireplknet-t'),
     ('voc', 'fcos', 'unireplknet-t'),
     ('labelme', 'fcos', 'replknet31b'),
     ('labelme', 'cascade-mask-rcnn', 'unireplknet-t'),
-    ('labelme', 'cascade-mask-rcnn', 'replknet-tiny'),
-    ('masks', 'upernet', 'unireplknet-t'),
     ('masks', 'upernet', 'replknet-tiny'),
     ('masks', 'upernet', 'overlock-t'),
 ]
 
 
-@pytest.mark.parametrize(('form', 'method', 'model'), CASES)
-def test_config_fits(form, method, model, converted, tmp_path):
+@pytest.mark.parametrize('case', sweep(CASES, 3), ids='-'.join)
+def test_config_fits(case, converted, tmp_path):
+    form, method, model = case
     cfg, notes = write(
         converted[form], tmp_path / 'my.py', method=method, model=model
     )

@@ -218,7 +218,7 @@ def test_damaged_last_checkpoint_is_said(checkpoints, tmp_path, text, fault):
     assert path == str(checkpoints / 'iter_6.pth')
     assert note.startswith(f'{checkpoints / "last_checkpoint"} is damaged: ')
     assert fault in note and 'to --resume' in note
-    assert instead == f'the run goes on from {path} instead'
+    assert instead == f'the run continues from {path} instead'
     # nor is it silent where nothing else is there
     for file in checkpoints.glob('*.pth'):
         file.unlink()

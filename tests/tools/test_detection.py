@@ -132,6 +132,7 @@ def test_thresholds_and_recall(run_tool, trained, shapes_root, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_recall_of_several_classes(run_tool, trained, shapes_root, tmp_path):
     done = run_tool(
         TEST, CASCADE, trained[0] / 'epoch_1.pth', '--data-root', shapes_root,

@@ -33,6 +33,7 @@ def test_report(merged, shapes_root):
     assert str(out) in log and str(out.with_suffix('.py')) in log
 
 
+@pytest.mark.slow
 def test_metric_is_the_same(run_tool, merged, small_segmentor, tmp_path):
     metrics = []
     for i, (config, checkpoint) in enumerate(
@@ -50,6 +51,7 @@ def test_metric_is_the_same(run_tool, merged, small_segmentor, tmp_path):
     assert metrics[0] > 0
 
 
+@pytest.mark.slow
 def test_refusals(run_tool, merged, small_segmentor, tmp_path):
     config, _ = small_segmentor
     out = tmp_path / 'again.pth'

@@ -201,6 +201,7 @@ def test_mask_of_0_and_255(tool, binary_root):
     assert 'masks of 0 and 255 must become 0 and 1' in error_of(done)
 
 
+@pytest.mark.slow
 def test_out_has_a_file_for_every_picture(
     tool, checkpoint, shapes_root, tmp_path
 ):
@@ -320,6 +321,7 @@ test_dataloader['dataset'].update(pipeline=[
 """
 
 
+@pytest.mark.slow
 def test_test_set_without_labels(tool, checkpoint, shapes_root, tmp_path):
     weights, out = checkpoint(), tmp_path / 'out'
     for extra in (NO_LABELS, NO_LABELS + PREDICT):
