@@ -19,8 +19,8 @@ from mmrep.data import splitting
 from mmrep.data.forms import READERS, masks, read_source
 from mmrep.data.forms import palette as palettes
 from mmrep.data.forms.pictures import Notes, Picture
+from mmrep.data.forms.reading import KEEP, Source, progress
 from mmrep.data.forms.shapes import area_of, clip, draw
-from mmrep.data.forms.source import KEEP, Source, progress
 from mmrep.errors import UsageError
 from mmrep.files import replaced, write_json
 

@@ -10,8 +10,7 @@ from mmrep.data.forms.pictures import (
     list_files,
     list_pictures,
 )
-from mmrep.data.forms.reading import LabelError, read_json, read_xml
-from mmrep.data.forms.source import Source
+from mmrep.data.forms.reading import LabelError, Source, read_json, read_xml
 from mmrep.errors import UsageError
 
 READERS: Dict[str, Callable[..., Source]] = dict(

@@ -15,8 +15,7 @@ from mmrep.data.forms.pictures import (
     Picture,
     split_of_name,
 )
-from mmrep.data.forms.reading import LabelError, read_json
-from mmrep.data.forms.source import Source, read_each
+from mmrep.data.forms.reading import LabelError, Source, read_each, read_json
 from mmrep.errors import UsageError
 
 

@@ -14,7 +14,13 @@ from mmrep.data.forms.pictures import (
     list_files,
     split_of_name,
 )
-from mmrep.data.forms.reading import LabelError, number, read_xml
+from mmrep.data.forms.reading import (
+    LabelError,
+    Source,
+    number,
+    read_each,
+    read_xml,
+)
 from mmrep.data.forms.shapes import (
     add_points,
     corners,
@@ -22,7 +28,6 @@ from mmrep.data.forms.shapes import (
     mask_item,
     rotated,
 )
-from mmrep.data.forms.source import Source, read_each
 from mmrep.errors import UsageError
 
 _NO_AREA = ('points', 'polyline', 'skeleton', 'cuboid', 'tag')

@@ -11,9 +11,15 @@ import numpy as np
 from PIL import Image
 
 from mmrep.data.forms.pictures import Finder, LabelFile, Notes, Picture
-from mmrep.data.forms.reading import LabelError, number, points_of, read_json
+from mmrep.data.forms.reading import (
+    LabelError,
+    Source,
+    number,
+    points_of,
+    read_each,
+    read_json,
+)
 from mmrep.data.forms.shapes import add_points, corners, ellipse, mask_item
-from mmrep.data.forms.source import Source, read_each
 
 _NO_AREA = ('point', 'points', 'line', 'linestrip')
 

@@ -18,7 +18,7 @@ from mmrep.data.forms.pictures import (
     Picture,
     list_pictures,
 )
-from mmrep.data.forms.source import Source, progress, read_each
+from mmrep.data.forms.reading import Source, progress, read_each
 from mmrep.errors import UsageError, one_line
 
 # What stands at the end of a mask's name that is beside its picture.

@@ -1,12 +1,19 @@
-"""Reading label files that somebody else made."""
+"""Reading label files: what the readers of all forms share and give."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, Dict, List, Optional, Sequence
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from rich.console import Console
+from rich.progress import track
+
+from mmrep.data.forms.pictures import Notes, Picture
 from mmrep.errors import UsageError, one_line
+
+KEEP = '--keep-unlabelled takes them as pictures with nothing in them'
 
 
 class LabelError(UsageError):
@@ -93,3 +100,88 @@ def points_of(values: Any, least: int) -> List[tuple]:
     if not all(isinstance(v, (list, tuple)) and len(v) == 2 for v in values):
         raise LabelError('has points that are not [x, y]')
     return [(number(x, 'x'), number(y, 'y')) for x, y in values]
+
+
+@dataclass
+class Source:
+    """A data set that was read.
+
+    Args:
+        classes (list[str]): Names in the order that the form gives.
+        pictures (list[Picture]): Those with labels, each with its objects.
+        unlabelled (list[Picture]): Those without.
+        palette (dict): RGB colours by name, as far as the form has them.
+    """
+
+    classes: List[str]
+    pictures: List[Picture]
+    unlabelled: List[Picture]
+    palette: Dict[str, Sequence[int]] = field(default_factory=dict)
+
+
+def progress(items: Sequence, text: str) -> Any:
+    """Go through items with a bar on the standard error output."""
+    return track(items, text, console=Console(stderr=True))
+
+
+def read_each(
+    form: str,
+    files: Sequence[Any],
+    pictures: List[Picture],
+    find: Callable[[Any], Optional[Picture]],
+    read: Callable[[Any, Picture], None],
+    notes: Notes,
+    classes: Sequence[str] = (),
+) -> Source:
+    """Read a label file for each picture.
+
+    What is wrong with one file leaves out its picture, which is noted: it is
+    not taken as one without objects.
+
+    Args:
+        form (str): Name of the form.
+        files (Sequence[LabelFile]): The label files.
+        pictures (list[Picture]): The pictures.
+        find (callable): Finds the picture of a file.
+        read (callable): Reads a file into its picture; may raise UsageError.
+        notes (Notes): Gets what was left out.
+        classes (Sequence[str]): Names in the form's order; those of the
+            objects, sorted, if there are none. Defaults to ().
+
+    Raises:
+        UsageError: If nothing is left.
+    """
+    done: Dict[int, Picture] = {}
+    broken = set()
+    reasons = []
+    for file in progress(files, f'Reading {form}'):
+        picture = None
+        try:
+            picture = find(file)
+            if picture is None:
+                notes.add('label files without a picture skipped', file.path)
+                continue
+            if id(picture) in done:
+                raise UsageError(f'is a second one for {picture.path}')
+            picture.read_size()
+            read(file, picture)
+            done[id(picture)] = picture
+        except UsageError as error:
+            reasons.append(f'{file.path} {error}')
+            notes.add('label files that are wrong skipped', reasons[-1])
+            broken.add(id(picture))
+    if not done:
+        if reasons:
+            raise UsageError(f'no label file can be used: {reasons[0]}.')
+        raise UsageError(
+            f'labels must have the names of their pictures, and none of '
+            f'{len(files)} label files belongs to one of {len(pictures)} '
+            f'pictures, e.g. {files[0].path} and {pictures[0].path}.'
+        )
+    read_pictures = [p for p in pictures if id(p) in done]
+    found = {item.label for p in read_pictures for item in p.items}
+    return Source(
+        list(classes) or sorted(found),
+        read_pictures,
+        [p for p in pictures if id(p) not in done and id(p) not in broken],
+    )

@@ -5,9 +5,15 @@ from typing import Dict, List
 from xml.etree.ElementTree import Element
 
 from mmrep.data.forms.pictures import Finder, LabelFile, Notes, Picture
-from mmrep.data.forms.reading import LabelError, number, read_text, read_xml
+from mmrep.data.forms.reading import (
+    LabelError,
+    Source,
+    number,
+    read_each,
+    read_text,
+    read_xml,
+)
 from mmrep.data.forms.shapes import add_points, corners
-from mmrep.data.forms.source import Source, read_each
 
 _SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 

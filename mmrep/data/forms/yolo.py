@@ -10,9 +10,14 @@ from typing import Any, List
 import yaml
 
 from mmrep.data.forms.pictures import Finder, LabelFile, Notes, Picture
-from mmrep.data.forms.reading import LabelError, number, read_text
+from mmrep.data.forms.reading import (
+    LabelError,
+    Source,
+    number,
+    read_each,
+    read_text,
+)
 from mmrep.data.forms.shapes import add_points, corners
-from mmrep.data.forms.source import Source, read_each
 from mmrep.errors import UsageError, one_line
 
 # Texts that are no labels: names, lists of pictures, what exports add.
