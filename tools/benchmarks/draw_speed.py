@@ -184,7 +184,7 @@ def charts() -> Dict[Path, str]:
     return {
         ROOT / 'docs/assets/speed.svg': draw(
             'How many times faster on a CPU',
-            note + 'fp32; the scale is logarithmic.',
+            note + 'the scale is logarithmic.',
             operator_bars(),
             {'contiguous': DARK, 'channels_last': LIGHT},
             log=True,
