@@ -15,8 +15,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
+from .arguments import autocast_dtype, check
 from .backends import BACKENDS, OWNER, Backend, native
-from .checks import autocast_dtype, check
 from .measuring import measure
 from .problem import DEVICES, DIRECTIONS, Problem, is_channels_last, uses_tf32
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .checks import check
+from .arguments import check
 from .choice import check_backend, decide, encode, resolve
 from .library import FORWARD, UNDECIDED_DROP
 from .problem import DEVICES

@@ -14,9 +14,9 @@ from typing import Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from .arguments import autocast_dtype
 from .backends import OWNER
 from .backends.base import Backend, Gradients
-from .checks import autocast_dtype
 from .choice import Plan, choose, decode, encode, forget, is_capturing, resolve
 from .problem import DEVICES, Problem, memory_format_of
 

@@ -1,7 +1,7 @@
 """MMEngine's parts of a training, hardened: runs stop, go on, and say why."""
 
+from mmrep.runner.check_hook import SegmentationCheckHook
 from mmrep.runner.checkpoint_hook import CheckpointHook
-from mmrep.runner.checks import SegmentationCheckHook
 from mmrep.runner.distributed import CPUDistributedDataParallel
 from mmrep.runner.hooks import (
     CheckpointGuardHook,
