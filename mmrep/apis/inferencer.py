@@ -30,6 +30,7 @@ from mmrep.apis.pictures import (
     named,
 )
 from mmrep.apis.slide import slide_labels
+from mmrep.compat.noise import quiet
 from mmrep.data.heads import input_channels
 from mmrep.deploy import load_model
 from mmrep.deploy.inputs import picture_dataset
@@ -154,6 +155,7 @@ class Inferencer:
         ...     labels = sample.pred_sem_seg.data
     """
 
+    @quiet()
     def __init__(
         self,
         config: Union[str, Path, Config],

@@ -6,7 +6,8 @@ has all lines, and so has the terminal with ``log_level='DEBUG'``.
 
 import logging
 import warnings
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator
 
 import mmengine.logging
 
@@ -77,6 +78,14 @@ def silence_warnings() -> None:
     """Have Python ignore the warnings named above."""
     for message, module in _WARNINGS:
         warnings.filterwarnings('ignore', message, module=module)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ignore the warnings named above within a block or a function."""
+    with warnings.catch_warnings():
+        silence_warnings()
+        yield
 
 
 def silence_logger(logger: logging.Logger) -> None:

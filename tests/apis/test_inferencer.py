@@ -1,4 +1,5 @@
 import struct
+import warnings
 import zlib
 
 import cv2
@@ -464,3 +465,12 @@ def test_comparison_has_three_panels(segmentor):
     red = (out == WRONG).all(2)
     assert red[:, 136:200].sum() == 32 * 64
     assert torch.is_tensor(next(segmentor.parameters()))
+
+
+def test_no_warning_that_nobody_can_act_on(small_segmentor):
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter('always')
+        Inferencer(*map(str, small_segmentor), device='cpu')
+    texts = [str(warning.message) for warning in shown]
+    names = ('avg_non_ignore', 'reduce_zero_label')
+    assert not [text for text in texts if any(name in text for name in names)]
