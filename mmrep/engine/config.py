@@ -18,7 +18,7 @@ from mmrep.compat.configs import config_names, find_config
 from mmrep.data.coco import check_coco, get_coco_class
 from mmrep.data.datasets import LOADERS, inner_datasets
 from mmrep.engine.inheritance import (
-    check_dicts,
+    check_kinds,
     check_lists,
     replace_others,
 )
@@ -87,7 +87,7 @@ def load_config(
                 '--cfg-options does not fit the config: '
                 f'{one_line(error, kind=True)}'
             ) from error
-    check_dicts(cfg)
+    check_kinds(cfg)
     check_lists(cfg)
     return cfg
 

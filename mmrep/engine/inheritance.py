@@ -49,8 +49,8 @@ def replace_others(cfg: Config, options: Dict[str, Any]) -> Dict[str, Any]:
     return marked
 
 
-def check_dicts(cfg: Config) -> None:
-    """Check that parts of a config are dicts, and not names or numbers.
+def check_kinds(cfg: Config) -> None:
+    """Check that parts of a config are dicts or lists where they must be.
 
     Raises:
         UsageError: With the key and what came.
@@ -60,6 +60,19 @@ def check_dicts(cfg: Config) -> None:
             typed = isinstance(value, str) and key not in _DICTS_WITHOUT_TYPE
             hint = f', such as dict(type={value!r}, ...)' if typed else ''
             raise UsageError(f'{key} must be a dict{hint}, got {value!r}.')
+    for key, value in _lists(cfg._cfg_dict):
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f'{key} must be a list, got {value!r}.')
+
+
+def _lists(cfg: dict) -> Iterator[Tuple[str, Any]]:
+    """What must be a list where it is given."""
+    if cfg.get('custom_hooks') is not None:
+        yield 'custom_hooks', cfg['custom_hooks']
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = (cfg.get(loader) or {}).get('dataset')
+        if isinstance(dataset, dict) and 'pipeline' in dataset:
+            yield f'{loader}.dataset.pipeline', dataset['pipeline']
 
 
 def _parts(cfg: dict) -> Iterator[Tuple[str, Any]]:

@@ -206,6 +206,8 @@ def test_amp(cfg):
         ('val_evaluator', 'mIoU', 'val_evaluator must be a dict'),
         ('test_evaluator', ['mIoU'], 'test_evaluator.0 must be a dict'),
         ('param_scheduler', 'PolyLR', 'param_scheduler must be a dict'),
+        ('custom_hooks', 3, 'custom_hooks must be a list, got 3'),
+        ('val_dataloader.dataset.pipeline', 3, 'pipeline must be a list'),
         ('model', 'UPerNet', 'model must be a dict'),
     ],
 )
