@@ -29,12 +29,13 @@ from mmengine.utils import get_object_from_string
 
 _ROOTS = [r for r in vars(mmengine.registry).values() if type(r) is Registry]
 
-# Backbones, the classifier around one, and what builds a model in deploy form.
+# Backbones, the classifier around one, and what builds a model in deploy form
+# or of an exported file.
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmrep',
-    locations=['mmrep.models', 'mmrep.deploy'],
+    locations=['mmrep.models', 'mmrep.deploy', 'mmrep.deploy.runtime'],
 )
 # Hooks that the tools add to a run.
 HOOKS = Registry(

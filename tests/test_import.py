@@ -23,3 +23,13 @@ def test_without_the_modules_of_unix(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_registries_import_what_registers_in_them():
+    """A name is found in a new process that imported mmrep alone."""
+    code = (
+        'import mmrep; from mmrep.registry import MODELS; '
+        "assert MODELS.get('ExportedModel') is not None"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)

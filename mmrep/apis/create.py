@@ -17,6 +17,7 @@ from mmrep.checkpoint import (
     get_state_dict,
     load_checkpoint,
 )
+from mmrep.checkpoint.fit import compare_states
 from mmrep.data.datasets import dataset_meta
 from mmrep.data.heads import input_channels
 from mmrep.deploy import build_model
@@ -151,12 +152,8 @@ def _load(model: nn.Module, state: Dict[str, Tensor], filename: str) -> None:
     warning = check_fit(model, state, strict=False)
     if warning is not None:
         print_log(warning, 'current')
-    fitting = {
-        key: value
-        for key, value in state.items()
-        if key in own and own[key].shape == value.shape
-    }
-    model.load_state_dict(fitting, strict=False)
+    fitting = compare_states(own, state)[0]
+    model.load_state_dict({key: state[key] for key in fitting}, strict=False)
 
 
 class _PlainModel(nn.Module):

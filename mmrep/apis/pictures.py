@@ -205,9 +205,9 @@ class PictureReader:
             except (OSError, cv2.error):
                 raise
             except Exception as error:  # each image library raises its own
-                text = one_line(error)
+                text = one_line(error, kind=True)
                 raise UsageError(
-                    f'{image} is not an image ({type(error).__name__}: {text})'
+                    f'{image} is not an image ({text})'
                 ) from error
         if results is None:
             raise UsageError(f'{image} is not an image')

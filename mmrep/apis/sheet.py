@@ -20,7 +20,7 @@ from mmrep.apis.drawing import (
 from mmrep.data.images import guard_loading
 from mmrep.engine import check_data
 from mmrep.errors import UsageError, one_line
-from mmrep.files import replaced
+from mmrep.files import replaced, write_image
 from mmrep.runner.sampler import seeded
 
 # Width and height that a sample is drawn at, at most.
@@ -75,7 +75,7 @@ def draw_sheet(
         cells.append(_draw_sample(sample, colours, loader.startswith('train')))
     sheet = with_legend(_tile(cells), list(zip(names, colours, strict=True)))
     with replaced(out) as partial:
-        cv2.imwrite(str(partial), sheet)
+        write_image(partial, sheet)
     return len(cells)
 
 

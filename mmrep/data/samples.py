@@ -222,8 +222,7 @@ def _check_loading(
             try:
                 results = loader(results)
             except Exception as error:  # each image library raises its own
-                text = one_line(error)
-                reason = f'{type(error).__name__}: {text}'
+                reason = one_line(error, kind=True)
             else:
                 if results is not None:
                     continue

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .backends import BACKENDS
+from .backends.base import first_line
 from .choice import available_backends
 from .functional import depthwise_conv2d
 from .module import DepthwiseConv2d
@@ -151,7 +152,7 @@ def time_problem(
                 run_both()
                 torch.cuda.synchronize()
             except Exception as error:
-                reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+                reason = first_line(error)
                 LOGGER.warning(
                     '%s fails on %s, K=%s: %s', name, shape, kernel, reason
                 )

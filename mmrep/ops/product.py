@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .backends import triton
+from .backends.base import first_line
 
 LOGGER = logging.getLogger(__name__)
 BLOCK = 32  # positions of a program
@@ -42,7 +43,7 @@ def give_up(error: Exception) -> None:
         error, triton.failures()
     ):
         raise error
-    _FAILURE.append(f'{type(error).__name__}: {error}'.splitlines()[0])
+    _FAILURE.append(first_line(error))
     LOGGER.warning(
         'the Triton kernels of the neighbourhood product do not run here; '
         'matrix products take over (%s)',

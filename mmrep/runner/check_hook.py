@@ -103,9 +103,9 @@ def _first_sample(key: str, dataset: Any) -> dict:
         raise
     except Exception as error:  # transforms fail in as many ways as there are
         print_log(traceback.format_exc(), 'current', logging.DEBUG)
-        text = one_line(error)
+        text = one_line(error, kind=True)
         raise UsageError(
             f'the pipeline of {key} fails with its first sample: '
-            f'{type(error).__name__}: {text} '
+            f'{text} '
             '(log_level=DEBUG shows the traceback).'
         ) from error

@@ -63,7 +63,7 @@ def _data(cfg: Config) -> Iterator[str]:
 
 def _weights(cfg: Config) -> str:
     if cfg.get('load_from'):
-        resumes = 'goes on from' if cfg.get('resume') else 'starts from'
+        resumes = 'continues from' if cfg.get('resume') else 'starts from'
         return f'{resumes} {cfg.load_from}'
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     init_cfg = backbone.get('init_cfg')

@@ -36,7 +36,7 @@ from mmrep.analysis import load_backbone
 from mmrep.engine import load_config
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
-from mmrep.files import replaced
+from mmrep.files import replaced, write_image
 from mmrep.models import RepLKNet
 from mmrep.models.layers import ReparamLargeKernelConv
 from mmrep.models.layers.conv_bn import fold_bn
@@ -108,7 +108,7 @@ def main() -> None:
         )
         rows.append(kernels_of(next(layers)))
     with replaced(args.out) as path:
-        cv2.imwrite(str(path), draw(rows))
+        write_image(path, draw(rows))
     print(f'kernels of {len(rows)} stages are in {args.out}')
 
 

@@ -106,6 +106,7 @@ from mmrep.ops import (
     depthwise_conv2d,
 )
 from mmrep.ops.backends import triton
+from mmrep.ops.backends.base import first_line
 from mmrep.ops.benchmark import (
     ENDS,
     GRID_CHANNELS,
@@ -305,7 +306,7 @@ def run_check(clock, args):
                         shape, kernel, dtype, name, clock.device
                     )
                 except Exception as error:
-                    errors = [reason_of(error)]
+                    errors = [first_line(error)]
                 good = all(
                     not isinstance(e, str) and e <= tolerance[dtype]
                     for e in errors
@@ -467,7 +468,7 @@ def compile_one(job, device):
             return run(*args)
         except Exception as error:
             # what fails here also fails, and is reported, where it is timed
-            errors.append(f'{shape}, K={k}, {dtype}: {reason_of(error)}')
+            errors.append(f'{shape}, K={k}, {dtype}: {first_line(error)}')
 
     def tensors():
         x = torch.randn(shape, device=device, dtype=dtype)
@@ -480,11 +481,6 @@ def compile_one(job, device):
         for config in configs:
             attempt(call, config)
     return '; '.join(errors)
-
-
-def reason_of(error):
-    """First line of an exception."""
-    return f'{type(error).__name__}: {error}'.splitlines()[0]
 
 
 def triton_calls(x, weight):
@@ -514,7 +510,7 @@ def run_tuned(clock, args):
                 try:
                     times[config] = clock(functools.partial(call, config))
                 except Exception as error:
-                    print(f'{config} does not run: {reason_of(error)}')
+                    print(f'{config} does not run: {first_line(error)}')
             if not times:
                 continue
             best = min(times, key=times.get)
@@ -568,7 +564,7 @@ def main():
             result = globals()[f'run_{section}'](clock, args)
         except Exception as error:
             # the other sections are worth having
-            print(f'{section} failed: {reason_of(error)}')
+            print(f'{section} failed: {first_line(error)}')
             failed.append(section)
             continue
         if result is None:

@@ -24,6 +24,11 @@ Counts = Tuple[str, Tuple[float, ...]]
 Gradients = Tuple[Optional[Tensor], Optional[Tensor]]
 
 
+def first_line(error: Exception) -> str:
+    """Type and first line of an error; compilers append pages."""
+    return f'{type(error).__name__}: {error}'.splitlines()[0]
+
+
 class Backend:
     """One method to compute the convolution and its gradients.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..problem import Problem, memory_format_of, uses_tf32
 from ..timing import time_in_turn
-from .base import Backend, Counts, Gradients
+from .base import Backend, Counts, Gradients, first_line
 from .triton_tiles import (
     UNIT,
     Config,
@@ -149,7 +149,7 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
 def give_up(error: Exception) -> None:
     """Leave the kernels alone from now on, with one warning."""
     if not _FAILURE:
-        _FAILURE.append(f'{type(error).__name__}: {error}'.splitlines()[0])
+        _FAILURE.append(first_line(error))
         LOGGER.warning(
             'the Triton kernels do not run here; other backends take over '
             '(%s)',
