@@ -39,7 +39,7 @@ class RunStopped(UsageError):
         self.exit_code = exit_code
 
 
-class _Unheard:
+class Unheard:
     """A stream whose reader may be gone, as a closed terminal is."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -104,7 +104,7 @@ class Interrupts:
             raise KeyboardInterrupt
         if signal.Signals(number).name == 'SIGHUP':  # not on Windows
             # else what is printed on the way to the end would change it
-            sys.stdout, sys.stderr = map(_Unheard, (sys.stdout, sys.stderr))
+            sys.stdout, sys.stderr = map(Unheard, (sys.stdout, sys.stderr))
         if self.signal is None:
             self.signal = number
             self.logger.warning(

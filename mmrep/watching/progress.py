@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mmrep.runner.faults import Unheard
 from mmrep.watching.curves import better, score_names
 
 
@@ -34,9 +35,11 @@ def watched(runner: Runner) -> Iterator[None]:
     if not (sys.stderr.isatty() and is_main_process()):
         yield
         return
-    hook = ProgressHook(Console(stderr=True))
-    runner.register_hook(hook, priority='VERY_LOW')
     screen = sys.stdout
+    # the terminal may be closed before rich gives the streams back
+    sys.stdout, sys.stderr = map(Unheard, (sys.stdout, sys.stderr))
+    hook = ProgressHook(Console(file=sys.stderr))
+    runner.register_hook(hook, priority='VERY_LOW')
     with hook.progress:
         # rich has put its own in the place of the terminal's streams
         handlers = [

@@ -112,7 +112,7 @@ def served(small_segmentor):
         assert found, process.stderr.read()
         yield found[1]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=180)
         assert process.returncode == 0, errors
         assert 'Traceback' not in errors
     finally:
