@@ -282,7 +282,9 @@ def _check_loader(cfg: Config, name: str) -> None:
         ('num_workers', 0),
         ('prefetch_factor', 1),
     ):
-        if loader.get(key) is not None:
+        # no loop of MMEngine works without batches
+        unbatched = key == 'batch_size' and key in loader
+        if loader.get(key) is not None or unbatched:
             _check_number(f'{name}.{key}', loader[key], True, least, None)
     if not loader.get('num_workers'):
         for key in (

@@ -49,11 +49,13 @@ class Unheard:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
+        """Write what can be written; the length of the text is returned."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
+        """Flush if that is possible."""
         with suppress(OSError):
             self._stream.flush()
 

@@ -46,6 +46,7 @@ def test_configs_pass(config):
         ('default_hooks.logger.interval', 0, 'from 1, got 0'),
         ('param_scheduler.0.end', 'x', "from 1, got 'x'"),
         ('train_dataloader.batch_size', 0, 'from 1, got 0'),
+        ('val_dataloader.batch_size', None, 'from 1, got None'),
         ('val_dataloader.num_workers', -1, 'from 0, got -1'),
         ('train_dataloader.prefetch_factor', 0, 'from 1, got 0'),
         ('randomness.seed', 'x', "from 0, got 'x'"),
