@@ -1,4 +1,4 @@
-"""Errors of the user, and errors told in a line."""
+"""Errors of the user, and the words that lines for users share."""
 
 
 class UsageError(ValueError):
@@ -7,6 +7,12 @@ class UsageError(ValueError):
     The message is one line: what must hold, what came, what to do. The
     scripts in ``tools/`` print it and exit with a non-zero status.
     """
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what is counted: '1 class', '2 classes'."""
+    ending = 'es' if noun.endswith(('s', 'ch', 'x')) else 's'
+    return f'{count} {noun}{ending if count != 1 else ""}'
 
 
 def one_line(

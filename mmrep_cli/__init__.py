@@ -67,7 +67,7 @@ def main() -> None:
     if args.command not in COMMANDS:
         close = difflib.get_close_matches(args.command, COMMANDS, 1)
         sys.exit(
-            f'error: {args.command!r} is no command of mmrep; '
+            f'error: {args.command!r} is not a command of mmrep; '
             + (f'did you mean {close[0]!r}?' if close else 'see mmrep --help.')
         )
     script = shipped('tools') / COMMANDS[args.command]

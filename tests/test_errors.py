@@ -1,6 +1,15 @@
 import pytest
 
-from mmrep.errors import one_line
+from mmrep.errors import counted, one_line
+
+
+def test_counted():
+    assert counted(1, 'picture') == '1 picture'
+    assert counted(0, 'picture') == '0 pictures'
+    assert counted(1, 'class') == '1 class'
+    assert [counted(2, x) for x in ('class', 'batch', 'box', 'mask')] == [
+        *('2 classes', '2 batches', '2 boxes', '2 masks')
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ OUT/annotations/{train,val,test}/*.png, with the classes in OUT/palette.txt.
 Files are found by their names, in any usual folders.
 """
 
-_NEW_CONFIG = """Write a config for a converted data set to standard output.
+_NEW_CONFIG = """Write a config for a converted data set.
 
-    mmrep data new-config DIR > my.py
+    mmrep data new-config DIR --out my.py
 
 It inherits from one of ours. What was chosen, and why, is said on standard
 error, and stands at the top of the config.
@@ -121,6 +121,12 @@ def _add_new_config(commands: argparse._SubParsersAction) -> None:
         type=_count,
         help="pictures of a step; the recipe's if not given",
     )
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        help='config to write, once all went well; to standard output if not '
+        'given',
+    )
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -186,7 +192,8 @@ from mmrep.data.survey import survey
 from mmrep.engine import load_config
 from mmrep.engine.cli import run
 from mmrep.engine.new_config import write_config
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, counted
+from mmrep.files import write_text
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -211,10 +218,10 @@ def _convert(args: argparse.Namespace) -> None:
     )
     parts = ', '.join(f'{n} {split}' for split, n in result.pictures.items())
     total = sum(result.pictures.values())
-    unit = 'pixels' if to_masks or args.form == 'masks' else 'objects'
-    print(f'{total} pictures ({parts}) are in {args.out}')
+    unit = 'pixel' if to_masks or args.form == 'masks' else 'object'
+    print(f'{args.out} has {counted(total, "picture")} ({parts})')
     for name, count in result.classes.items():
-        print(f'  {name}: {count} {unit}')
+        print(f'  {name}: {counted(count, unit)}')
     for note in result.notes:
         print(f'- {note}')
     if args.form == 'masks' and not args.palette and not args.classes:
@@ -231,7 +238,10 @@ def _new_config(args: argparse.Namespace) -> None:
     )
     for note in notes:
         sys.stderr.write(f'{note}\n')
-    sys.stdout.write(text)
+    if args.out:
+        write_text(args.out, text)
+    else:
+        sys.stdout.write(text)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -255,7 +265,7 @@ def _show(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     loader = f'{args.loader}_dataloader'
     count = draw_sheet(cfg, args.out, args.number, args.seed, loader)
-    print(f'{count} samples are in {args.out}')
+    print(f'{args.out} has {counted(count, "sample")}')
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ from mmrep.apis import Inferencer, list_images
 from mmrep.deploy.runtime import is_exported
 from mmrep.engine import check_folder, load_config
 from mmrep.engine.cli import check_file_options, run
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, counted
 from mmrep.watching import Clip, is_video, open_clip, write_video
 
 
@@ -144,9 +144,9 @@ def main() -> None:
         if isinstance(result, UsageError):
             failed += 1
             console.print(f'skipped: {result}', markup=False, soft_wrap=True)
-    print(f'{len(images) - failed} pictures are in {args.out_dir}')
+    print(f'{args.out_dir} has {counted(len(images) - failed, "picture")}')
     if failed:
-        sys.exit(f'error: {failed} of {len(images)} files were skipped')
+        sys.exit(f'error: {failed} of {counted(len(images), "file")} skipped')
 
 
 def write_clip(

@@ -25,7 +25,7 @@ from mmrep.data.samples import check_samples
 from mmrep.deploy import build_model
 from mmrep.engine import check_data
 from mmrep.engine.checks import check_config
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, counted, one_line
 
 _PACKAGE = osp.dirname(osp.dirname(__file__))
 # Of a picture's area: a box that has more of it is likely a slip.
@@ -201,8 +201,8 @@ def _describe_boxes(
     sizes = [(info['width'], info['height']) for info in infos]
     left = _left_out(dataset)
     report.lines += [
-        f'{key}: {len(infos)} pictures of {_sizes(sizes)}, {empty} without '
-        f'an object, {left} skipped by filter_cfg'
+        f'{key}: {counted(len(infos), "picture")} of {_sizes(sizes)}, '
+        f'{empty} without an object, {left} skipped by filter_cfg'
     ]
     rows = []
     for label, name in enumerate(names):
@@ -217,8 +217,8 @@ def _describe_boxes(
     _note_absent(report, key, absent, 'object')
     if ignored:
         report.notes.append(
-            f'{key}: {ignored} objects are crowds or difficult, neither '
-            'trained nor counted'
+            f'{key}: {counted(ignored, "object")} marked as crowd or '
+            'difficult, neither trained nor counted'
         )
     for what, places in odd.items():
         if places:
@@ -271,7 +271,7 @@ def _describe_label_maps(
             ignored.append(where)
     total = max(int(counts.sum()), 1)
     report.lines.append(
-        f'{key}: {len(infos)} pictures of {_sizes(sizes)}, '
+        f'{key}: {counted(len(infos), "picture")} of {_sizes(sizes)}, '
         f'{counts[255] / total:.1%} of the pixels ignored'
     )
     rows = [

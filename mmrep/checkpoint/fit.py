@@ -5,6 +5,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional
 from torch import Tensor, nn
 
 from mmrep.checkpoint.loading import CheckpointError
+from mmrep.errors import counted
 
 # Parts of the names of parameters that only a merged model has.
 MERGED = ('lkb_reparam', 'lk_origin.bias', 'dwconv.bias')
@@ -123,12 +124,12 @@ def _describe_start(anew: List[str], unexpected: List[str]) -> str:
     parts = []
     if anew:
         parts.append(
-            f'{len(anew)} parameters keep their initial values, because the '
-            f'checkpoint lacks them or has another shape ({some(anew)})'
+            f'initial values stay in {counted(len(anew), "parameter")}, which '
+            f'the checkpoint lacks or has in another shape ({some(anew)})'
         )
     if unexpected:
         parts.append(
-            f'{len(unexpected)} of the checkpoint are not used '
+            f'not used: {len(unexpected)} of the checkpoint '
             f'({some(unexpected)})'
         )
     return f'the model starts from the checkpoint; {"; ".join(parts)}.'

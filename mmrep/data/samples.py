@@ -21,7 +21,7 @@ from mmrep.data.images import (
     find_colours,
 )
 from mmrep.data.labels import JPEG, LabelCheck
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, counted, one_line
 
 # How many label maps are read, and for how long.
 SAMPLE = 100
@@ -289,8 +289,8 @@ def _judge(
         i for i in range(num_labels(head)) if counts[i] and i != ignored
     ]
     whole = sampled >= total
-    read = f'{sampled} label maps' if whole else (
-        f'a sample of {sampled} of {total} label maps'
+    read = counted(sampled, 'label map') if whole else (
+        f'a sample of {sampled} of {counted(total, "label map")}'
     )  # fmt: skip
     if not present or (trains and len(present) == 1 < num_labels(head)):
         found = f'only label {present[0]}' if present else 'no label'

@@ -107,7 +107,7 @@ def _find_file(filename: str) -> str:
     try:
         return find_config(name)
     except UsageError as error:
-        raise UsageError(f'{filename} is no file, and {error}') from error
+        raise UsageError(f'{filename} is not a file, and {error}') from error
 
 
 def _check_keys(cfg: Config, options: Dict[str, Any]) -> None:
@@ -369,7 +369,7 @@ def check_folder(option: str, folder: str) -> None:
         existing = osp.dirname(existing)
     if osp.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):
         return
-    why = 'cannot be written' if osp.isdir(existing) else 'is no folder'
+    why = 'cannot be written' if osp.isdir(existing) else 'is not a folder'
     raise UsageError(
         f'{option} must be a folder that can be written, got {folder!r}, and '
         f'{existing} {why}; give another one.'

@@ -27,7 +27,7 @@ from mmrep.compat import repair_recalls
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
 from mmrep.engine.checks import check_config
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, counted, one_line
 from mmrep.files import is_full, remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.models.tta import unwrapped
@@ -272,10 +272,11 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
     if mode != 'train':
         prepare_metrics(loop.evaluator)
     if mode == 'train' and not len(loop.dataloader):
+        size = len(loop.dataloader.dataset)
         raise UsageError(
             'an epoch must have at least one batch, and drop_last=True leaves '
-            f'out the only one of {len(loop.dataloader.dataset)} images; set '
-            'a smaller train_dataloader.batch_size.'
+            f'out the only one of {counted(size, "image")}; set a smaller '
+            'train_dataloader.batch_size.'
         )
     guarded = guard_loading(loop.dataloader.dataset, skip_corrupt)
     if skip_corrupt and not guarded:
@@ -327,8 +328,9 @@ def _log_batch_size(runner: Runner) -> int:
     runner.logger.info(text)
     size, samples = len(loader.dataset), loop.max_iters * total
     text = (
-        f'{loop.max_iters} iterations, {samples} samples in all: '
-        f'{samples / max(size, 1):.4g} epochs of {size} images'
+        f'{counted(loop.max_iters, "iteration")}, '
+        f'{counted(samples, "sample")} in all: '
+        f'{samples / max(size, 1):.4g} epochs of {counted(size, "image")}'
     )
     if assumed is not None:
         text += f'; {loop.max_iters * assumed} samples by the recipe'

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmrep.compat.configs import config_names, find_config
 from mmrep.data.survey import Survey
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, counted
 
 METHODS = ('upernet', 'fcos', 'cascade-mask-rcnn')
 # The configs of a method to inherit from, the first that there is.
@@ -191,8 +191,9 @@ def _plan(
     steps = max(1, -(-epochs * count // batch))
     length = epochs if method != 'upernet' else max(10, steps)
     notes.append(
-        f'{epochs} epochs of {count} pictures, {steps} iterations; more if '
-        'the loss still falls at the end'
+        f'{counted(epochs, "epoch")} of {counted(count, "picture")}, '
+        f'{counted(steps, "iteration")}; more if the loss still falls at the '
+        'end'
     )
     if not pretrained:
         notes.append(
@@ -208,8 +209,9 @@ def _plan(
 def _tell_data(data: Survey) -> str:
     counts = ', '.join(f'{n} {split}' for split, n in data.counts.items())
     return (
-        f'{counts} pictures with {data.form} of {len(data.classes)} classes; '
-        f'half are up to {data.size[0]}x{data.size[1]}, the largest '
+        f'{counts} pictures with {data.form} of '
+        f'{counted(len(data.classes), "class")}; half are up to '
+        f'{data.size[0]}x{data.size[1]}, the largest '
         f'{data.largest[0]}x{data.largest[1]}'
     )
 
@@ -387,8 +389,8 @@ def _detection(data: Survey, plan: _Plan, cfg: Config) -> List[str]:
         )
     if data.empty:
         plan.notes.append(
-            f'{data.empty} training pictures have no object and are trained '
-            'as background'
+            f'{counted(data.empty, "training picture")} without an object, '
+            'trained as background'
         )
     most = max(100, -(-data.most * 3 // 2 // 10) * 10)
     if most > 100:

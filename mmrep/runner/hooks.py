@@ -12,6 +12,7 @@ from mmengine.hooks import LoggerHook as _LoggerHook
 from mmengine.runner import Runner
 
 from mmrep.checkpoint import check_fit, get_state_dict
+from mmrep.errors import counted
 from mmrep.models.precision import check_precision, use_half
 from mmrep.models.tta import unwrapped
 from mmrep.registry import HOOKS
@@ -156,7 +157,8 @@ class ThroughputHook(Hook):
         if self.speeds:
             runner.logger.info(
                 f'throughput: {np.median(self.speeds):.1f} images/s at batch '
-                f'size {self.largest}, median of {len(self.speeds)} batches'
+                f'size {self.largest}, '
+                f'median of {counted(len(self.speeds), "batch")}'
             )
 
 

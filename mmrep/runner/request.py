@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 
 from mmrep.data.datasets import LOADERS, inner_datasets
+from mmrep.errors import counted
 from mmrep.registry import type_name
 
 
@@ -76,6 +77,6 @@ def _device() -> str:
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
     else:
-        name = f'CPU, {torch.get_num_threads()} threads'
+        name = f'CPU, {counted(torch.get_num_threads(), "thread")}'
     processes = get_world_size()
     return name if processes == 1 else f'{processes} processes, each on {name}'

@@ -74,7 +74,7 @@ def test_tools_take_a_name(name, tmp_path, monkeypatch):
     [
         (
             'upernet_replknet31b_ade2k',
-            'upernet_replknet31b_ade2k is no file, and mmrep has no config '
+            'upernet_replknet31b_ade2k is not a file, and mmrep has no config '
             f"'upernet_replknet31b_ade2k'; did you mean {NAME!r}?",
         ),
         (

@@ -353,7 +353,9 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     file = tmp_path / 'file'
     file.touch()
     for path in (file, file / 'deep/er'):
-        with pytest.raises(UsageError, match=f'{path}.*{file} is no folder'):
+        with pytest.raises(
+            UsageError, match=f'{path}.*{file} is not a folder'
+        ):
             check_folder('--show-dir', str(path))
     check_folder('--show-dir', str(tmp_path / 'deep/er'))
     assert [p.name for p in tmp_path.iterdir()] == ['file']

@@ -82,9 +82,9 @@ def test_fine_tuning_says_what_starts_anew(runner):
     state['head.fc.weight'] = nn.Linear(2, 2).weight
     note = check_fit(runner.model, state, strict=False)
     assert 'does not fit' not in note
-    assert '1 parameters keep their initial values' in note
+    assert 'initial values stay in 1 parameter, which' in note
     assert 'stem.0.conv.weight' in note
-    assert '1 of the checkpoint are not used (head.fc.weight)' in note
+    assert 'not used: 1 of the checkpoint (head.fc.weight)' in note
 
 
 def test_resume_needs_more_than_weights(runner):

@@ -52,7 +52,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
         ),
         (['--shape', '64', '8'], '--shape takes sizes from 32'),
         (['--batch-sizes', '0'], '--batch-sizes must be positive'),
-        (['none.py'], 'none.py is no file'),
+        (['none.py'], 'none.py is not a file'),
     ],
 )
 def test_wrong_input(small_segmentor, monkeypatch, capsys, wrong, text):

@@ -17,7 +17,7 @@ def test_folder(run_tool, small_segmentor, shapes_root, tmp_path):
         TOOL, pictures, *small_segmentor, '--out-dir', out, fresh=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f'6 pictures are in {out}' in done.stdout
+    assert f'{out} has 6 pictures' in done.stdout
     assert '100%' in done.stderr  # the progress bar
     names = sorted(p.stem for p in pictures.iterdir())
     assert sorted(p.name for p in out.iterdir()) == [f'{n}.png' for n in names]
@@ -63,8 +63,8 @@ def test_files_that_are_no_images(
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert f'skipped: {folder}/a.txt is not an image' in done.stderr
     assert f'skipped: {folder}/b.jpg is not an image' in done.stderr
-    assert 'error: 2 of 3 files were skipped' in done.stderr
-    assert '1 pictures are in' in done.stdout
+    assert 'error: 2 of 3 files skipped' in done.stderr
+    assert ' has 1 picture\n' in done.stdout
     assert [p.name for p in out.iterdir()] == ['c.png']
     assert cv2.imread(str(out / 'c.png')).shape[1] > 3 * 64
 
