@@ -93,8 +93,8 @@ def test_train_choose_test_once(call, monkeypatch, camvid, tmp_path):
     run = next(tmp_path.glob('upernet*/seed3'))
     saved = torch.load(run / 'best_mIoU_iter_2.pth', weights_only=False)
     assert 'ema_state_dict' in saved
-    scales = (run / 'test_--aug-test/output.txt').read_text()
-    assert 'TestTimeAug' in scales
+    (log,) = (run / 'test_--aug-test').rglob('2*.log')
+    assert 'TestTimeAug' in log.read_text()
 
 
 @pytest.mark.parametrize(
