@@ -188,8 +188,10 @@ def _plan(
     if epochs is None:
         most = 300 if not pretrained else 200
         epochs = int(min(most, max(24, _SAMPLES / count)))
-    steps = max(1, -(-epochs * count // batch))
-    length = epochs if method != 'upernet' else max(10, steps)
+    if method == 'upernet':  # by iterations
+        length = steps = max(10, -(-epochs * count // batch))
+    else:
+        length, steps = epochs, epochs * max(1, -(-count // batch))
     notes.append(
         f'{counted(epochs, "epoch")} of {counted(count, "picture")}, '
         f'{counted(steps, "iteration")}; more if the loss still falls at the '
