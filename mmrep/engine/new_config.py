@@ -290,7 +290,7 @@ def _segmentation(data: Survey, plan: _Plan, cfg: Config) -> List[str]:
     heads = ['    decode_head=dict(num_classes=len(classes)),']
     if cfg.model.get('auxiliary_head'):
         heads.append('    auxiliary_head=dict(num_classes=len(classes)),')
-    warm = min(1500, plan.length // 10)
+    warm = min(1500, max(2, plan.length // 10))
     steps = -(-data.counts['train'] // plan.batch)
     every = min(plan.length, max(steps, plan.length // 10))
     text = f"""
@@ -446,7 +446,7 @@ own = dict(
     test = 'test' if 'test' in data.counts else 'val'
     every = max(1, plan.length // 10)
     steps = -(-data.counts['train'] // plan.batch)
-    warm = min(500, max(1, plan.length * steps // 10))
+    warm = min(500, max(2, plan.length * steps // 10))
     tail = f"""val_evaluator = dict(
     ann_file=data_root + {data.labels['val']!r}, classwise=True
 )
