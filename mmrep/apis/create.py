@@ -18,6 +18,7 @@ from mmrep.checkpoint import (
     load_checkpoint,
 )
 from mmrep.checkpoint.fit import compare_states
+from mmrep.compat.noise import quiet
 from mmrep.data.datasets import dataset_meta
 from mmrep.data.heads import heads, input_channels, num_labels
 from mmrep.deploy import build_model
@@ -29,6 +30,7 @@ from mmrep.models.initialise import initialise
 Images = Union[Tensor, Sequence[Tensor]]
 
 
+@quiet()
 def create_model(
     config: Union[str, Config],
     num_classes: Optional[int] = None,
@@ -83,6 +85,7 @@ def create_model(
     return _wrap(model, cfg, classes).train()
 
 
+@quiet()
 def from_pretrained(folder: str) -> Union['Segmentor', 'Detector']:
     """Load a model that ``save_pretrained`` has saved.
 

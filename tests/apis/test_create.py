@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -243,6 +244,12 @@ def test_starts_from_a_backbone(segmentor_cfg, tmp_path):
 def test_wrong_arguments(segmentor_cfg, arguments, line):
     with pytest.raises(UsageError, match=line):
         mmrep.create_model(segmentor_cfg, **arguments)
+
+
+def test_nothing_is_warned_of(segmentor_cfg):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        mmrep.create_model(segmentor_cfg)
 
 
 def test_classifiers_are_refused():
