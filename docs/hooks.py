@@ -88,9 +88,11 @@ def on_page_content(html: str, page: Page, **_: Any) -> str:
     return re.sub(r':(?:class|func|meth|mod):(?=<code>)', '', html)
 
 
-def _public_names(package: str) -> list:
-    tree = ast.parse((ROOT / f'mmrep/{package}/__init__.py').read_text())
+def _public_names(page: str) -> list:
+    module = ROOT / ('mmrep_cli' if page == 'mmrep_cli' else f'mmrep/{page}')
+    file = module / '__init__.py' if module.is_dir() else f'{module}.py'
+    tree = ast.parse(Path(file).read_text())
     for node in tree.body:
         if isinstance(node, ast.Assign) and node.targets[0].id == '__all__':
             return ast.literal_eval(node.value)
-    raise ValueError(f'mmrep.{package} must have a literal __all__.')
+    raise ValueError(f'{module.name} must have a literal __all__.')

@@ -17,6 +17,8 @@ from mmrep.models import WBMM, OverLoCK, RepLKNet, UniRepLKNet
 from mmrep.models.backbones.base import StagedBackbone
 from mmrep.models.initialise import initialise
 
+__all__ = ['Features']
+
 _MODELS = {
     **{f'replknet{a.lower()}': (RepLKNet, a) for a in RepLKNet.arch_settings},
     **{

@@ -19,6 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import List
 
+__all__ = ['config_names', 'main', 'run_script', 'shipped']
+
 COMMANDS = {
     'data': 'data.py',
     'train': 'train.py',
@@ -48,6 +50,11 @@ def shipped(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
+def config_names() -> List[str]:
+    """The names of mmrep's configs, those of projects left out."""
+    return sorted(path.stem for path in shipped('configs').glob('*.py'))
+
+
 def main() -> None:
     """Run a command with the arguments behind its name."""
     parser = argparse.ArgumentParser(
@@ -58,6 +65,13 @@ def main() -> None:
     )
     parser.add_argument(
         '--version', action='version', version=f'mmrep {_version()}'
+    )
+    parser.add_argument(
+        '--completion',
+        action='version',
+        version=_completion(),
+        help='print what makes bash and zsh complete commands and configs: '
+        'eval "$(mmrep --completion)"',
     )
     parser.add_argument('command', help='one of the commands below')
     parser.add_argument(
@@ -91,6 +105,18 @@ def _list_commands() -> str:
         paragraph = ast.get_docstring(ast.parse(text)).partition('\n\n')[0]
         lines.append(f'  {command:<15} {" ".join(paragraph.split())}')
     return '\n'.join(lines)
+
+
+def _completion() -> str:
+    """A script for bash; files are completed where no name fits."""
+    return f"""\
+[ -z "$ZSH_VERSION" ] || {{ autoload -U +X bashcompinit && bashcompinit; }}
+_mmrep() {{
+    local words='{' '.join(config_names())}'
+    [ "$COMP_CWORD" != 1 ] || words='{' '.join(COMMANDS)}'
+    COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+}}
+complete -o default -F _mmrep mmrep"""
 
 
 def _version() -> str:

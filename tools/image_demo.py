@@ -137,13 +137,20 @@ def main() -> None:
         opacity=args.opacity,
         score_thr=args.score_thr,
     )
-    failed = 0
+    failed, scores = 0, []
     for _, result in track(
         results, 'Predicting', total=len(images), console=console
     ):
         if isinstance(result, UsageError):
             failed += 1
             console.print(f'skipped: {result}', markup=False, soft_wrap=True)
+        elif 'pred_instances' in result:
+            scores += [0.0, *result.pred_instances.scores.tolist()]
+    if scores and max(scores) < args.score_thr:
+        print(
+            f'no box is drawn: the best score is {max(scores):.2f}, below '
+            f'--score-thr {args.score_thr}; lower it, or train longer'
+        )
     print(f'{args.out_dir} has {counted(len(images) - failed, "picture")}')
     if failed:
         sys.exit(f'error: {failed} of {counted(len(images), "file")} skipped')

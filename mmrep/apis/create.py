@@ -18,8 +18,9 @@ from mmrep.checkpoint import (
     load_checkpoint,
 )
 from mmrep.checkpoint.fit import compare_states
+from mmrep.compat.noise import quiet
 from mmrep.data.datasets import dataset_meta
-from mmrep.data.heads import input_channels
+from mmrep.data.heads import heads, input_channels, num_labels
 from mmrep.deploy import build_model
 from mmrep.deploy.models import model_kind
 from mmrep.engine import load_config
@@ -29,6 +30,7 @@ from mmrep.models.initialise import initialise
 Images = Union[Tensor, Sequence[Tensor]]
 
 
+@quiet()
 def create_model(
     config: Union[str, Config],
     num_classes: Optional[int] = None,
@@ -83,6 +85,7 @@ def create_model(
     return _wrap(model, cfg, classes).train()
 
 
+@quiet()
 def from_pretrained(folder: str) -> Union['Segmentor', 'Detector']:
     """Load a model that ``save_pretrained`` has saved.
 
@@ -257,6 +260,7 @@ class Segmentor(_PlainModel):
             classes, H, W). With them, the losses of all heads by name, the
             auxiliary ones too; their sum is what MMSegmentation minimises.
         """
+        is_first = self._is_first
         x = self._normalise(images)
         if x.dim() != 4:
             raise UsageError(
@@ -271,13 +275,32 @@ class Segmentor(_PlainModel):
                 f'targets must have the shape {(len(x), *x.shape[2:])}, got '
                 f'{tuple(targets.shape)}.'
             )
+        if is_first:  # a GPU ends the process behind a wrong one
+            self._check_labels(targets)
         samples = [
             SegDataSample(
                 metainfo=meta, gt_sem_seg=PixelData(data=labels[None].long())
             )
             for labels in targets
         ]
-        return self._losses(self.model.loss(x, samples))
+        try:
+            return self._losses(self.model.loss(x, samples))
+        except IndexError:
+            self._check_labels(targets)
+            raise
+
+    def _check_labels(self, targets: Tensor) -> None:
+        """Raise if a label is none of a head's; a GPU waits for it."""
+        for _, head in heads(self.model):
+            known = num_labels(head)
+            wrong = (targets < 0) | (targets >= known)
+            wrong &= targets != getattr(head, 'ignore_index', None)
+            if wrong.any():
+                raise UsageError(
+                    f'targets must be labels of 0 to {known - 1}, or '
+                    f'{head.ignore_index} for pixels to ignore, got '
+                    f'{int(targets[wrong][0])}.'
+                )
 
 
 class Detector(_PlainModel):
@@ -368,6 +391,11 @@ class Detector(_PlainModel):
             raise UsageError(
                 f'a target must have {", ".join(needed)}, got '
                 f'{", ".join(target) or "none"}.'
+            )
+        labels, known = target['labels'], _count_classes(self.model)
+        if known and ((labels < 0) | (labels >= known)).any():
+            raise UsageError(
+                f'labels must be 0 to {known - 1}, got {labels.tolist()}.'
             )
         instances = InstanceData(
             bboxes=target['boxes'].reshape(-1, 4), labels=target['labels']

@@ -2,21 +2,16 @@
 
 import difflib
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.utils import is_installed
 
 from mmrep.errors import UsageError
-from mmrep_cli import shipped
+from mmrep_cli import config_names, shipped
 
 _get_path_of_others = Config._get_cfg_path
-
-
-def config_names() -> List[str]:
-    """The names of mmrep's configs, those of projects left out."""
-    return sorted(path.stem for path in shipped('configs').glob('*.py'))
 
 
 def find_config(name: str) -> str:

@@ -51,6 +51,13 @@ _WARNINGS = (
         'To copy construct from a tensor',
         r'mmdet\.models\.roi_heads\.mask_heads\.fcn_mask_head',
     ),
+    # of a box at the border
+    (
+        r'Warning: The \w+ is out of bounds',
+        r'mmengine\.visualization\.visualizer',
+    ),
+    # in MMDetection's anchors
+    ('torch.meshgrid: in an upcoming release', r'torch\.functional'),
     # another way to compute COCO's metrics
     (
         'faster_coco_eval is not installed',

@@ -107,6 +107,23 @@ def check_config(cfg: Config, mode: str) -> List[str]:
         _check_averages(cfg)
         _check_compiler(cfg)
         notes += _note_order(cfg)
+        notes += _note_warm_up(cfg)
+    return notes
+
+
+def _note_warm_up(cfg: Config) -> List[str]:
+    """Say that a warm-up ends before it has begun to rise."""
+    notes = []
+    for place, part in _values(cfg._cfg_dict, 'param_scheduler.*'):
+        if type_name(part).rpartition('.')[2] != 'LinearLR':
+            continue
+        length = part.get('end', float('inf')) - part.get('begin', 0)
+        factor = part.get('start_factor', 1 / 3)
+        if length == 1 and not part.get('convert_to_iter_based'):
+            notes.append(
+                f'{place} has one step, which leaves the learning rate at '
+                f'{factor:g} of what it is to be; give it 2 or more, or none'
+            )
     return notes
 
 

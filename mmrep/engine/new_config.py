@@ -188,8 +188,10 @@ def _plan(
     if epochs is None:
         most = 300 if not pretrained else 200
         epochs = int(min(most, max(24, _SAMPLES / count)))
-    steps = max(1, -(-epochs * count // batch))
-    length = epochs if method != 'upernet' else max(10, steps)
+    if method == 'upernet':  # by iterations
+        length = steps = max(10, -(-epochs * count // batch))
+    else:
+        length, steps = epochs, epochs * max(1, -(-count // batch))
     notes.append(
         f'{counted(epochs, "epoch")} of {counted(count, "picture")}, '
         f'{counted(steps, "iteration")}; more if the loss still falls at the '
@@ -288,7 +290,7 @@ def _segmentation(data: Survey, plan: _Plan, cfg: Config) -> List[str]:
     heads = ['    decode_head=dict(num_classes=len(classes)),']
     if cfg.model.get('auxiliary_head'):
         heads.append('    auxiliary_head=dict(num_classes=len(classes)),')
-    warm = min(1500, plan.length // 10)
+    warm = min(1500, max(2, plan.length // 10))
     steps = -(-data.counts['train'] // plan.batch)
     every = min(plan.length, max(steps, plan.length // 10))
     text = f"""
@@ -444,7 +446,7 @@ own = dict(
     test = 'test' if 'test' in data.counts else 'val'
     every = max(1, plan.length // 10)
     steps = -(-data.counts['train'] // plan.batch)
-    warm = min(500, max(1, plan.length * steps // 10))
+    warm = min(500, max(2, plan.length * steps // 10))
     tail = f"""val_evaluator = dict(
     ann_file=data_root + {data.labels['val']!r}, classwise=True
 )

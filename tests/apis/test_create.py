@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -245,11 +246,39 @@ def test_wrong_arguments(segmentor_cfg, arguments, line):
         mmrep.create_model(segmentor_cfg, **arguments)
 
 
+def test_nothing_is_warned_of(segmentor_cfg):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        mmrep.create_model(segmentor_cfg)
+
+
 def test_classifiers_are_refused():
     cfg = Config(dict(model=dict(type='mmrep.RepLKNet', arch='31B')))
     cfg.model.arch = {k: v for k, v in ARCH.items() if k != '_delete_'}
     with pytest.raises(UsageError, match='must be a segmentor or a detector'):
         mmrep.create_model(cfg)
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+def test_labels_that_are_no_class(segmentor_cfg, batch):
+    model = mmrep.create_model(segmentor_cfg, num_classes=3)
+    images = torch.rand(2, 3, 64, 64)
+    labels = torch.randint(3, (2, 64, 64))
+    labels[0, 0, :9] = 255
+    if batch == 2:
+        model(images, labels)
+    labels[1, 5, 5] = 3
+    with pytest.raises(UsageError, match='0 to 2, or 255 .* ignore, got 3'):
+        model(images, labels)
+
+
+def test_labels_of_boxes_that_are_no_class(detector_cfg):
+    model = mmrep.create_model(detector_cfg, num_classes=2)
+    boxes = torch.tensor([[8.0, 8, 40, 40]])
+    target = dict(boxes=boxes, labels=torch.tensor([2]))
+    target['masks'] = torch.ones(1, 64, 64)
+    with pytest.raises(UsageError, match=r'labels must be 0 to 1, got \[2\]'):
+        model(torch.rand(1, 3, 64, 64), [target])
 
 
 def test_wrong_images(segmentor_cfg, detector_cfg):

@@ -162,7 +162,8 @@ LAUNCHERS = {
     'tools/slurm_test.sh': ('tools/test.py', {0, 1}),
 }
 # Options in running text that are not ours.
-FOREIGN = {'--eval', '--no-deps', '--strict'}
+# of other programs, and of the command mmrep itself
+FOREIGN = {'--completion', '--eval', '--no-deps', '--strict'}
 
 
 class Caught(Exception):

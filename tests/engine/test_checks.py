@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.optim import LinearLR
 
 from mmrep.engine import check_data, load_config
 from mmrep.engine.checks import check_config, metric_names
@@ -385,6 +387,27 @@ def test_thresholds_of_voc(value):
 def test_order_of_samples_is_said(options, text):
     (note,) = check_config(load_config(str(SEGMENTOR), options), 'train')
     assert text in note
+
+
+def test_warm_up_of_one_step_is_said():
+    """As MMEngine does it, which test_one_step_of_warm_up shows."""
+    cfg = load_config(str(SEGMENTOR), {'param_scheduler.0.end': 1})
+    (note,) = check_config(cfg, 'train')
+    assert note.startswith('param_scheduler.0 has one step, which leaves the')
+    cfg.param_scheduler[0].end = 2
+    assert check_config(cfg, 'train') == []
+
+
+@pytest.mark.parametrize('end, rate', [(1, 0.001), (2, 1.0)])
+def test_one_step_of_warm_up(end, rate):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    warm_up = LinearLR(
+        optimizer, start_factor=0.001, begin=0, end=end, by_epoch=False
+    )
+    for _ in range(5):
+        optimizer.step()
+        warm_up.step()
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(rate)
 
 
 def test_plateau_is_looked_for_after_validation():

@@ -181,3 +181,11 @@ def test_models():
         list_models('upernet')
     )
     assert list_models('fcos')['replknet-tiny'] == 'fcos_replknet-tiny_bccd'
+
+
+@pytest.mark.parametrize('form', ['voc', 'masks'])
+def test_warm_up_of_a_short_run_reaches_the_rate(form, converted, tmp_path):
+    """One of a single step would leave it at a thousandth."""
+    path = tmp_path / 'my.py'
+    cfg, _ = write(converted[form], path, model='replknet-tiny', epochs=1)
+    assert cfg.param_scheduler[0].end == 2

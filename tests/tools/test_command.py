@@ -1,5 +1,6 @@
 """Test the command ``mmrep``, which runs the scripts of tools/."""
 
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +8,8 @@ import pytest
 
 import mmrep_cli
 from mmrep.version import __version__
+
+CONFIG = 'upernet_replknet31b_ade20k'
 
 
 def _mmrep(*argv):
@@ -30,6 +33,31 @@ def test_help_names_every_command_without_torch():
 
 def test_version():
     assert _mmrep('--version').stdout == f'mmrep {__version__}\n'
+
+
+@pytest.mark.parametrize('shell', ['bash', 'zsh'])
+@pytest.mark.parametrize(
+    'words, found',
+    [
+        (['mmrep', 'tra'], ['train']),
+        (['mmrep', 'train', 'upernet_replknet31b_a'], [CONFIG]),
+        (['mmrep', 'test', CONFIG, 'nothing'], []),
+    ],
+)
+def test_completion(shell, words, found):
+    if shutil.which(shell) is None:
+        pytest.skip(f'{shell} is not here')
+    script = (
+        f'{_mmrep("--completion").stdout}\n'
+        f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}\n'
+        # zsh counts from 1, but not in a completion for bash
+        '[ -z "$ZSH_VERSION" ] || setopt KSH_ARRAYS\n'
+        '_mmrep; echo "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(
+        [shell, '-c', script], capture_output=True, text=True
+    )
+    assert done.stdout.split() == found and not done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,14 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import own_sets
 import pytest
 from PIL import Image
+
+from mmrep.analysis import data_report
+from mmrep.analysis.data_report import DataReport
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/data.py'
@@ -170,3 +174,35 @@ def test_wrong_input(arguments, text, run_tool, tmp_path):
     assert done.returncode and not done.stdout
     assert text in done.stderr.strip().splitlines()[-1]
     assert 'Traceback' not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_pictures_that_look_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (4, 12, 16, 3), np.uint8)
+    one, other, third, grey = (
+        cv2.resize(x, (640, 480), interpolation=cv2.INTER_CUBIC) for x in small
+    )
+    grey[:] = 7
+    paths = {}
+    for name, image in dict(
+        train=one, mine=other, grey=grey, val=third
+    ).items():
+        paths[name] = str(tmp_path / f'{name}.png')
+        cv2.imwrite(paths[name], image)
+    paths['copy'] = str(tmp_path / 'copy.jpg')
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 60]
+    cv2.imwrite(paths['copy'], cv2.resize(one, (200, 150)), quality)
+    report = DataReport()
+    files = {
+        'train_dataloader': [paths[n] for n in ('train', 'mine', 'grey')],
+        'val_dataloader': [paths[n] for n in ('val', 'copy')],
+        'test_dataloader': [paths['mine']],
+    }
+    data_report._find_copies(report, files)
+    alike, shared = sorted(report.notes, key=lambda note: 'share' in note)
+    assert alike.startswith(
+        'train_dataloader and val_dataloader have pictures that look the same '
+        '(1)'
+    )
+    assert alike.endswith(f'e.g. {paths["train"]} and {paths["copy"]}')
+    assert 'train_dataloader and test_dataloader share pictures (1)' in shared

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+
+from mmrep.deploy import build_model
+from mmrep.engine import load_config
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/image_demo.py'
@@ -75,3 +79,23 @@ def test_wrong_input(run_tool, small_segmentor, tmp_path):
     )
     assert done.returncode != 0 and 'Traceback' not in done.stderr
     assert 'existing file or folder' in done.stderr
+
+
+def test_scores_below_the_threshold_are_said(run_tool, shapes_root, tmp_path):
+    options = {
+        'model.backbone.arch.depths': [1, 1, 1, 1],
+        'model.backbone.arch.kernel_sizes': [5, 5, 5, 5],
+    }
+    cfg = load_config('fcos_replknet-tiny_shapes', options)
+    torch.save(build_model(cfg).state_dict(), tmp_path / 'new.pth')
+    picture = min((shapes_root / 'images/validation').iterdir())
+    command = [
+        TOOL, picture, 'fcos_replknet-tiny_shapes', tmp_path / 'new.pth',
+        '--out-dir', tmp_path / 'out', '--cfg-options',
+        *(f'{key}={value}'.replace(' ', '') for key, value in options.items()),
+    ]  # fmt: skip
+    done = run_tool(*command, '--score-thr', '1')
+    assert done.returncode == 0, done.stderr
+    assert 'no box is drawn: the best score is 0.' in done.stdout
+    done = run_tool(*command, '--score-thr', '0')
+    assert done.returncode == 0 and 'no box' not in done.stdout, done.stderr
