@@ -10,6 +10,7 @@ import os.path as osp
 from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
@@ -51,7 +52,8 @@ def load_config(
 
     Args:
         filename (str): Path of the config, or the name of one of mmrep's,
-            such as 'upernet_replknet31b_ade20k' or 'mmrep::NAME.py'.
+            such as 'upernet_replknet31b_ade20k' or 'mmrep::NAME.py', or of
+            another package's, such as 'mmseg::FOLDER/NAME.py'.
         cfg_options (dict, optional): Dotted keys and their values. Defaults
             to None.
 
@@ -97,6 +99,14 @@ def _find_file(filename: str) -> str:
     if osp.isfile(filename):
         return filename
     package, _, name = filename.rpartition('::')
+    if package in MODULE2PACKAGE:
+        try:
+            return Config._get_cfg_path(filename, '')[0]
+        except Exception as error:
+            raise UsageError(
+                f'{filename} is not a config of an installed package: '
+                f'{one_line(error, kind=True)}'
+            ) from error
     if package not in ('', 'mmrep') or (not package and osp.dirname(name)):
         stem = osp.basename(name).removesuffix('.py')
         known = stem in config_names()

@@ -69,6 +69,13 @@ def test_tools_take_a_name(name, tmp_path, monkeypatch):
     assert load_config(name).filename == find_config(NAME)
 
 
+def test_tools_take_a_name_of_another_package():
+    name = 'mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'
+    assert load_config(name).model.decode_head.type == 'FCNHead'
+    with pytest.raises(UsageError, match='x.py is not a config of an instal'):
+        load_config('mmseg::fcn/x.py')
+
+
 @pytest.mark.parametrize(
     'name, line',
     [
@@ -83,8 +90,8 @@ def test_tools_take_a_name(name, tmp_path, monkeypatch):
             f"mmrep's own is called {NAME!r}.",
         ),
         (
-            'mmdet::x.py',
-            "the config must be an existing file, got 'mmdet::x.py'.",
+            'mmyolo3::x.py',
+            "the config must be an existing file, got 'mmyolo3::x.py'.",
         ),
     ],
 )
