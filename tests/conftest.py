@@ -1,5 +1,6 @@
 """Fixtures for the whole suite: small models and small data."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -45,6 +46,13 @@ def pytest_collection_modifyitems(items):
     if WORKERS > 1:
         slow = {item.path for item in items if 'slow' in item.keywords}
         items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _freeze():
+    """Each data set collects garbage: let it skip what was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ which takes longer than most of what the tests let them do, and write configs
 without formatting them, which takes as long again.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -60,6 +61,7 @@ def start(argv, stdout, stderr, env=None, cwd=None, run=run_script):
 def _main(argv, stdout, stderr, env, cwd, run):
     """Make this process what one of its own would be, and run."""
     os.setsid()  # a Ctrl-C of the terminal is not for it
+    gc.freeze()  # else each data set, which collects, looks through it all
     for stream, path in ((1, stdout), (2, stderr)):
         with open(path, 'ab', buffering=0) as file:
             os.dup2(file.fileno(), stream)

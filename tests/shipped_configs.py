@@ -1,5 +1,7 @@
 """The shipped configs, and what the model of each must be able to do."""
 
+import copy
+import functools
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,6 +34,14 @@ OTHER_SIGNALS = [
 DETECTORS = [
     p for p in LEAVES if p not in SEGMENTORS + CLASSIFIERS + OTHER_SIGNALS
 ]
+
+
+_read = functools.cache(Config.fromfile)
+
+
+def read(path):
+    """A config, which the caller may change."""
+    return copy.deepcopy(_read(path))
 
 
 def build(cfg, device='cpu'):

@@ -152,6 +152,7 @@ def sample_of(picture):
     )
 
 
+@pytest.mark.slow
 def test_detector_learns(detector_cfg):
     model = mmrep.create_model(detector_cfg, num_classes=4)
     images = [torch.rand(3, 64, 96), torch.rand(3, 80, 64)]

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from sweep import sweep
 
 from mmrep.apis import ShowHook
 from mmrep.engine import build_runner, load_config, set_data_root
@@ -18,7 +19,7 @@ def runner(small_segmentor, shapes_root, tmp_path):
     return build_runner(cfg, 'test')
 
 
-@pytest.mark.parametrize('folder', ['images', 'annotations'])
+@pytest.mark.parametrize('folder', sweep(['images', 'annotations']))
 def test_own_files_are_kept(runner, tmp_path, folder):
     """Label maps are PNG files of the images' names."""
     own = tmp_path / 'data' / folder / 'validation'

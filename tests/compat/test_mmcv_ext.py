@@ -160,6 +160,7 @@ def test_torchvision_without_kernels_for_the_device(with_torchvision):
     assert not torchvision.has_kernel('softnms', 'cpu')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'code',
     [

@@ -4,7 +4,6 @@ import ast
 import re
 
 import pytest
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from shipped_configs import (
@@ -18,6 +17,7 @@ from shipped_configs import (
     check_segmentor,
     has_masks,
     heads,
+    read,
 )
 from sweep import sweep
 from torch import nn
@@ -62,9 +62,7 @@ def test_there_are_configs():
         'fcn_mobilenetv2_camvid',
         'cascade-rcnn_resnet50_bccd',
     }
-    assert all(
-        Config.fromfile(path).default_scope == 'mmdet' for path in DETECTORS
-    )
+    assert all(read(path).default_scope == 'mmdet' for path in DETECTORS)
 
 
 def test_every_base_is_used():
@@ -95,7 +93,7 @@ def test_training_and_detection(path):
 
 @pytest.mark.parametrize('path', DETECTORS, ids=ids)
 def test_detection_data_fit_the_model(path):
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     for mode in ('val', 'test'):
         dataset, metric = (
             cfg[f'{mode}_dataloader'].dataset,
@@ -124,7 +122,7 @@ def test_detection_data_fit_the_model(path):
 
 @pytest.mark.parametrize('path', SEGMENTORS + DETECTORS, ids=ids)
 def test_pipelines(path):
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     train = [t.type for t in cfg.train_dataloader.dataset.pipeline]
     assert 'LoadAnnotations' in train and 'RandomFlip' in train
     if path in SEGMENTORS:
@@ -141,7 +139,7 @@ def test_pipelines(path):
 
 @pytest.mark.parametrize('path', SEGMENTORS + DETECTORS, ids=ids)
 def test_augmented_scales_are_ratios_of_the_test_scale(path):
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     scale = next(
         t.scale
         for t in cfg.test_dataloader.dataset.pipeline
@@ -158,7 +156,7 @@ def test_augmented_scales_are_ratios_of_the_test_scale(path):
 
 @pytest.mark.parametrize('path', SEGMENTORS, ids=ids)
 def test_schedule_ends_with_training(path):
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     warmup, poly = cfg.param_scheduler
     assert warmup.end == poly.begin
     assert poly.end == cfg.train_cfg.max_iters
@@ -169,7 +167,7 @@ def test_schedule_ends_with_training(path):
 
 @pytest.mark.parametrize('path', DETECTORS, ids=ids)
 def test_epochs_end_with_training(path):
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     warmup, decay = cfg.param_scheduler
     epochs = cfg.train_cfg.max_epochs
     assert not warmup.by_epoch and decay.end == epochs
@@ -182,7 +180,7 @@ def test_epochs_end_with_training(path):
 
 def test_published_parameter_count():
     """112 M (the paper's): deploy form, without the auxiliary head."""
-    cfg = Config.fromfile(CONFIGS / 'upernet_replknet31b_ade20k.py')
+    cfg = read(CONFIGS / 'upernet_replknet31b_ade20k.py')
     cfg.model.backbone.deploy = True
     model = build(cfg, 'meta')
     model.auxiliary_head = None
@@ -199,7 +197,7 @@ def test_published_parameter_count():
 )
 def test_published_parameter_count_of_detectors(name, millions):
     """The paper's, of the deploy form."""
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg = read(CONFIGS / f'{name}.py')
     cfg.model.backbone.deploy = True
     count = sum(p.numel() for p in build(cfg, 'meta').parameters())
     assert round(count / 1e6) == millions, count
@@ -213,7 +211,7 @@ def test_published_parameter_count_of_detectors(name, millions):
     ],
 )
 def test_published_recipe(name, iters, batch, crop, align_corners):
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg = read(CONFIGS / f'{name}.py')
     assert cfg.train_cfg.max_iters == iters
     assert cfg.train_dataloader.batch_size * 8 == batch
     assert cfg.auto_scale_lr.base_batch_size == batch
@@ -243,7 +241,7 @@ def test_published_recipe(name, iters, batch, crop, align_corners):
 def test_published_detection_recipe(
     name, epochs, steps, lr, batch, drop_path, scales
 ):
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg = read(CONFIGS / f'{name}.py')
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.param_scheduler[1].milestones == steps
     assert cfg.train_dataloader.batch_size * 8 == batch
@@ -262,7 +260,7 @@ def test_published_detection_recipe(
 
 @pytest.mark.parametrize('name', ['upernet', 'fcos', 'cascade-mask-rcnn'])
 def test_norms_have_no_weight_decay(name):
-    cfg = Config.fromfile(CONFIGS / f'{name}_replknet-tiny_shapes.py')
+    cfg = read(CONFIGS / f'{name}_replknet-tiny_shapes.py')
     model = build(cfg)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     decay = {
@@ -285,7 +283,7 @@ def test_inheriting_from_another_folder(tmp_path):
         'model = dict(backbone=dict(with_cp=True))\n'
         "train_dataloader = dict(dataset=dict(data_root='/data/ade'))\n"
     )
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     assert cfg.model.backbone.with_cp is True
     assert cfg.model.backbone.arch == '31B'
     assert cfg.train_dataloader.dataset.data_root == '/data/ade'

@@ -12,6 +12,7 @@ from mmcv.transforms import (
 )
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS, init_default_scope
+from sweep import sweep
 
 from mmrep.data.images import GuardedLoading, guard_loading, is_truncated
 from mmrep.engine import enable_aug_test, load_config, set_data_root
@@ -164,17 +165,20 @@ def spoilt(data):
 
 @pytest.mark.parametrize(
     'spoil, text',
-    [
-        (lambda p: p.write_bytes(b''), 'is truncated'),
-        (lambda p: p.write_bytes(p.read_bytes()[:60]), 'is truncated'),
-        (lambda p: p.write_bytes(spoilt(p.read_bytes())), 'OSError: '),
-        (
-            lambda p: p.write_bytes(b'text'),
-            '(UnidentifiedImageError: cannot identify image file);',
-        ),
-        (lambda p: p.unlink() or p.mkdir(), 'Is a directory'),
-        (lambda p: p.unlink() or p.symlink_to(p), 'symbolic links'),
-    ],
+    sweep(
+        [
+            (lambda p: p.write_bytes(b''), 'is truncated'),
+            (lambda p: p.write_bytes(p.read_bytes()[:60]), 'is truncated'),
+            (lambda p: p.write_bytes(spoilt(p.read_bytes())), 'OSError: '),
+            (
+                lambda p: p.write_bytes(b'text'),
+                '(UnidentifiedImageError: cannot identify image file);',
+            ),
+            (lambda p: p.unlink() or p.mkdir(), 'Is a directory'),
+            (lambda p: p.unlink() or p.symlink_to(p), 'symbolic links'),
+        ],
+        unpack=True,
+    ),
 )
 def test_spoilt_label_map(segmentation, spoil, text):
     dataset, path = segmentation

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
+from sweep import sweep
 
 from mmrep.data.images import check_bytes, guard_loading
 from mmrep.data.labels import LabelCheck, LabelError
@@ -205,24 +206,28 @@ def test_missing_label_maps(cfg, root, check):
 
 @pytest.mark.parametrize(
     'edit, hint',
-    [
-        (
-            lambda names: [f'{name}.jpg' for name in names],
-            "a line has a suffix, '00000.jpg', and img_suffix, '.jpg', is "
-            'added; take it off the lines.',
-        ),
-        (
-            lambda names: [f'{name}.png' for name in names],
-            "a line has a suffix, '00000.png', and img_suffix, '.jpg', is "
-            'added; take it off the lines.',
-        ),
-        (lambda names: [*names, ''], 'a line is blank; remove it.'),
-        (
-            lambda names: [f'{name} {name}' for name in names],
-            "a line has several names, '00000 00000'; leave the image alone.",
-        ),
-        (lambda names: [*names, 'x'], 'check data_prefix and img_suffix.'),
-    ],
+    sweep(
+        [
+            (
+                lambda names: [f'{name}.jpg' for name in names],
+                "a line has a suffix, '00000.jpg', and img_suffix, '.jpg', is "
+                'added; take it off the lines.',
+            ),
+            (
+                lambda names: [f'{name}.png' for name in names],
+                "a line has a suffix, '00000.png', and img_suffix, '.jpg', is "
+                'added; take it off the lines.',
+            ),
+            (lambda names: [*names, ''], 'a line is blank; remove it.'),
+            (
+                lambda names: [f'{name} {name}' for name in names],
+                "a line has several names, '00000 00000'; leave the image "
+                'alone.',
+            ),
+            (lambda names: [*names, 'x'], 'check data_prefix and img_suffix.'),
+        ],
+        unpack=True,
+    ),
 )
 def test_lines_of_an_annotation_file(cfg, root, check, edit, hint):
     names = sorted(p.stem for p in (root / 'images/training').iterdir())

@@ -8,6 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from sweep import sweep
 
 from mmrep.models import InstanceTTAModel
 
@@ -82,7 +83,7 @@ def test_one_view_is_a_plain_test(tta_model, image):
 
 
 @pytest.mark.parametrize('flip', ['horizontal', 'vertical', 'diagonal'])
-@pytest.mark.parametrize('scale', [1, 2])
+@pytest.mark.parametrize('scale', sweep([1, 2]))
 def test_views_are_turned_back(tta_model, image, flip, scale):
     view = make_view(image, flip, scale)
     expected = plain(tta_model, view)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import mmrep.ops
 from mmrep.ops.backends import BACKENDS, OWNER
 
@@ -101,6 +103,7 @@ def run(code, path):
     )
 
 
+@pytest.mark.slow
 def test_a_new_backend_is_a_file_and_a_line(tmp_path):
     shutil.copytree(ROOT, tmp_path / 'ops')
     backends = tmp_path / 'ops/backends'

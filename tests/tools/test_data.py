@@ -10,6 +10,7 @@ import numpy as np
 import own_sets
 import pytest
 from PIL import Image
+from sweep import sweep
 
 from mmrep.analysis import data_report
 from mmrep.analysis.data_report import DataReport
@@ -75,7 +76,7 @@ def test_config_trains(own, run_tool, tmp_path):
     assert list(tmp_path.glob('iter_*.pth'))
 
 
-@pytest.mark.parametrize('form', ['voc', 'masks'])
+@pytest.mark.parametrize('form', sweep(['voc', 'masks']))
 def test_check(form, own, run_tool):
     done = run_tool(TOOL, 'check', own / f'{form}.py')
     assert done.returncode == 0, done.stderr
@@ -118,7 +119,7 @@ def test_check_finds(own, run_tool, tmp_path):
     )
 
 
-@pytest.mark.parametrize('form', ['voc', 'masks'])
+@pytest.mark.parametrize('form', sweep(['voc', 'masks']))
 def test_show(form, own, run_tool, tmp_path):
     out = tmp_path / 'sheet.png'
     done = run_tool(

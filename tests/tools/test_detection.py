@@ -8,6 +8,7 @@ import cv2
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / 'tools/train.py'
@@ -171,7 +172,9 @@ def error_of(done):
 
 
 @pytest.mark.parametrize(
-    'config, workers', [(CASCADE, 0), (SEGMENTOR, 1)], ids=['det', 'seg']
+    'config, workers',
+    sweep([(CASCADE, 0), (SEGMENTOR, 1)], unpack=True),
+    ids=['det', 'seg'],
 )
 def test_corrupt_image(run_tool, damaged_root, tmp_path, config, workers):
     """Without --skip-corrupt it ends the run, in a worker as well."""

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/quantize.py'
@@ -46,15 +47,19 @@ def test_quantize(run_tool, small_segmentor, shapes_root, tmp_path, full):
 
 @pytest.mark.parametrize(
     'model, out, options, text',
-    [
-        ('m.pth', 'm.xml', [], 'OUT must end in .onnx'),
-        ('m.onnx', 'm.onnx', [], 'must not replace'),
-        ('m.pt2', 'm.onnx', [], 'a checkpoint or an .onnx'),
-        ('m.pth', 'm.onnx', ['--calibrate', '0'], 'must be positive'),
-        ('m.pth', 'm.onnx', ['--max-drop', '-1'], 'must not be negative'),
-        ('m.pth', 'm.onnx', ['--data-root', 'none'], 'needs the folder'),
-        ('none.onnx', 'm.onnx', [], 'must be an existing file'),
-    ],
+    sweep(
+        [
+            ('m.pth', 'm.xml', [], 'OUT must end in .onnx'),
+            ('m.onnx', 'm.onnx', [], 'must not replace'),
+            ('m.pt2', 'm.onnx', [], 'a checkpoint or an .onnx'),
+            ('m.pth', 'm.onnx', ['--calibrate', '0'], 'must be positive'),
+            ('m.pth', 'm.onnx', ['--max-drop', '-1'], 'must not be negative'),
+            ('m.pth', 'm.onnx', ['--data-root', 'none'], 'needs the folder'),
+            ('none.onnx', 'm.onnx', [], 'must be an existing file'),
+        ],
+        quick=2,
+        unpack=True,
+    ),
 )
 def test_wrong_input(
     run_tool, small_segmentor, shapes_root, tmp_path, model, out, options, text

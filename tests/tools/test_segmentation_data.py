@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/upernet_replknet-tiny_shapes.py'
@@ -140,36 +141,40 @@ def test_last_batch_of_one_image(tool):
 
 @pytest.mark.parametrize(
     'extra, text',
-    [
-        (
-            "model['auxiliary_head'].update(num_classes=3)",
-            'model.auxiliary_head.num_classes must be that of',
-        ),
-        (
-            'val_evaluator = dict(ignore_index=250)',
-            'val_evaluator.ignore_index must be that of the heads, 255',
-        ),
-        (
-            "model['test_cfg'] = dict(mode='slide')",
-            "model.test_cfg with mode='slide' must have crop_size",
-        ),
-        (
-            "model['backbone'].update(in_channels=4)",
-            'as many channels as the model takes, 4, and have 3',
-        ),
-        (
-            'train_dataloader.update(dataset=dict(reduce_zero_label=False))',
-            'reduce_zero_label must be the same in the data set and in its',
-        ),
-        (
-            "train_dataloader['dataset'] = dict("
-            "pipeline=[dict(type='LoadImageFromFile'),"
-            "dict(type='LoadAnnotations'), dict(type='RandomCrop', "
-            "crop_size=(0.5, 0.5)), dict(type='PackSegInputs')])",
-            'the pipeline of train_dataloader fails with its first sample: '
-            'TypeError: ',
-        ),
-    ],
+    sweep(
+        [
+            (
+                "model['auxiliary_head'].update(num_classes=3)",
+                'model.auxiliary_head.num_classes must be that of',
+            ),
+            (
+                'val_evaluator = dict(ignore_index=250)',
+                'val_evaluator.ignore_index must be that of the heads, 255',
+            ),
+            (
+                "model['test_cfg'] = dict(mode='slide')",
+                "model.test_cfg with mode='slide' must have crop_size",
+            ),
+            (
+                "model['backbone'].update(in_channels=4)",
+                'as many channels as the model takes, 4, and have 3',
+            ),
+            (
+                'train_dataloader.update('
+                'dataset=dict(reduce_zero_label=False))',
+                'reduce_zero_label must be the same in the data set and in',
+            ),
+            (
+                "train_dataloader['dataset'] = dict("
+                "pipeline=[dict(type='LoadImageFromFile'),"
+                "dict(type='LoadAnnotations'), dict(type='RandomCrop', "
+                "crop_size=(0.5, 0.5)), dict(type='PackSegInputs')])",
+                'the pipeline of train_dataloader fails with its first '
+                'sample: TypeError: ',
+            ),
+        ],
+        unpack=True,
+    ),
 )
 def test_known_before_the_run(tool, extra, text):
     assert text in error_of(tool('train', extra))
@@ -283,7 +288,7 @@ def test_out_with_more_labels_than_bytes(tmp_path):
         assert written.ravel().tolist() == list(range(classes))
 
 
-@pytest.mark.parametrize('skip', [[], ['--skip-corrupt']])
+@pytest.mark.parametrize('skip', sweep([[], ['--skip-corrupt']]))
 def test_coloured_masks(tool, shapes_root, tmp_path, skip):
     """Colours must become numbers, and to leave all out is no way."""
     root = shutil.copytree(shapes_root, tmp_path / 'coloured')

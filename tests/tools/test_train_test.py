@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / 'tools/train.py'
@@ -115,7 +116,7 @@ def test_resume(run_tool, trained, shapes_root, tmp_path):
     assert 'Iter(train) [3/3]' in log and 'Iter(train) [1/3]' not in log
 
 
-@pytest.mark.parametrize('aug_test', [False, True])
+@pytest.mark.parametrize('aug_test', sweep([False, True]))
 def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
     work_dir, _ = trained
     done = run_tool(
@@ -214,71 +215,75 @@ def error_of(done):
 
 @pytest.mark.parametrize(
     'options, text',
-    [
-        (['--data-root', '/nowhere'], "'/nowhere/images/training'"),
-        (['--resume', '/nowhere.pth'], "got '/nowhere.pth'"),
-        (['--cfg-options', 'trian_cfg.x=1'], "did you mean 'train_cfg'"),
-        (['--launcher', 'pytorch'], 'tools/dist_train.sh'),
-        (
-            ['--cfg-options', 'model.backbone.deploy=True'],
-            'must be in training form, and is in deploy form',
-        ),
-        (
-            ['--cfg-options', 'model.backbone.depth=3'],
-            "unexpected keyword argument 'depth'",
-        ),
-        (
-            ['--cfg-options', 'optim_wrapper.optimizer.type=Adamm'],
-            'Adamm',
-        ),
-        (
-            ['--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
-            'found no images',
-        ),
-        (['--cfg-options', 'foo'], 'takes KEY=VALUE'),
-        (['--work-dir', __file__], 'File exists'),
-        (
-            ['--cfg-options', 'model.decode_head.in_index=[0,1,2]'],
-            'cannot be built (model, hooks): AssertionError: assert len(in_',
-        ),
-        (
-            ['--cfg-options', 'load_from=/nowhere.pth'],
-            "got '/nowhere.pth'",
-        ),
-        (
-            [
-                '--cfg-options',
-                'model.backbone.init_cfg.type=Pretrained',
-                'model.backbone.init_cfg.checkpoint=/nowhere.pth',
-            ],
-            "the pretrained weights '/nowhere.pth' do not exist",
-        ),
-        (
-            ['--cfg-options', 'model.auxiliary_head.in_channels=9'],
-            'takes 9 channels and gets 96: in_channels of the neck and of the',
-        ),
-        (
-            [
-                '--cfg-options',
-                'train_dataloader.dataset.pipeline='
-                '[dict(type="LoadImageFromFile"),dict(type="PackSegInputs")]',
-            ],
-            'must load the labels',
-        ),
-        (
-            [
-                *('--cfg-options', 'train_dataloader.batch_size=100'),
-                'train_dataloader.drop_last=True',
-                'train_cfg=dict(_delete_=True,type="EpochBasedTrainLoop",'
-                'max_epochs=1)',
-            ],
-            'an epoch must have at least one batch',
-        ),
-        (
-            ['--cfg-options', 'model.backbone.init_cfg.checkpoint=None'],
-            "must be dict(type='Pretrained', checkpoint=FILE), or None",
-        ),
-    ],
+    sweep(
+        [
+            (['--data-root', '/nowhere'], "'/nowhere/images/training'"),
+            (['--resume', '/nowhere.pth'], "got '/nowhere.pth'"),
+            (['--cfg-options', 'trian_cfg.x=1'], "did you mean 'train_cfg'"),
+            (['--launcher', 'pytorch'], 'tools/dist_train.sh'),
+            (
+                ['--cfg-options', 'model.backbone.deploy=True'],
+                'must be in training form, and is in deploy form',
+            ),
+            (
+                ['--cfg-options', 'model.backbone.depth=3'],
+                "unexpected keyword argument 'depth'",
+            ),
+            (
+                ['--cfg-options', 'optim_wrapper.optimizer.type=Adamm'],
+                'Adamm',
+            ),
+            (
+                ['--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
+                'found no images',
+            ),
+            (['--cfg-options', 'foo'], 'takes KEY=VALUE'),
+            (['--work-dir', __file__], 'File exists'),
+            (
+                ['--cfg-options', 'model.decode_head.in_index=[0,1,2]'],
+                'cannot be built (model, hooks): AssertionError: assert len(',
+            ),
+            (
+                ['--cfg-options', 'load_from=/nowhere.pth'],
+                "got '/nowhere.pth'",
+            ),
+            (
+                [
+                    '--cfg-options',
+                    'model.backbone.init_cfg.type=Pretrained',
+                    'model.backbone.init_cfg.checkpoint=/nowhere.pth',
+                ],
+                "the pretrained weights '/nowhere.pth' do not exist",
+            ),
+            (
+                ['--cfg-options', 'model.auxiliary_head.in_channels=9'],
+                'takes 9 channels and gets 96: in_channels of the neck and of',
+            ),
+            (
+                [
+                    '--cfg-options',
+                    'train_dataloader.dataset.pipeline='
+                    '[dict(type="LoadImageFromFile"),dict(type="PackSegInputs")]',
+                ],
+                'must load the labels',
+            ),
+            (
+                [
+                    *('--cfg-options', 'train_dataloader.batch_size=100'),
+                    'train_dataloader.drop_last=True',
+                    'train_cfg=dict(_delete_=True,type="EpochBasedTrainLoop",'
+                    'max_epochs=1)',
+                ],
+                'an epoch must have at least one batch',
+            ),
+            (
+                ['--cfg-options', 'model.backbone.init_cfg.checkpoint=None'],
+                "must be dict(type='Pretrained', checkpoint=FILE), or None",
+            ),
+        ],
+        quick=4,
+        unpack=True,
+    ),
 )
 def test_train_errors(run_tool, shapes_root, tmp_path, options, text):
     done = run_tool(
