@@ -20,11 +20,14 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
+from mmrep.engine.cli import run
+from mmrep.files import new_folder
+
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2] / 'tools/dataset_converters')
 )
 from make_shapes import CLASSES as SHAPES
-from make_shapes import draw_shape, new_folder, seed
+from make_shapes import draw_shape, seed
 
 CLASSES = SHAPES[1:]  # without the ground
 TEXTURES = dict(
@@ -165,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -19,10 +19,13 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
+from mmrep.engine.cli import run
+from mmrep.files import new_folder
+
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
 )
-from make_shapes import new_folder, seed
+from make_shapes import seed
 
 CLASSES = ('quiet', 'tone', 'sweep', 'siren', 'noise', 'clicks')
 RATE = 8000  # samples per second
@@ -171,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

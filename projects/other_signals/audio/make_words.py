@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
+from mmrep.files import new_folder
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
 )
-from make_shapes import new_folder, seed
+from make_shapes import seed
 
 WORDS = (
     'backward bed bird cat dog down eight five follow forward four go happy '
@@ -186,7 +187,7 @@ def main() -> None:
     args = parse_args()
     voices = {split: getattr(args, split) for split in SPLITS}
     with new_folder(args.out) as folder:
-        counts = write_words(Path(folder), args.words, voices, (args.seed,))
+        counts = write_words(folder, args.words, voices, (args.seed,))
     said = ', '.join(f'{count} {split}' for split, count in counts.items())
     print(f'{said} clips of {len(args.words)} words are in {args.out}')
 

@@ -15,8 +15,7 @@ import numpy as np
 from mmengine.utils import track_iter_progress
 
 from mmrep.engine.cli import run
-from mmrep.errors import UsageError
-from mmrep.files import replaced, write_text
+from mmrep.files import new_folder, write_text
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools/dataset_converters')]
@@ -250,10 +249,7 @@ def main() -> None:
         parser.error(
             '--train, --val and --test must be at least 1, --points 32'
         )
-    if args.out.exists():
-        raise UsageError(f'{args.out} must not exist yet.')
-    with replaced(args.out) as folder:
-        folder.mkdir()
+    with new_folder(args.out) as folder:
         write_text(folder / 'classes.txt', '\n'.join(SOLIDS) + '\n')
         for number, split in enumerate(('train', 'val', 'test')):
             rng = np.random.default_rng((args.seed, number))

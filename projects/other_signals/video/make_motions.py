@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
+from mmrep.files import new_folder
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
 )
-from make_shapes import new_folder, seed
+from make_shapes import seed
 
 HEIGHT, WIDTH, FRAMES = 32, 40, 24
 SUBPIXEL = 4  # bits
@@ -140,10 +141,10 @@ def main() -> None:
     with new_folder(args.out) as folder:
         for split in splits:
             for name in MOTIONS:
-                (Path(folder) / split / name).mkdir(parents=True)
+                (folder / split / name).mkdir(parents=True)
         for index, (split, name, i) in enumerate(tqdm(tasks)):
             rng = np.random.default_rng([args.seed, index])
-            path = Path(folder) / split / name / f'{i:04d}.avi'
+            path = folder / split / name / f'{i:04d}.avi'
             write_video(path, make_video(name, rng))
     print(f'{len(tasks)} videos of {len(MOTIONS)} motions are in {args.out}')
 
