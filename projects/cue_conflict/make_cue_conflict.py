@@ -10,8 +10,6 @@ tools/analysis/shape_bias.py leaves out.
 """
 
 import argparse
-import os
-import os.path as osp
 import sys
 from pathlib import Path
 from typing import List, Tuple
@@ -21,7 +19,7 @@ import numpy as np
 from mmengine.utils import track_iter_progress
 
 from mmrep.engine.cli import run
-from mmrep.files import new_folder
+from mmrep.files import new_folder, write_image
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2] / 'tools/dataset_converters')
@@ -156,9 +154,9 @@ def main() -> None:
             track_iter_progress(images)
         ):
             rng = np.random.default_rng([args.seed, i])
-            path = osp.join(folder, f'{file}.png')
-            os.makedirs(osp.dirname(path), exist_ok=True)
-            cv2.imwrite(path, make_image(rng, shape, texture, args.size))
+            path = folder / f'{file}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, make_image(rng, shape, texture, args.size))
     count = len(CLASSES)
     print(
         f'{count} classes of {args.train} training and {args.val} validation '

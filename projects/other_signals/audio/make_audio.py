@@ -8,8 +8,6 @@ as WAV files too.
 """
 
 import argparse
-import os
-import os.path as osp
 import sys
 import wave
 from pathlib import Path
@@ -20,7 +18,7 @@ import numpy as np
 from mmengine.utils import track_iter_progress
 
 from mmrep.engine.cli import run
-from mmrep.files import new_folder
+from mmrep.files import new_folder, write_image
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
@@ -120,18 +118,20 @@ def make_clip(
 
 
 def write_split(
-    folder: str, split: str, count: int, seed: Tuple[int, ...]
+    folder: Path, split: str, count: int, seed: Tuple[int, ...]
 ) -> None:
     """Write ``count`` clips, spectrograms and label maps of one split."""
+    images, annotations, clips = (
+        folder / kind / split for kind in ('images', 'annotations', 'clips')
+    )
+    for part in (images, annotations, clips):
+        part.mkdir(parents=True)
     for i in track_iter_progress(range(count)):
         clip, image, labels = make_clip(np.random.default_rng([*seed, i]))
         name = f'audio_{split}_{i:05d}'
-        cv2.imwrite(osp.join(folder, 'images', split, f'{name}.png'), image)
-        cv2.imwrite(
-            osp.join(folder, 'annotations', split, f'{name}.png'), labels
-        )
-        path = osp.join(folder, 'clips', split, f'{name}.wav')
-        with wave.open(path, 'wb') as file:
+        write_image(images / f'{name}.png', image)
+        write_image(annotations / f'{name}.png', labels)
+        with wave.open(str(clips / f'{name}.wav'), 'wb') as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(RATE)
@@ -164,8 +164,6 @@ def main() -> None:
         for index, (split, count) in enumerate(
             (('training', args.train), ('validation', args.val))
         ):
-            for kind in ('images', 'annotations', 'clips'):
-                os.makedirs(osp.join(folder, kind, split))
             write_split(folder, split, count, (args.seed, index))
     print(
         f'{args.train} training and {args.val} validation clips of '
