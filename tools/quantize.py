@@ -10,7 +10,11 @@ not hold is not written.
 import argparse
 from pathlib import Path
 
-from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
+from mmrep_cli.arguments import (
+    add_checkpoint_arguments,
+    parse_arguments,
+    positive,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='a path that ends in .onnx')
     parser.add_argument(
         '--calibrate',
-        type=int,
+        type=positive,
         default=64,
         metavar='N',
         help='training images to measure ranges on; 64 if not given',
@@ -121,10 +125,6 @@ def check(args: argparse.Namespace) -> None:
     if Path(args.model).suffix in ('.pt2', '.xml'):
         raise UsageError(
             f'the model must be a checkpoint or an .onnx, got {args.model!r}.'
-        )
-    if args.calibrate < 1:
-        raise UsageError(
-            f'--calibrate must be positive, got {args.calibrate}.'
         )
     if not args.max_drop >= 0:
         raise UsageError(

@@ -20,12 +20,13 @@ from mmengine.utils import track_iter_progress
 
 from mmrep.engine.cli import run
 from mmrep.files import new_folder, write_image
+from mmrep_cli.arguments import positive, seed
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2] / 'tools/dataset_converters')
 )
 from make_shapes import CLASSES as SHAPES
-from make_shapes import draw_shape, seed
+from make_shapes import draw_shape
 
 CLASSES = SHAPES[1:]  # without the ground
 TEXTURES = dict(
@@ -123,14 +124,20 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/cue_conflict')
     parser.add_argument(
-        '--train', type=int, default=400, help='training images a class (400)'
+        '--train',
+        type=positive,
+        default=400,
+        help='training images a class (400)',
     )
     parser.add_argument(
-        '--val', type=int, default=50, help='validation images a class (50)'
+        '--val',
+        type=positive,
+        default=50,
+        help='validation images a class (50)',
     )
     parser.add_argument(
         '--conflict',
-        type=int,
+        type=positive,
         default=10,
         help='images of each shape with each texture (10)',
     )
@@ -139,10 +146,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
-    if min(args.train, args.val, args.conflict) < 1 or args.size < 32:
-        parser.error(
-            '--train, --val and --conflict must be at least 1, --size 32'
-        )
+    if args.size < 32:
+        parser.error(f'--size must be 32 or more, got {args.size}')
     return args
 
 

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Callable, List
 
+from mmrep_cli.arguments import positive
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -33,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         default=['train', 'eval', 'deploy'],
         help='a training step, inference in training form, in deploy form',
     )
-    parser.add_argument('--repeats', type=int, default=3, help='(3)')
+    parser.add_argument('--repeats', type=positive, default=3, help='(3)')
     parser.add_argument('--device', help='the GPU if there is one')
     parser.add_argument('--out', help='JSON file; cases are added to it')
     args = parser.parse_args()
@@ -43,8 +45,6 @@ def parse_args() -> argparse.Namespace:
             raise ValueError
     except ValueError:
         parser.error('--cases must be like 2x512')
-    if args.repeats < 1:
-        parser.error('--repeats must be at least 1')
     return args
 
 

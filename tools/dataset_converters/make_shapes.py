@@ -11,13 +11,7 @@ import os
 import os.path as osp
 from typing import Any, Dict, List, Tuple
 
-
-def seed(text: str) -> int:
-    """Type of the option: what NumPy's generators take."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
-    return value
+from mmrep_cli.arguments import positive, seed
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,18 +21,18 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/shapes')
     parser.add_argument(
-        '--train', type=int, default=400, help='training images (400)'
+        '--train', type=positive, default=400, help='training images (400)'
     )
     parser.add_argument(
-        '--val', type=int, default=80, help='validation images (80)'
+        '--val', type=positive, default=80, help='validation images (80)'
     )
     parser.add_argument(
         '--size', type=int, default=128, help='width and height (128)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
-    if min(args.train, args.val) < 1 or args.size < 32:
-        parser.error('--train and --val must be at least 1, --size 32')
+    if args.size < 32:
+        parser.error(f'--size must be 32 or more, got {args.size}')
     return args
 
 

@@ -8,7 +8,6 @@ as WAV files too.
 """
 
 import argparse
-import sys
 import wave
 from pathlib import Path
 from typing import Tuple
@@ -19,11 +18,7 @@ from mmengine.utils import track_iter_progress
 
 from mmrep.engine.cli import run
 from mmrep.files import new_folder, write_image
-
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
-)
-from make_shapes import seed
+from mmrep_cli.arguments import positive, seed
 
 CLASSES = ('quiet', 'tone', 'sweep', 'siren', 'noise', 'clicks')
 RATE = 8000  # samples per second
@@ -146,16 +141,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/audio')
     parser.add_argument(
-        '--train', type=int, default=400, help='training clips (400)'
+        '--train', type=positive, default=400, help='training clips (400)'
     )
     parser.add_argument(
-        '--val', type=int, default=80, help='validation clips (80)'
+        '--val', type=positive, default=80, help='validation clips (80)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
-    if min(args.train, args.val) < 1:
-        parser.error('--train and --val must be at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ number only stay together, and none of them is in two splits.
 import argparse
 import re
 import subprocess
-import sys
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,11 +22,7 @@ from tqdm import tqdm
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import new_folder
-
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
-)
-from make_shapes import seed
+from mmrep_cli.arguments import positive, seed
 
 WORDS = (
     'backward bed bird cat dog down eight five follow forward four go happy '
@@ -169,7 +164,7 @@ def parse_args() -> argparse.Namespace:
     for split, count in (('train', 120), ('val', 15), ('test', 25)):
         parser.add_argument(
             f'--{split}',
-            type=int,
+            type=positive,
             default=count,
             help=f'voices of the split, a clip of each word each ({count})',
         )
@@ -177,10 +172,7 @@ def parse_args() -> argparse.Namespace:
         '--words', nargs='+', default=WORDS, help='(the 35 words)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
-    if min(args.train, args.val, args.test) < 1:
-        parser.error('--train, --val and --test must be at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ be told from several frames only.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Callable, Tuple
 
@@ -18,11 +17,7 @@ from tqdm import tqdm
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import new_folder
-
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
-)
-from make_shapes import seed
+from mmrep_cli.arguments import positive, seed
 
 HEIGHT, WIDTH, FRAMES = 32, 40, 24
 SUBPIXEL = 4  # bits
@@ -118,15 +113,12 @@ def parse_args() -> argparse.Namespace:
     for split, count in (('train', 100), ('val', 15), ('test', 20)):
         parser.add_argument(
             f'--{split}',
-            type=int,
+            type=positive,
             default=count,
             help=f'videos of each class of the split ({count})',
         )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
-    if min(args.train, args.val, args.test) < 1:
-        parser.error('--train, --val and --test must be at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
