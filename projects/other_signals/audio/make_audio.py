@@ -8,7 +8,7 @@ as WAV files too.
 """
 
 import argparse
-import wave
+import sys
 from pathlib import Path
 from typing import Tuple
 
@@ -19,6 +19,9 @@ from mmengine.utils import track_iter_progress
 from mmrep.engine.cli import run
 from mmrep.files import new_folder, write_image
 from mmrep_cli.arguments import positive, seed
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from projects.other_signals.media import write_audio
 
 CLASSES = ('quiet', 'tone', 'sweep', 'siren', 'noise', 'clicks')
 RATE = 8000  # samples per second
@@ -126,12 +129,7 @@ def write_split(
         name = f'audio_{split}_{i:05d}'
         write_image(images / f'{name}.png', image)
         write_image(annotations / f'{name}.png', labels)
-        with wave.open(str(clips / f'{name}.wav'), 'wb') as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(RATE)
-            samples = (clip.clip(-1, 1) * 32767).astype('<i2')
-            file.writeframes(samples.tobytes())
+        write_audio(clips / f'{name}.wav', clip, RATE)
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,7 +10,7 @@ number only stay together, and none of them is in two splits.
 import argparse
 import re
 import subprocess
-import wave
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -23,6 +23,9 @@ from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import new_folder
 from mmrep_cli.arguments import positive, seed
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from projects.other_signals.media import write_audio
 
 WORDS = (
     'backward bed bird cat dog down eight five follow forward four go happy '
@@ -101,15 +104,6 @@ def speak(word: str, voice: str, rng: np.random.Generator) -> np.ndarray:
     return clip / np.abs(clip).max() * rng.uniform(0.1, 0.9)
 
 
-def write_clip(path: Path, clip: np.ndarray) -> None:
-    """Write 16-bit PCM."""
-    with wave.open(str(path), 'wb') as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((clip * 32767).astype('<i2').tobytes())
-
-
 def write_words(
     folder: Path, words: List[str], voices: Dict[str, int], seed: tuple
 ) -> Dict[str, int]:
@@ -148,7 +142,7 @@ def write_words(
     def write(index: int) -> None:
         path, word, voice = tasks[index]
         rng = np.random.default_rng([*seed, index])
-        write_clip(path, speak(word, voice, rng))
+        write_audio(path, speak(word, voice, rng), RATE)
 
     with ThreadPoolExecutor() as pool:
         list(tqdm(pool.map(write, range(len(tasks))), total=len(tasks)))

@@ -7,6 +7,7 @@ be told from several frames only.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Callable, Tuple
 
@@ -15,9 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from mmrep.engine.cli import run
-from mmrep.errors import UsageError
 from mmrep.files import new_folder
 from mmrep_cli.arguments import positive, seed
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from projects.other_signals.media import write_video
 
 HEIGHT, WIDTH, FRAMES = 32, 40, 24
 SUBPIXEL = 4  # bits
@@ -83,25 +86,6 @@ def make_video(name: str, rng: np.random.Generator) -> np.ndarray:
                     SUBPIXEL,
                 )
     return frames
-
-
-def write_video(path: Path, frames: np.ndarray) -> None:
-    """Write Motion JPEG, of which each frame stands alone."""
-    try:
-        import av
-    except ImportError as e:
-        raise UsageError(
-            f'videos need the package {e.name}: pip install -r '
-            'requirements/other_signals.txt'
-        ) from e
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('mjpeg', rate=20)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = 'yuvj444p'
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,7 +17,11 @@ from mmrep.deploy import to_deploy_form
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
 from projects.other_signals.export_onnx import export
-from projects.other_signals.media import count_frames, read_frames
+from projects.other_signals.media import (
+    count_frames,
+    read_frames,
+    write_video,
+)
 from projects.other_signals.video import (
     CropViews,
     DecodeClips,
@@ -32,7 +36,6 @@ from projects.other_signals.video.make_motions import (
     FRAMES,
     MOTIONS,
     make_video,
-    write_video,
 )
 
 HERE = Path(__file__).parent
