@@ -77,7 +77,7 @@ def test_data_set(tmp_path):
     assert len(data) == 128 and data.metainfo['classes'] == tuple('abcdefgh')
     # the third cloud, the sixth time
     sample = data[2 * 8 + 5]
-    assert sample['data_samples'] == 2
+    assert sample['data_samples'] == dict(gt_label=2)
     points, turned = (sample['inputs'][k] for k in ('points', 'turned'))
     assert points.shape == (256, 3) and points.dtype == torch.float32
     original = np.load(root / 'val_points.npy')[2]
@@ -264,13 +264,14 @@ def test_views_of_a_cloud_stay_together():
 def test_loss_is_the_published_one():
     model = small_model()
     inputs, labels = batch(), torch.tensor([3, 5])
-    loss = model(inputs, labels, mode='loss')['loss']
+    samples = dict(gt_label=labels)
+    loss = model(inputs, samples, mode='loss')['loss']
     logs = model(inputs).log_softmax(1)
     target = torch.full((2, 8), 0.2 / 7)
     target[[0, 1], labels] = 0.8
     torch.testing.assert_close(loss, -(target * logs).sum(1).mean())
     model.train()
-    model(inputs, labels, mode='loss')['loss'].backward()
+    model(inputs, samples, mode='loss')['loss'].backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None]
     assert not silent
 
