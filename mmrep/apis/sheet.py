@@ -14,6 +14,7 @@ from mmrep.apis.drawing import (
     class_colours,
     class_names,
     overlay,
+    shrunk,
     with_legend,
     with_title,
 )
@@ -89,8 +90,8 @@ def _draw_sample(
     image = _as_bgr(inputs.numpy())
     height, width = image.shape[:2]
     scale = min(1, _CELL / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small = shrunk(image, scale)
+    size = small.shape[1::-1]
     title = f'{Path(data.metainfo.get("img_path", "")).name} {width}x{height}'
     if 'gt_sem_seg' in data:
         labels = data.gt_sem_seg.data[0].numpy().astype(np.int64)
