@@ -68,17 +68,12 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import Iterable
 
-from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
-from mmrep.deploy import load_model
-from mmrep.deploy.export import export_onnx
 from mmrep.deploy.quantize import Quantized, quantize
-from mmrep.deploy.quantize.files import check_installed
+from mmrep.deploy.quantize.files import check_installed, export_float
 from mmrep.deploy.quantize.score import validation
-from mmrep.deploy.whole import whole_model
-from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import check_data, load_config, set_data_root
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
@@ -100,7 +95,8 @@ def main() -> None:
         model = args.model
         if Path(model).suffix != '.onnx':
             model = str(Path(folder, 'float.onnx'))
-            export(cfg, args.model, model, args.trust_checkpoint)
+            note(f'exporting {args.model}')
+            export_float(cfg, args.model, model, args.trust_checkpoint)
         done = quantize(
             cfg,
             model,
@@ -130,15 +126,6 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(
             f'--max-drop must not be negative, got {args.max_drop}.'
         )
-
-
-def export(cfg: Config, checkpoint: str, out: str, trust: bool) -> None:
-    note(f'exporting {checkpoint}')
-    model = load_model(cfg, checkpoint, deploy=True, trust=trust)
-    # AP of masks is measured in the original picture
-    module = whole_model(model, masks='raw')
-    about = describe_whole(cfg, model.dataset_meta, module)
-    export_onnx(module, out, metadata=about)
 
 
 def bar(values: Iterable, text: str, total: int) -> Iterable:
