@@ -19,7 +19,7 @@ from mmrep.apis.drawing import (
     with_title,
 )
 from mmrep.data.images import guard_loading
-from mmrep.engine import check_data
+from mmrep.engine import check_data, check_png
 from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced, write_image
 from mmrep.runner.sampler import seeded
@@ -51,8 +51,7 @@ def draw_sheet(
     Raises:
         UsageError: If the data are wrong, or ``out`` is no PNG file.
     """
-    if Path(out).suffix.lower() != '.png':
-        raise UsageError(f'--out must be a .png file, got {out!r}.')
+    check_png('--out', out)
     check_data(cfg, loader)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         try:
