@@ -59,9 +59,8 @@ from torch import Tensor, nn
 from mmrep.files import write_json
 from mmrep.machine import facts
 from mmrep.models import UniRepLKNet
+from mmrep.models.initialise import randomise
 from mmrep.ops.timing import time_in_turn
-
-STATS = 'running_mean', 'running_var'
 
 
 class Published(nn.Module):
@@ -135,16 +134,6 @@ def published_block(block: nn.Module, x: Tensor) -> Tensor:
     if block.deploy:
         return x
     return block.gamma.view(1, -1, 1, 1) * block.pwconv2[2](x)
-
-
-def randomise(model: nn.Module) -> None:
-    """Values with which no part of a block comes to nothing."""
-    for name, p in model.named_parameters():
-        if name.endswith(('gamma', 'beta')):
-            nn.init.uniform_(p, 0.1, 0.5)
-    for name, b in model.named_buffers():
-        if name.endswith(STATS):
-            nn.init.uniform_(b, 0.5, 1.0)
 
 
 def step(model: nn.Module, x: Tensor) -> Callable[[], List[Tensor]]:
