@@ -67,8 +67,10 @@ class Demo:
         try:
             _check_picture(path)
             sample, seconds = self._predict(path)
-            draw = self._labels if self.inferencer.segments else self._boxes
-            picture, legend = draw(path, sample, opacity, score_thr)
+            if self.inferencer.segments:
+                picture, legend = self._labels(path, sample, opacity)
+            else:
+                picture, legend = self._boxes(path, sample, score_thr)
         except UsageError as error:
             # not the folder that the server keeps it in
             text = str(error).replace(path, Path(path).name)
@@ -84,11 +86,7 @@ class Demo:
         return sample, time.perf_counter() - start
 
     def _labels(
-        self,
-        path: str,
-        sample: BaseDataElement,
-        opacity: float,
-        score_thr: float,
+        self, path: str, sample: BaseDataElement, opacity: float
     ) -> Tuple[np.ndarray, str]:
         labels = sample.pred_sem_seg.data[0].numpy()
         areas = np.bincount(labels.ravel())
@@ -107,11 +105,7 @@ class Demo:
         return picture, ''.join(entries)
 
     def _boxes(
-        self,
-        path: str,
-        sample: BaseDataElement,
-        opacity: float,
-        score_thr: float,
+        self, path: str, sample: BaseDataElement, score_thr: float
     ) -> Tuple[np.ndarray, str]:
         picture = self.inferencer.draw(path, sample, score_thr=score_thr)
         found = sample.pred_instances

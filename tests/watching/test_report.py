@@ -115,7 +115,7 @@ def test_boxes_of_one_class_are_paired_first():
     ]
 
 
-def test_segmentor(run_tool, small_segmentor, shapes_root, tmp_path):
+def test_segmentor(run_tool, small_segmentor, tmp_path):
     done = run_tool(
         TOOL, *small_segmentor, '--work-dir', tmp_path / 'work',
         '--report', tmp_path / 'report',
