@@ -91,6 +91,23 @@ def replaced(
             remove(partial)
 
 
+@contextmanager
+def new_folder(path: Union[str, Path]) -> Iterator[Path]:
+    """Make a folder and what is in it; see :func:`replaced`.
+
+    Raises:
+        UsageError: If there is something at that path already.
+        WriteError: If the system cannot write it.
+    """
+    if os.path.lexists(path):
+        raise UsageError(
+            f'{path} must not exist yet; remove it, or give another folder.'
+        )
+    with replaced(path) as folder:
+        folder.mkdir()
+        yield folder
+
+
 def partial_path(path: Path, shared: bool = False) -> Path:
     """Where a file or folder is until it is whole; see :func:`replaced`."""
     owner = '' if shared else f'-{os.getpid()}-{_host()}'

@@ -9,6 +9,25 @@ import os
 from typing import Any
 
 
+def positive(text: str) -> int:
+    """Type of options that take 1 or more."""
+    return _whole(text, 1)
+
+
+def seed(text: str) -> int:
+    """Type of ``--seed``, which NumPy's generators take from 0 on."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    value = int(text)
+    if value < least:
+        raise argparse.ArgumentTypeError(
+            f'must be {least} or more, got {text}'
+        )
+    return value
+
+
 class _OptionsAction(argparse.Action):
     """KEY=VALUE, as :class:`mmrep.engine.cli.OptionsAction` reads it."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
 if WORKERS > 1:
@@ -25,6 +24,7 @@ import processes  # noqa: E402
 
 import mmrep  # noqa: E402, F401  the operators, before a test imports mmdet
 from mmrep.compat import torchvision  # noqa: E402
+from mmrep.models import initialise  # noqa: E402
 from mmrep.ops import backend_report  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -75,22 +75,7 @@ def tiny_arch() -> dict:
 @pytest.fixture(scope='session')
 def randomise():
     """Give a model norms, layer scales and biases that no form may lose."""
-
-    def fill(model: nn.Module) -> nn.Module:
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                nn.init.uniform_(module.running_mean, -0.5, 0.5)
-                nn.init.uniform_(module.running_var, 0.5, 2)
-                nn.init.uniform_(module.weight, 0.5, 1.5)
-        for name, parameter in model.named_parameters():
-            leaf = name.rpartition('.')[2]
-            if leaf in ('gamma', 'beta'):
-                nn.init.uniform_(parameter, -1, 1)
-            elif leaf == 'bias':
-                nn.init.uniform_(parameter, -0.5, 0.5)
-        return model
-
-    return fill
+    return initialise.randomise
 
 
 @pytest.fixture(scope='session')

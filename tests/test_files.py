@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmrep.errors import UsageError
 from mmrep.files import (
     WriteError,
+    new_folder,
     partial_path,
     remove_remains,
     replaced,
@@ -49,6 +51,21 @@ def test_a_folder_is_whole_or_not_there(tmp_path, flush):
         (partial / 'deep').mkdir(parents=True)
         raise KeyError
     assert names_in(path) == ['two.txt'] and names_in(tmp_path) == ['data']
+
+
+def test_a_new_folder(tmp_path):
+    path = tmp_path / 'deep/data'
+    with pytest.raises(KeyError), new_folder(path):
+        raise KeyError
+    assert names_in(path.parent) == []
+    with new_folder(path) as folder:
+        (folder / 'a.txt').touch()
+        assert not path.exists()
+    assert names_in(path) == ['a.txt']
+    with pytest.raises(UsageError, match='data must not exist yet'):
+        with new_folder(path):
+            pass
+    assert names_in(path) == ['a.txt']
 
 
 @pytest.mark.parametrize('name', ['x' * 250 + '.png', 'ü' * 125 + '.png'])

@@ -3,7 +3,12 @@
 import argparse
 import sys
 
-from mmrep_cli.arguments import add_config_options, parse_arguments
+from mmrep_cli.arguments import (
+    add_config_options,
+    parse_arguments,
+    positive,
+    seed,
+)
 
 _CONVERT = """Convert a data set to what the configs read.
 
@@ -80,7 +85,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         '0.8 0.1 0.1. A picture keeps its split when others are added',
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='another one, another split (0)'
+        '--seed', type=seed, default=0, help='another one, another split (0)'
     )
     parser.add_argument(
         '--keep-unlabelled',
@@ -112,13 +117,13 @@ def _add_new_config(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         '--epochs',
-        type=_count,
+        type=positive,
         help='how often each picture is seen; if not given, 24 to 300 by the '
         'number of pictures',
     )
     parser.add_argument(
         '--batch-size',
-        type=_count,
+        type=positive,
         help="pictures of a step; the recipe's if not given",
     )
     parser.add_argument(
@@ -156,7 +161,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
         '--out', required=True, help='PNG file, which is overwritten'
     )
     parser.add_argument(
-        '--number', type=_count, default=12, help='of samples (12)'
+        '--number', type=positive, default=12, help='of samples (12)'
     )
     parser.add_argument(
         '--loader',
@@ -165,16 +170,9 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
         help='whose samples (train)',
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='another one, other samples (0)'
+        '--seed', type=seed, default=0, help='another one, other samples (0)'
     )
     add_config_options(parser)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'must be 1 or more, got {text}')
-    return value
 
 
 def _share(text: str) -> float:

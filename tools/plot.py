@@ -35,15 +35,14 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help is answered before the imports, which take seconds
 
+from mmrep.engine import check_png
 from mmrep.engine.cli import run
-from mmrep.errors import UsageError
 from mmrep.watching import best_score, draw_curves, read_run
 
 
 def main() -> None:
     args = parse_args()
-    if Path(args.out).suffix.lower() != '.png':
-        raise UsageError(f'--out must be a .png file, got {args.out!r}.')
+    check_png('--out', args.out)
     runs = [read_run(path) for path in args.runs]
     for one in runs:
         best = best_score(one, args.score)

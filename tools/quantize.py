@@ -10,7 +10,11 @@ not hold is not written.
 import argparse
 from pathlib import Path
 
-from mmrep_cli.arguments import add_checkpoint_arguments, parse_arguments
+from mmrep_cli.arguments import (
+    add_checkpoint_arguments,
+    parse_arguments,
+    positive,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='a path that ends in .onnx')
     parser.add_argument(
         '--calibrate',
-        type=int,
+        type=positive,
         default=64,
         metavar='N',
         help='training images to measure ranges on; 64 if not given',
@@ -64,17 +68,12 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import Iterable
 
-from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
-from mmrep.deploy import load_model
-from mmrep.deploy.export import export_onnx
 from mmrep.deploy.quantize import Quantized, quantize
-from mmrep.deploy.quantize.files import check_installed
+from mmrep.deploy.quantize.files import check_installed, export_float
 from mmrep.deploy.quantize.score import validation
-from mmrep.deploy.whole import whole_model
-from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import check_data, load_config, set_data_root
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
@@ -96,7 +95,8 @@ def main() -> None:
         model = args.model
         if Path(model).suffix != '.onnx':
             model = str(Path(folder, 'float.onnx'))
-            export(cfg, args.model, model, args.trust_checkpoint)
+            note(f'exporting {args.model}')
+            export_float(cfg, args.model, model, args.trust_checkpoint)
         done = quantize(
             cfg,
             model,
@@ -122,23 +122,10 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(
             f'the model must be a checkpoint or an .onnx, got {args.model!r}.'
         )
-    if args.calibrate < 1:
-        raise UsageError(
-            f'--calibrate must be positive, got {args.calibrate}.'
-        )
     if not args.max_drop >= 0:
         raise UsageError(
             f'--max-drop must not be negative, got {args.max_drop}.'
         )
-
-
-def export(cfg: Config, checkpoint: str, out: str, trust: bool) -> None:
-    note(f'exporting {checkpoint}')
-    model = load_model(cfg, checkpoint, deploy=True, trust=trust)
-    # AP of masks is measured in the original picture
-    module = whole_model(model, masks='raw')
-    about = describe_whole(cfg, model.dataset_meta, module)
-    export_onnx(module, out, metadata=about)
 
 
 def bar(values: Iterable, text: str, total: int) -> Iterable:

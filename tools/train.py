@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help is answered before the imports, which take seconds
 
-from mmrep.deploy.form import is_deploy_config
+from mmrep.deploy.deploy_form import is_deploy_config
 from mmrep.engine import (
     build_runner,
     check_data,

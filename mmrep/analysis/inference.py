@@ -21,12 +21,10 @@ from mmrep.deploy.export import export_onnx
 from mmrep.deploy.exportable import exportable
 from mmrep.deploy.models import model_kind
 from mmrep.deploy.quantize import quantize
-from mmrep.deploy.quantize.files import FloatFile
+from mmrep.deploy.quantize.files import FloatFile, export_float
 from mmrep.deploy.quantize.score import validation
 from mmrep.deploy.runtime import load_exported
 from mmrep.deploy.runtime.files import open_session
-from mmrep.deploy.whole import whole_model
-from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import check_data
 from mmrep.errors import UsageError
 from mmrep.models.precision import check_precision, use_half
@@ -195,10 +193,7 @@ def _noise(model: nn.Module, shape: Tuple[int, int], count: int) -> dict:
 def _export_whole(
     cfg: Config, checkpoint: str, path: str, eight_bits: bool
 ) -> None:
-    model = load_model(cfg, checkpoint, deploy=True)
-    module = whole_model(model, masks='raw')
-    about = describe_whole(cfg, model.dataset_meta, module)
-    export_onnx(module, path, metadata=about)
+    export_float(cfg, checkpoint, path)
     if eight_bits:
         check_data(cfg, 'train_dataloader', f'{validation(cfg)}_dataloader')
         quantize(cfg, path, path)

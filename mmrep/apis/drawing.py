@@ -30,6 +30,21 @@ def class_colours(meta: Dict[str, Any], count: int) -> np.ndarray:
     return colours.astype(np.uint8)
 
 
+def css(colour: Sequence[int]) -> str:
+    """A BGR colour as pages name it."""
+    blue, green, red = (int(part) for part in colour)
+    return f'rgb({red}, {green}, {blue})'
+
+
+def shrunk(picture: np.ndarray, zoom: float) -> np.ndarray:
+    """A picture scaled by ``zoom``, or as it is if that is 1 or more."""
+    if zoom >= 1:
+        return picture
+    height, width = picture.shape[:2]
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
 def overlay(
     image: np.ndarray,
     labels: np.ndarray,

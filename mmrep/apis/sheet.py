@@ -14,11 +14,12 @@ from mmrep.apis.drawing import (
     class_colours,
     class_names,
     overlay,
+    shrunk,
     with_legend,
     with_title,
 )
 from mmrep.data.images import guard_loading
-from mmrep.engine import check_data
+from mmrep.engine import check_data, check_png
 from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced, write_image
 from mmrep.runner.sampler import seeded
@@ -50,8 +51,7 @@ def draw_sheet(
     Raises:
         UsageError: If the data are wrong, or ``out`` is no PNG file.
     """
-    if Path(out).suffix.lower() != '.png':
-        raise UsageError(f'--out must be a .png file, got {out!r}.')
+    check_png('--out', out)
     check_data(cfg, loader)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         try:
@@ -89,8 +89,8 @@ def _draw_sample(
     image = _as_bgr(inputs.numpy())
     height, width = image.shape[:2]
     scale = min(1, _CELL / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small = shrunk(image, scale)
+    size = small.shape[1::-1]
     title = f'{Path(data.metainfo.get("img_path", "")).name} {width}x{height}'
     if 'gt_sem_seg' in data:
         labels = data.gt_sem_seg.data[0].numpy().astype(np.int64)

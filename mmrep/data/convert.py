@@ -22,7 +22,7 @@ from mmrep.data.forms.pictures import Notes, Picture
 from mmrep.data.forms.reading import KEEP, Source, progress
 from mmrep.data.forms.shapes import area_of, clip, draw
 from mmrep.errors import UsageError
-from mmrep.files import replaced, write_json
+from mmrep.files import new_folder, write_json
 
 FORMS = (*READERS, 'masks')
 RATIOS = (0.8, 0.1, 0.1)
@@ -116,8 +116,7 @@ def convert(
     _note_unlabelled(source, keep_unlabelled, notes)
     _split(source.pictures, ratios, seed, notes)
     _check_names(source.pictures)
-    with replaced(target) as partial:
-        partial.mkdir()
+    with new_folder(target) as partial:
         if form == 'masks':
             counts = _write_masks(
                 source.pictures,

@@ -1,6 +1,6 @@
 """From a trained model to one that infers: merge, fold, export."""
 
-from mmrep.deploy.form import to_deploy_form
+from mmrep.deploy.deploy_form import to_deploy_form
 from mmrep.deploy.fuse import fuse_conv_bn
 from mmrep.deploy.merge import reparameterize
 from mmrep.deploy.models import build_model, load_model

@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from mmrep.checkpoint import get_state_dict, load_checkpoint
 from mmrep.checkpoint.fit import some
 from mmrep.deploy.compare import Difference, compare, outputs
-from mmrep.deploy.form import deploy_config, is_deploy_config, to_deploy_form
+from mmrep.deploy.deploy_form import (
+    deploy_config,
+    is_deploy_config,
+    to_deploy_form,
+)
 from mmrep.deploy.models import build_model, load_model
 from mmrep.errors import UsageError
 from mmrep.files import replaced, torch_save

@@ -16,7 +16,7 @@ from mmrep.checkpoint import (
     safe_loaders,
 )
 from mmrep.data.datasets import dataset_meta
-from mmrep.deploy.form import to_deploy_form
+from mmrep.deploy.deploy_form import to_deploy_form
 from mmrep.errors import UsageError, one_line
 
 

@@ -3,6 +3,7 @@
 from mmrep.engine.config import (
     check_data,
     check_folder,
+    check_png,
     enable_amp,
     enable_aug_test,
     enable_half_test,
@@ -17,6 +18,7 @@ __all__ = [
     'build_runner',
     'check_data',
     'check_folder',
+    'check_png',
     'enable_amp',
     'enable_aug_test',
     'enable_half_test',

@@ -386,6 +386,20 @@ def check_folder(option: str, folder: str) -> None:
     )
 
 
+def check_png(option: str, path: str) -> None:
+    """Check that a picture to write is a PNG file.
+
+    Args:
+        option (str): What named it.
+        path (str): The file.
+
+    Raises:
+        UsageError: If its suffix is another.
+    """
+    if osp.splitext(path)[1].lower() != '.png':
+        raise UsageError(f'{option} must be a .png file, got {path!r}.')
+
+
 def enable_output(cfg: Config, out_dir: str) -> str:
     """Have a test write its predictions into ``out_dir``.
 

@@ -16,7 +16,6 @@ METHODS = ('upernet', 'fcos', 'cascade-mask-rcnn')
 _DATA = ('ade20k', 'ade20k-640x640', 'coco', 'camvid', 'bccd', 'shapes')
 # The largest pictures of the recipes: of models for a CPU, and of others.
 _SMALL, _DETECTION = (480, 360), (1333, 800)
-_SEGMENTATION = 512
 # Objects below this many pixels are hard to find.
 _LEAST_OBJECT = 32
 # Samples that a run sees: small sets many times, large ones fewer.
@@ -254,7 +253,7 @@ def _listed(values: List[str], brackets: str) -> str:
     return f'{brackets[0]}\n{body}{brackets[1]}'
 
 
-def _loaders(data: Survey, plan: _Plan, entries: Dict[str, str]) -> List[str]:
+def _loaders(plan: _Plan, entries: Dict[str, str]) -> List[str]:
     """The three loaders; a set without test pictures tests on val."""
     lines = []
     for split in ('train', 'val', 'test'):
@@ -368,7 +367,7 @@ default_hooks = dict(
     checkpoint=dict(interval={every}),
 )
 auto_scale_lr = dict(enable=False, base_batch_size={plan.batch})"""
-    return [text, *_loaders(data, plan, entries), tail]
+    return [text, *_loaders(plan, entries), tail]
 
 
 def _detection(data: Survey, plan: _Plan, cfg: Config) -> List[str]:
@@ -471,7 +470,7 @@ default_hooks = dict(
     logger=dict(interval={min(50, steps)}), checkpoint=dict(interval={every})
 )
 auto_scale_lr = dict(enable=False, base_batch_size={plan.batch})"""
-    return [text, *_loaders(data, plan, entries), tail]
+    return [text, *_loaders(plan, entries), tail]
 
 
 def _detector(plan: _Plan, masks: bool, most: int) -> str:

@@ -1,9 +1,10 @@
-"""The random start of a model."""
+"""Random values of a model: those of its start, and others."""
 
 import logging
 
 from mmengine.logging import MMLogger
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def initialise(model: nn.Module) -> None:
@@ -15,3 +16,29 @@ def initialise(model: nn.Module) -> None:
         model.init_weights()
     finally:
         logger.setLevel(level)
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Give a model norms, layer scales and biases that no form may lose.
+
+    Those of a new model are 0, 1 or close to it: a form that forgets one
+    gives the same. Weights stay as they are.
+
+    Args:
+        model (nn.Module): Changed in place.
+
+    Returns:
+        nn.Module: The same model.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            nn.init.uniform_(module.get_buffer('running_mean'), -0.5, 0.5)
+            nn.init.uniform_(module.get_buffer('running_var'), 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    for name, parameter in model.named_parameters():
+        leaf = name.rpartition('.')[2]
+        if leaf in ('gamma', 'beta'):
+            nn.init.uniform_(parameter, -1, 1)
+        elif leaf == 'bias':
+            nn.init.uniform_(parameter, -0.5, 0.5)
+    return model

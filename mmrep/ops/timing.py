@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from typing import Callable, Dict, Hashable, List, Mapping, TypeVar
+from typing import Any, Callable, Dict, Hashable, List, Mapping, TypeVar
 
 import torch
 
@@ -16,7 +16,7 @@ Name = TypeVar('Name', bound=Hashable)
 
 
 def time_in_turn(
-    runs: Mapping[Name, Callable[[], None]],
+    runs: Mapping[Name, Callable[[], Any]],
     device: str,
     seconds: float,
     least: int = 1,
@@ -75,7 +75,7 @@ def time_in_turn(
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def _once(run: Callable[[], None], device: str, repeat: int = 1) -> float:
+def _once(run: Callable[[], Any], device: str, repeat: int = 1) -> float:
     """Milliseconds of a run, the mean of several without a pause."""
     if device == 'cuda':
         begin = torch.cuda.Event(enable_timing=True)

@@ -8,14 +8,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Tuple
 
-import cv2
 import numpy as np
 import PIL.Image
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
 from mmrep.apis import Inferencer
-from mmrep.apis.drawing import class_colours, class_names, overlay
+from mmrep.apis.drawing import (
+    class_colours,
+    class_names,
+    css,
+    overlay,
+    shrunk,
+)
 from mmrep.errors import UsageError
 
 # What a picture may have, in bytes of its file and in pixels.
@@ -62,17 +67,16 @@ class Demo:
         try:
             _check_picture(path)
             sample, seconds = self._predict(path)
-            draw = self._labels if self.inferencer.segments else self._boxes
-            picture, legend = draw(path, sample, opacity, score_thr)
+            if self.inferencer.segments:
+                picture, legend = self._labels(path, sample, opacity)
+            else:
+                picture, legend = self._boxes(path, sample, score_thr)
         except UsageError as error:
             # not the folder that the server keeps it in
             text = str(error).replace(path, Path(path).name)
             return None, '', html.escape(text)
         height, width = picture.shape[:2]
-        zoom = min(1.0, _SHOWN / max(height, width))
-        if zoom < 1:
-            size = max(1, round(width * zoom)), max(1, round(height * zoom))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        picture = shrunk(picture, _SHOWN / max(height, width))
         text = f'{seconds:.2f} seconds for {width}×{height} pixels'
         return picture[..., ::-1], legend, text
 
@@ -82,11 +86,7 @@ class Demo:
         return sample, time.perf_counter() - start
 
     def _labels(
-        self,
-        path: str,
-        sample: BaseDataElement,
-        opacity: float,
-        score_thr: float,
+        self, path: str, sample: BaseDataElement, opacity: float
     ) -> Tuple[np.ndarray, str]:
         labels = sample.pred_sem_seg.data[0].numpy()
         areas = np.bincount(labels.ravel())
@@ -95,7 +95,7 @@ class Demo:
         picture = overlay(image, labels, colours, opacity)
         entries = [
             _CHIP.format(
-                _css(colours[i]),
+                css(colours[i]),
                 html.escape(names[i]),
                 f'{100 * areas[i] / labels.size:.1f} %',
             )
@@ -105,11 +105,7 @@ class Demo:
         return picture, ''.join(entries)
 
     def _boxes(
-        self,
-        path: str,
-        sample: BaseDataElement,
-        opacity: float,
-        score_thr: float,
+        self, path: str, sample: BaseDataElement, score_thr: float
     ) -> Tuple[np.ndarray, str]:
         picture = self.inferencer.draw(path, sample, score_thr=score_thr)
         found = sample.pred_instances
@@ -117,7 +113,7 @@ class Demo:
         counts = np.bincount(labels)
         names, colours = self._classes(len(counts))
         entries = [
-            _CHIP.format(_css(colours[i]), html.escape(names[i]), counts[i])
+            _CHIP.format(css(colours[i]), html.escape(names[i]), counts[i])
             for i in np.flatnonzero(counts)
         ]
         return picture, ''.join(entries) or 'no box of this score'
@@ -144,11 +140,6 @@ def _check_picture(path: str) -> None:
             f'a picture may have {MAX_PIXELS // 10**6} million pixels; make '
             'it smaller.'
         )
-
-
-def _css(colour: np.ndarray) -> str:
-    blue, green, red = (int(part) for part in colour)
-    return f'rgb({red}, {green}, {blue})'
 
 
 def import_gradio() -> Any:

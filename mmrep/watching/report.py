@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
-from mmrep.apis.drawing import class_colours, class_names
+from mmrep.apis.drawing import class_colours, class_names, css, shrunk
 from mmrep.apis.show import tested
 from mmrep.data.images import built_datasets
 from mmrep.errors import UsageError
@@ -132,7 +132,7 @@ class ReportHook(Hook):
             iou_thr=IOU_THR,
             header=tally.header,
             classes=[
-                (name, _css(colour), row)
+                (name, css(colour), row)
                 for name, colour, row in zip(
                     tally.classes,
                     tally.palette,
@@ -143,9 +143,9 @@ class ReportHook(Hook):
             confusions=_confusions(tally),
             matrix=_matrix(tally),
             marks=[
-                ('correct', _css(CORRECT)),
-                ('false', _css(FALSE)),
-                ('missed', _css(MISSED)),
+                ('correct', css(CORRECT)),
+                ('false', css(FALSE)),
+                ('missed', css(MISSED)),
             ],
             sections=[
                 (title, [self._show(example) for example in examples])
@@ -186,17 +186,9 @@ def _instances(dataset: Any) -> Dict[str, List[dict]]:
     return found
 
 
-def _css(colour: Sequence[int]) -> str:
-    blue, green, red = (int(part) for part in colour)
-    return f'rgb({red}, {green}, {blue})'
-
-
 def _embedded(picture: np.ndarray) -> str:
     """A picture as a URL that holds it."""
-    zoom = min(1.0, _WIDTH / picture.shape[1])
-    if zoom < 1:
-        size = _WIDTH, max(1, round(picture.shape[0] * zoom))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    picture = shrunk(picture, _WIDTH / picture.shape[1])
     params = (cv2.IMWRITE_JPEG_QUALITY, 85)
     _, content = cv2.imencode('.jpg', picture, params)
     text = base64.b64encode(content.tobytes()).decode()

@@ -163,7 +163,7 @@ class BoxTally:
             self.confusion[labels[j], nothing] += 1
         right = sum(a == b for a, b in zip(predicted, classes, strict=True))
         wrong = sum(c is not None for c in classes) - right
-        total = 2 * right + wrong + ignored.count(False) - right
+        total = right + wrong + ignored.count(False)
         drawn = [
             (box.tolist(), CORRECT if of == label else FALSE, label, score)
             for box, of, label, score in zip(

@@ -67,8 +67,12 @@ class Clip(NamedTuple):
 def is_video(source: str) -> bool:
     """Whether a file is a video by its suffix, or a number names a camera."""
     path = Path(source)
-    camera = source.isdigit() and not path.exists()
-    return camera or path.suffix.lower() in _SUFFIXES and not path.is_dir()
+    film = path.suffix.lower() in _SUFFIXES and not path.is_dir()
+    return film or _is_camera(source)
+
+
+def _is_camera(source: str) -> bool:
+    return source.isdigit() and not Path(source).exists()
 
 
 def open_clip(source: str, rate: Optional[float] = None) -> Clip:
@@ -93,7 +97,7 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
         files = list_images(source)
         frames = _of_one_size(map(read_image, files), source)
         return Clip(source, rate or _RATE, len(files), frames)
-    camera = source.isdigit() and not path.exists()
+    camera = _is_camera(source)
     if not camera and not path.is_file():
         raise UsageError(
             f'the video must be an existing file or folder, got {source!r}.'

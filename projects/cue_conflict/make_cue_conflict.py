@@ -10,8 +10,6 @@ tools/analysis/shape_bias.py leaves out.
 """
 
 import argparse
-import os
-import os.path as osp
 import sys
 from pathlib import Path
 from typing import List, Tuple
@@ -20,11 +18,15 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
+from mmrep.engine.cli import run
+from mmrep.files import new_folder, write_image
+from mmrep_cli.arguments import positive, seed
+
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2] / 'tools/dataset_converters')
 )
 from make_shapes import CLASSES as SHAPES
-from make_shapes import draw_shape, new_folder, seed
+from make_shapes import draw_shape
 
 CLASSES = SHAPES[1:]  # without the ground
 TEXTURES = dict(
@@ -122,14 +124,20 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/cue_conflict')
     parser.add_argument(
-        '--train', type=int, default=400, help='training images a class (400)'
+        '--train',
+        type=positive,
+        default=400,
+        help='training images a class (400)',
     )
     parser.add_argument(
-        '--val', type=int, default=50, help='validation images a class (50)'
+        '--val',
+        type=positive,
+        default=50,
+        help='validation images a class (50)',
     )
     parser.add_argument(
         '--conflict',
-        type=int,
+        type=positive,
         default=10,
         help='images of each shape with each texture (10)',
     )
@@ -138,10 +146,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
-    if min(args.train, args.val, args.conflict) < 1 or args.size < 32:
-        parser.error(
-            '--train, --val and --conflict must be at least 1, --size 32'
-        )
+    if args.size < 32:
+        parser.error(f'--size must be 32 or more, got {args.size}')
     return args
 
 
@@ -153,9 +159,9 @@ def main() -> None:
             track_iter_progress(images)
         ):
             rng = np.random.default_rng([args.seed, i])
-            path = osp.join(folder, f'{file}.png')
-            os.makedirs(osp.dirname(path), exist_ok=True)
-            cv2.imwrite(path, make_image(rng, shape, texture, args.size))
+            path = folder / f'{file}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, make_image(rng, shape, texture, args.size))
     count = len(CLASSES)
     print(
         f'{count} classes of {args.train} training and {args.val} validation '
@@ -165,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

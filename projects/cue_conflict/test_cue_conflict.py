@@ -89,6 +89,12 @@ def test_seed_decides_and_folders_are_kept(run_tool, cue_root, tmp_path):
     assert done.returncode == 2 and 'must be 0 or more' in done.stderr
 
 
+def test_full_disk(run_tool, full):
+    done = run_tool(SCRIPT, full / 'out', '--train', 1, '--val', 1)
+    assert done.returncode == 1 and 'No space left' in done.stderr
+    assert [path.name for path in full.iterdir()] == ['.filling']
+
+
 @pytest.mark.slow
 def test_training_and_shape_bias(run_tool, cue_root, tmp_path):
     config = HERE / 'configs/classifier_replknet-tiny_cue-conflict.py'

@@ -1,6 +1,6 @@
-"""Classifiers of a signal that is laid out as one map."""
+"""Classifiers of a signal that is laid out as maps."""
 
-from typing import List, Optional, Union
+from typing import Any, List, Optional, Union
 
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -9,6 +9,52 @@ from mmrep.registry import MODELS
 
 
 class SignalClassifier(BaseModel):
+    """Scores, losses and predictions of signals, each of one class.
+
+    Subclasses have ``scores`` and ``loss``.
+    """
+
+    def scores(self, inputs: Any) -> Tensor:
+        """Scores (N, num_classes) of a batch."""
+        raise NotImplementedError
+
+    def loss(self, inputs: Any, data_samples: dict) -> Tensor:
+        """Loss of a batch."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        inputs: Any,
+        data_samples: Optional[dict] = None,
+        mode: str = 'tensor',
+    ) -> Union[Tensor, dict, List[dict]]:
+        """Run on a batch.
+
+        Args:
+            inputs (Tensor | dict): As the data set's pipeline packs them.
+            data_samples (dict, optional): ``gt_label``, the class of each
+                sample (N, ), and what the loss needs.
+            mode (str): 'tensor' for scores (N, num_classes), 'predict' for a
+                dict with ``scores`` and ``gt_label`` for each sample, 'loss'
+                for a dict of losses. Defaults to 'tensor'.
+        """
+        if mode == 'tensor':
+            return self.scores(inputs)
+        if mode == 'predict':
+            return [
+                dict(scores=scores, gt_label=int(label))
+                for scores, label in zip(
+                    self.scores(inputs), data_samples['gt_label'], strict=True
+                )
+            ]
+        if mode == 'loss':
+            return dict(loss=self.loss(inputs, data_samples))
+        raise ValueError(
+            f"mode must be 'tensor', 'predict' or 'loss', got {mode!r}."
+        )
+
+
+class MapClassifier(SignalClassifier):
     """A backbone, the mean of its last map, a norm and a linear layer.
 
     That is the order of UniRepLKNet's own classifier; the norm which the
@@ -44,40 +90,5 @@ class SignalClassifier(BaseModel):
         return self.fc(self.norm(self.backbone(maps)[-1].mean((2, 3))))
 
     def scores(self, inputs: Tensor) -> Tensor:
-        """Scores (N, num_classes) of a batch."""
+        """Scores (N, num_classes) of a batch of maps."""
         return self.classify(inputs)
-
-    def loss(self, inputs: Tensor, data_samples: dict) -> Tensor:
-        """Loss of a batch."""
-        raise NotImplementedError
-
-    def forward(
-        self,
-        inputs: Tensor,
-        data_samples: Optional[dict] = None,
-        mode: str = 'tensor',
-    ) -> Union[Tensor, dict, List[dict]]:
-        """Run on a batch.
-
-        Args:
-            inputs (Tensor): As the data set's pipeline packs them.
-            data_samples (dict, optional): ``gt_label``, the class of each
-                sample (N, ), and what the loss needs.
-            mode (str): 'tensor' for scores (N, num_classes), 'predict' for a
-                dict with ``scores`` and ``gt_label`` for each sample, 'loss'
-                for a dict of losses. Defaults to 'tensor'.
-        """
-        if mode == 'tensor':
-            return self.scores(inputs)
-        if mode == 'predict':
-            return [
-                dict(scores=scores, gt_label=int(label))
-                for scores, label in zip(
-                    self.scores(inputs), data_samples['gt_label'], strict=True
-                )
-            ]
-        if mode == 'loss':
-            return dict(loss=self.loss(inputs, data_samples))
-        raise ValueError(
-            f"mode must be 'tensor', 'predict' or 'loss', got {mode!r}."
-        )

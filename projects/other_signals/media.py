@@ -1,11 +1,29 @@
-"""Audio and video files, read by FFmpeg."""
+"""Audio and video files: read by FFmpeg, and written."""
 
+import wave
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Iterator, List, Sequence
 
 import numpy as np
 
 from mmrep.errors import UsageError
+
+
+def import_av(kind: str) -> Any:
+    """PyAV, which reads and writes what is of a kind.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
+    try:
+        import av
+    except ImportError as e:
+        raise UsageError(
+            f'{kind} files need the package {e.name}: pip install -r '
+            'requirements/other_signals.txt'
+        ) from e
+    return av
 
 
 @contextmanager
@@ -23,13 +41,7 @@ def opened(path: str, kind: str) -> Iterator[Any]:
         UsageError: If PyAV is not installed, the file is none that FFmpeg
             reads, here or while it is decoded, or it has no such stream.
     """
-    try:
-        import av
-    except ImportError as e:
-        raise UsageError(
-            f'{kind} files need the package {e.name}: pip install -r '
-            'requirements/other_signals.txt'
-        ) from e
+    av = import_av(kind)
     try:
         with av.open(path) as container:
             if not getattr(container.streams, kind):
@@ -56,15 +68,31 @@ def read_audio(path: str, sample_rate: int) -> np.ndarray:
     """
     parts: List[np.ndarray] = []
     with opened(path, 'audio') as container:
-        import av
-
-        resampler = av.AudioResampler('flt', 'mono', sample_rate)
+        resampler = import_av('audio').AudioResampler(
+            'flt', 'mono', sample_rate
+        )
         for frame in (*container.decode(audio=0), None):
             parts += [p.to_ndarray()[0] for p in resampler.resample(frame)]
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if not np.isfinite(samples).all():
         raise UsageError(f'{path} must hold finite samples.')
     return samples
+
+
+def write_audio(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+    """Write one channel as a WAV file of 16 bits.
+
+    Args:
+        path (Path): The file.
+        samples (ndarray): Shape (N, ), -1 to 1.
+        sample_rate (int): Samples per second.
+    """
+    with wave.open(str(path), 'wb') as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        samples = (samples.clip(-1, 1) * 32767).astype('<i2')
+        file.writeframes(samples.tobytes())
 
 
 def count_frames(path: str) -> int:
@@ -111,3 +139,21 @@ def read_frames(path: str, indices: Sequence[int]) -> np.ndarray:
             # the file promised more than it has
             found.setdefault(last, frame.to_ndarray(format='rgb24'))
     return np.stack([found[min(i, last)] for i in indices])
+
+
+def write_video(path: Path, frames: np.ndarray) -> None:
+    """Write 20 frames a second as Motion JPEG, each compressed alone.
+
+    Args:
+        path (Path): The file, such as .avi.
+        frames (ndarray): Shape (T, H, W, 3), uint8, RGB.
+    """
+    av = import_av('video')
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('mjpeg', rate=20)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = 'yuvj444p'
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -15,7 +15,7 @@ from mmrep.deploy import (
     to_deploy_form,
 )
 from mmrep.deploy.compare import compare, outputs
-from mmrep.deploy.form import deploy_config, is_deploy_config
+from mmrep.deploy.deploy_form import deploy_config, is_deploy_config
 from mmrep.deploy.inputs import random_input
 from mmrep.engine import load_config
 from mmrep.errors import UsageError

@@ -161,8 +161,7 @@ LAUNCHERS = {
     'tools/slurm_train.sh': ('tools/train.py', {0, 1}),
     'tools/slurm_test.sh': ('tools/test.py', {0, 1}),
 }
-# Options in running text that are not ours.
-# of other programs, and of the command mmrep itself
+# Options in running text: of other programs, and of the command mmrep itself.
 FOREIGN = {'--completion', '--eval', '--no-deps', '--strict'}
 
 

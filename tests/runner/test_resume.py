@@ -212,7 +212,7 @@ def test_last_checkpoint_is_no_use(checkpoints, text):
         ('/gone/iter_8.pth', "it names 'iter_8.pth', which is not there"),
     ],
 )
-def test_damaged_last_checkpoint_is_said(checkpoints, tmp_path, text, fault):
+def test_damaged_last_checkpoint_is_said(checkpoints, text, fault):
     (checkpoints / 'last_checkpoint').write_bytes(text.encode('latin-1'))
     path, (note, instead) = find_checkpoint(checkpoints)
     assert path == str(checkpoints / 'iter_6.pth')

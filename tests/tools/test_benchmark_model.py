@@ -52,6 +52,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
         ),
         (['--shape', '64', '8'], '--shape takes sizes from 32'),
         (['--batch-sizes', '0'], '--batch-sizes must be positive'),
+        (['--picture', 'a.bars'], '--picture must be a .png file'),
         (['none.py'], 'none.py is not a file'),
     ],
 )

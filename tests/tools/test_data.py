@@ -168,6 +168,7 @@ def test_sheet_of_test_samples_has_boxes_in_place(own, run_tool, tmp_path):
         (['new-config', 'absent'], 'must be a folder'),
         (['check', 'absent.py'], 'is not a file'),
         (['show', str(ROOT / 'configs/fcos_replknet-tiny_bccd.py')], '--out'),
+        (['show', 'a.py', '--seed', '-1'], 'must be 0 or more, got -1'),
     ],
 )
 def test_wrong_input(arguments, text, run_tool, tmp_path):

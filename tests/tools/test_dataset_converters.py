@@ -10,6 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from mmrep.engine import check_data, load_config, set_data_root
+from mmrep.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ('train', 'val', 'test')
@@ -81,7 +82,7 @@ def test_camvid(convert, camvid, tmp_path):
 )  # fmt: skip
 def test_camvid_that_is_not(convert, camvid, tmp_path, break_it, message):
     break_it(camvid)
-    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+    with pytest.raises(UsageError, match=message):
         convert('camvid', camvid)
     assert not (tmp_path / 'out').exists()
 
@@ -136,6 +137,6 @@ def test_bccd_that_is_not(convert, bccd, tmp_path, file, text, message):
         (bccd / file).unlink()
     else:
         (bccd / file).write_text(text)
-    with pytest.raises(SystemExit, match=f'^error: .*{re.escape(message)}'):
+    with pytest.raises(UsageError, match=re.escape(message)):
         convert('bccd', bccd)
     assert not (tmp_path / 'out').exists()

@@ -1,6 +1,7 @@
 """The bar charts of the documentation are those of the measurements."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,16 @@ def test_files_are_current():
         [sys.executable, TOOL, '--check'], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_writing(tmp_path, monkeypatch):
+    main = runpy.run_path(str(TOOL))['main']
+    charts = {tmp_path / 'new/a.svg': '<svg>×</svg>'}
+    monkeypatch.setitem(main.__globals__, 'charts', lambda: charts)
+    monkeypatch.setattr('sys.argv', [str(TOOL)])
+    assert main() == 0
+    for path, text in charts.items():
+        assert path.read_text('utf-8') == text
 
 
 def test_numbers_are_those_of_the_pages():

@@ -96,7 +96,7 @@ def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):
     assert text in error_of(done)
 
 
-def test_amp_is_for_checkpoints(run_tool, small_segmentor, tmp_path):
+def test_amp_is_for_checkpoints(run_tool, small_segmentor):
     tool = ROOT / 'tools/test.py'
     done = run_tool(tool, small_segmentor[0], 'm.onnx', '--amp', 'bf16')
     assert '--amp is for checkpoints' in error_of(done)

@@ -48,10 +48,7 @@ def test_nothing_is_imported(script):
     'script, words',
     [
         ('export.py', [*INPUTS, *MASKS, f'(default: {OPSET})']),
-        (
-            'benchmarks/benchmark_model.py',
-            [*FORMS, *BASELINES, *SWITCHES],
-        ),
+        ('benchmarks/benchmark_model.py', [*FORMS, *BASELINES, *SWITCHES]),
         ('data.py convert', LABEL_FORMS),
         ('data.py new-config', METHODS),
     ],

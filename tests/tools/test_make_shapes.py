@@ -80,6 +80,7 @@ def test_one_line_of_what_is_wrong(run_tool, tmp_path):
     below = file / 'deep/er'
     for args, status, text in (
         ([tmp_path / 'out', '--seed', -1], 2, 'must be 0 or more, got -1'),
+        ([tmp_path / 'out', '--val', 0], 2, 'must be 1 or more, got 0'),
         ([below], 1, f'error: {below} cannot be written: '),
     ):
         done = run_tool(SCRIPT, *args)
@@ -90,4 +91,4 @@ def test_one_line_of_what_is_wrong(run_tool, tmp_path):
 
 def test_wrong_size(run_tool, tmp_path):
     done = run_tool(SCRIPT, tmp_path / 'x', '--size', 8)
-    assert done.returncode == 2 and '--size 32' in done.stderr
+    assert done.returncode == 2 and '--size must be 32' in done.stderr

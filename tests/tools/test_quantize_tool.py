@@ -52,7 +52,7 @@ def test_quantize(run_tool, small_segmentor, shapes_root, tmp_path, full):
             ('m.pth', 'm.xml', [], 'OUT must end in .onnx'),
             ('m.onnx', 'm.onnx', [], 'must not replace'),
             ('m.pt2', 'm.onnx', [], 'a checkpoint or an .onnx'),
-            ('m.pth', 'm.onnx', ['--calibrate', '0'], 'must be positive'),
+            ('m.pth', 'm.onnx', ['--calibrate', '0'], 'must be 1 or more'),
             ('m.pth', 'm.onnx', ['--max-drop', '-1'], 'must not be negative'),
             ('m.pth', 'm.onnx', ['--data-root', 'none'], 'needs the folder'),
             ('none.onnx', 'm.onnx', [], 'must be an existing file'),

@@ -157,7 +157,7 @@ def test_wrong_input(inferencer, clip, tmp_path):
     assert not [*tmp_path.glob('*frames*.mp4')]
 
 
-def test_names_of_many_classes_have_room(inferencer):
+def test_names_of_many_classes_have_room():
     """The legend is as wide whatever the frame shows."""
     names = [f'class with a name {i}' for i in range(150)]
     sizes = set()

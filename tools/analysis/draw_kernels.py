@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from mmrep.analysis import load_backbone
-from mmrep.engine import load_config
+from mmrep.engine import check_png, load_config
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import replaced, write_image
@@ -91,8 +91,7 @@ def draw(rows: List[Dict[str, np.ndarray]]) -> np.ndarray:
 
 def main() -> None:
     args = parse_args()
-    if not args.out.endswith('.png'):
-        raise UsageError(f'--out must be a .png file, got {args.out!r}.')
+    check_png('--out', args.out)
     cfg = load_config(args.config, args.cfg_options)
     backbone = load_backbone(cfg, args.checkpoint, args.trust_checkpoint)
     if not isinstance(backbone, RepLKNet) or backbone.deploy:

@@ -154,7 +154,12 @@ from mmrep.analysis.throughput import (
     with_baseline,
 )
 from mmrep.deploy.quantize.score import validation
-from mmrep.engine import check_data, load_config, set_data_root
+from mmrep.engine import (
+    check_data,
+    check_png,
+    load_config,
+    set_data_root,
+)
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import replaced, write_json
@@ -177,6 +182,8 @@ def check(args: argparse.Namespace) -> None:
                 f'--{option} must have one for each of {len(args.configs)} '
                 f'configs, got {len(value)}.'
             )
+    if args.picture:
+        check_png('--picture', args.picture)
     if args.data_root and not args.checkpoints:
         raise UsageError('--data-root is for --checkpoints.')
     if args.clock == 'cpu' and torch.cuda.is_available():

@@ -11,7 +11,11 @@ bits, or seven where the processor has no VNNI; the other comes last.
 
 import argparse
 
-from mmrep_cli.arguments import add_config_options, parse_arguments
+from mmrep_cli.arguments import (
+    add_config_options,
+    parse_arguments,
+    positive,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('file', help='an .onnx that tools/export.py wrote')
     parser.add_argument(
         '--calibrate',
-        type=int,
+        type=positive,
         default=64,
         metavar='N',
         help='training images to measure ranges on; 64 if not given',
@@ -59,7 +63,6 @@ from mmrep.deploy.quantize.score import drop, score, validation
 from mmrep.deploy.runtime import load_exported
 from mmrep.engine import check_data, load_config, set_data_root
 from mmrep.engine.cli import run
-from mmrep.errors import UsageError
 from mmrep.files import write_json
 from mmrep.machine import facts
 
@@ -258,10 +261,6 @@ def variants(
 def main() -> None:
     args = parse_args()
     check_installed()
-    if args.calibrate < 1:
-        raise UsageError(
-            f'--calibrate must be positive, got {args.calibrate}.'
-        )
     cfg = load_config(args.config, args.cfg_options)
     loaders = 'train_dataloader', f'{validation(cfg)}_dataloader'
     if args.data_root:

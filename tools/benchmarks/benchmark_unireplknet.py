@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Callable, List
 
+from mmrep_cli.arguments import positive
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -33,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         default=['train', 'eval', 'deploy'],
         help='a training step, inference in training form, in deploy form',
     )
-    parser.add_argument('--repeats', type=int, default=3, help='(3)')
+    parser.add_argument('--repeats', type=positive, default=3, help='(3)')
     parser.add_argument('--device', help='the GPU if there is one')
     parser.add_argument('--out', help='JSON file; cases are added to it')
     args = parser.parse_args()
@@ -43,8 +45,6 @@ def parse_args() -> argparse.Namespace:
             raise ValueError
     except ValueError:
         parser.error('--cases must be like 2x512')
-    if args.repeats < 1:
-        parser.error('--repeats must be at least 1')
     return args
 
 
@@ -59,9 +59,8 @@ from torch import Tensor, nn
 from mmrep.files import write_json
 from mmrep.machine import facts
 from mmrep.models import UniRepLKNet
+from mmrep.models.initialise import randomise
 from mmrep.ops.timing import time_in_turn
-
-STATS = 'running_mean', 'running_var'
 
 
 class Published(nn.Module):
@@ -135,16 +134,6 @@ def published_block(block: nn.Module, x: Tensor) -> Tensor:
     if block.deploy:
         return x
     return block.gamma.view(1, -1, 1, 1) * block.pwconv2[2](x)
-
-
-def randomise(model: nn.Module) -> None:
-    """Values with which no part of a block comes to nothing."""
-    for name, p in model.named_parameters():
-        if name.endswith(('gamma', 'beta')):
-            nn.init.uniform_(p, 0.1, 0.5)
-    for name, b in model.named_buffers():
-        if name.endswith(STATS):
-            nn.init.uniform_(b, 0.5, 1.0)
 
 
 def step(model: nn.Module, x: Tensor) -> Callable[[], List[Tensor]]:

@@ -3,7 +3,7 @@
 Writes docs/assets/speed.svg, the operator and two networks beside nn.Conv2d
 and the authors' code, and docs/assets/model_speed.svg, forms and types of
 whole models. With --check nothing is written, and the exit status says whether
-the files are current. Needs the standard library alone.
+the files are current; that needs the standard library alone.
 """
 
 import argparse
@@ -203,7 +203,9 @@ def main() -> int:
     args = parse_args()
     for path, text in charts().items():
         if not args.check:
-            path.write_text(text)
+            from mmrep.files import write_text
+
+            write_text(path, text)
         elif not path.is_file() or path.read_text() != text:
             print(
                 f'{path.relative_to(ROOT)} is not current; run '

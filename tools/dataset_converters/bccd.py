@@ -6,10 +6,8 @@ validation and 72 test images of 640x480.
 """
 
 import argparse
-import json
 import os.path as osp
 import shutil
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Dict, List
@@ -28,7 +26,9 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help is answered before the imports, which take seconds
 
-from make_shapes import new_folder
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+from mmrep.files import new_folder, write_json
 
 SPLITS = ('train', 'val', 'test')
 CLASSES = ('RBC', 'WBC', 'Platelets')
@@ -72,10 +72,10 @@ def convert(src: Path, split: str, out: Path) -> Dict[str, list]:
             )
             boxes = read_boxes(path)
         except (AttributeError, ET.ParseError, TypeError, ValueError) as error:
-            sys.exit(
-                f'error: {path} must have the size of an image and boxes of '
+            raise UsageError(
+                f'{path} must have the size of an image and boxes of '
                 f'{", ".join(CLASSES)} ({error}).'
-            )
+            ) from error
         file = f'{name}.jpg'
         shutil.copyfile(src / 'JPEGImages' / file, out / split / file)
         image = dict(
@@ -89,21 +89,20 @@ def convert(src: Path, split: str, out: Path) -> Dict[str, list]:
     written = dict(
         images=images, annotations=annotations, categories=categories
     )
-    (out / f'annotations/{split}.json').write_text(json.dumps(written))
+    write_json(out / f'annotations/{split}.json', written)
     return written
 
 
 def main() -> None:
     args = parse_args()
     with new_folder(args.out) as folder:
-        Path(folder, 'annotations').mkdir()
         try:
-            found = [convert(Path(args.src), s, Path(folder)) for s in SPLITS]
+            found = [convert(Path(args.src), s, folder) for s in SPLITS]
         except FileNotFoundError as error:
-            sys.exit(
-                f'error: {args.src} must be the folder BCCD of BCCD_Dataset; '
+            raise UsageError(
+                f'{args.src} must be the folder BCCD of BCCD_Dataset; '
                 f'{osp.relpath(error.filename, args.src)} is not there.'
-            )
+            ) from error
     parts = ', '.join(
         f'{len(f["images"])} {s}' for f, s in zip(found, SPLITS, strict=True)
     )
@@ -112,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

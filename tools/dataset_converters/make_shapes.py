@@ -7,20 +7,11 @@ the box and the mask of what is to be seen of each shape, in COCO's form.
 """
 
 import argparse
-import json
 import os
 import os.path as osp
-import sys
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
-
-def seed(text: str) -> int:
-    """Type of the option: what NumPy's generators take."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
-    return value
+from mmrep_cli.arguments import positive, seed
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,18 +21,18 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/shapes')
     parser.add_argument(
-        '--train', type=int, default=400, help='training images (400)'
+        '--train', type=positive, default=400, help='training images (400)'
     )
     parser.add_argument(
-        '--val', type=int, default=80, help='validation images (80)'
+        '--val', type=positive, default=80, help='validation images (80)'
     )
     parser.add_argument(
         '--size', type=int, default=128, help='width and height (128)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
-    if min(args.train, args.val) < 1 or args.size < 32:
-        parser.error('--train and --val must be at least 1, --size 32')
+    if args.size < 32:
+        parser.error(f'--size must be 32 or more, got {args.size}')
     return args
 
 
@@ -53,7 +44,8 @@ import numpy as np
 from mmengine.utils import track_iter_progress
 
 from mmrep.data.forms.shapes import encode_mask
-from mmrep.files import WriteError, replaced, write_image
+from mmrep.engine.cli import run
+from mmrep.files import new_folder, write_image, write_json
 
 CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
 # A shape of which others leave fewer pixels is no instance.
@@ -230,30 +222,10 @@ def write_split(
     categories = [
         dict(id=i, name=name) for i, name in enumerate(CLASSES) if i > 0
     ]
-    path = osp.join(folder, 'annotations', f'instances_{split}.json')
-    with open(path, 'w') as file:
-        json.dump(
-            dict(
-                images=images, annotations=annotations, categories=categories
-            ),
-            file,
-        )
-
-
-@contextmanager
-def new_folder(path: str) -> Iterator[str]:
-    """A folder to write to, which is there when all went well."""
-    if osp.exists(path):
-        sys.exit(
-            f'error: {path!r} must not exist yet; remove it to '
-            'generate the data set again.'
-        )
-    try:
-        with replaced(path) as folder:
-            folder.mkdir()
-            yield str(folder)
-    except WriteError as error:
-        sys.exit(f'error: {error} Give another folder.')
+    write_json(
+        osp.join(folder, 'annotations', f'instances_{split}.json'),
+        dict(images=images, annotations=annotations, categories=categories),
+    )
 
 
 def main() -> None:
@@ -274,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

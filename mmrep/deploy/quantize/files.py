@@ -3,12 +3,16 @@
 import contextlib
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import Tensor
 
+from mmrep.deploy.export import export_onnx
+from mmrep.deploy.models import load_model
 from mmrep.deploy.quantize.graph import (
     LAYER_KINDS,
     MOVING_KINDS,
@@ -18,6 +22,8 @@ from mmrep.deploy.quantize.graph import (
     moving_nodes,
     with_outputs,
 )
+from mmrep.deploy.whole import whole_model
+from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.errors import UsageError, one_line
 
 INSTALL = 'pip install -r requirements/export.txt'
@@ -44,6 +50,25 @@ def default_weight_bits() -> int:
     return 8 if torch.cpu._is_vnni_supported() else 7
 
 
+def export_float(
+    cfg: Config, checkpoint: str, path: str, trust: bool = False
+) -> None:
+    """Export a checkpoint as it is scored and quantized.
+
+    Masks are raw: their AP is measured in the original picture.
+
+    Args:
+        cfg (Config): Config of a segmentor or detector in training form.
+        checkpoint (str): Its weights.
+        path (str): The ``.onnx`` to write.
+        trust (bool): Load a checkpoint that may run code. Defaults to False.
+    """
+    model = load_model(cfg, checkpoint, deploy=True, trust=trust)
+    module = whole_model(model, masks='raw')
+    about = describe_whole(cfg, model.dataset_meta, module)
+    export_onnx(module, path, metadata=about)
+
+
 class FloatFile:
     """A file in float, ready to be quantized again and again.
 
@@ -53,6 +78,7 @@ class FloatFile:
 
     Attributes:
         layers (list[Layer]): Its layers with weights.
+        names (dict[str, str]): What reports call them, by their nodes.
 
     Raises:
         UsageError: If it is quantized already, or has no layers.
@@ -74,6 +100,7 @@ class FloatFile:
         self.layers: List[Layer] = layers_of(self.model.graph)
         if not self.layers:
             raise UsageError(f'{path} has no layers with constant weights.')
+        self.names = {layer.node: layer.name for layer in self.layers}
         self.moving = moving_nodes(self.model.graph)
         self.ranges = str(self.folder / 'ranges.json')
 
@@ -95,7 +122,9 @@ class FloatFile:
             str(self.folder / 'augmented.onnx'),
             CalibrationMethod.MinMax,
         )
-        calibrator.collect_data(_Reader(inputs))
+        feeds = ({'image': image.numpy()} for image in inputs)
+        reader = SimpleNamespace(get_next=lambda: next(feeds, None))
+        calibrator.collect_data(reader)
         save_tensors_data(calibrator.compute_data(), self.ranges)
 
     def quantize(
@@ -177,27 +206,6 @@ def _session(model: Any) -> Any:
     return onnxruntime.InferenceSession(
         model, options, providers=['CPUExecutionProvider']
     )
-
-
-class _Reader:
-    """Inputs as ONNX Runtime's calibration asks for them."""
-
-    def __init__(self, inputs: Iterable[Tensor]) -> None:
-        self.inputs = iter(inputs)
-
-    def get_next(self) -> Any:
-        for image in self.inputs:
-            return {'image': image.numpy()}
-        return None
-
-    def __iter__(self) -> '_Reader':
-        return self
-
-    def __next__(self) -> Any:
-        value = self.get_next()
-        if value is None:
-            raise StopIteration
-        return value
 
 
 @contextlib.contextmanager

@@ -2,9 +2,8 @@
 
 import json
 import shutil
-import statistics
-import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -23,14 +22,11 @@ from mmrep.deploy.quantize.pictures import (
     calibration_paths,
 )
 from mmrep.deploy.quantize.score import Track, drop, score, silent, validation
-from mmrep.deploy.quantize.search import (
-    fewest_in_float,
-    names_of,
-    sensitivities,
-)
+from mmrep.deploy.quantize.search import fewest_in_float, sensitivities
 from mmrep.deploy.runtime import load_exported
 from mmrep.errors import UsageError
 from mmrep.files import replaced
+from mmrep.ops.timing import time_in_turn
 
 # Calibration images that the sensitivity of layers is measured on.
 SENSITIVITY_IMAGES = 4
@@ -158,9 +154,8 @@ def quantize(
         bytes_ = [Path(x).stat().st_size for x in (path, written)]
         image = calibration_input(cfg, stand_in, paths[0])
         milliseconds = _times(cfg, [path, written], image)
-        with replaced(out) as partial:
-            shutil.copyfile(written, partial)
-        names = {layer.node: layer.name for layer in file.layers}
+        with replaced(out) as unfinished:
+            shutil.copyfile(written, unfinished)
         return Quantized(
             out,
             len(paths),
@@ -169,10 +164,10 @@ def quantize(
             after,
             drop(before, after),
             len(file.layers),
-            names_of(file, in_float),
+            [file.names[node] for node in in_float],
             weight_bits,
             len(attempt.done),
-            {names[node]: error for node, error in errors.items()},
+            {file.names[node]: error for node, error in errors.items()},
             kernel_ranges(file.layers),
             bytes_,
             milliseconds,
@@ -204,7 +199,7 @@ class _Attempt:
         in_float = self.order[:count]
         about = dict(
             weight_bits=self.weight_bits,
-            in_float=names_of(self.file, in_float),
+            in_float=[self.file.names[node] for node in in_float],
         )
         path = self.file.quantize(
             f'{count}.onnx',
@@ -229,15 +224,10 @@ def _points(values: Dict[str, float]) -> str:
     return ', '.join(f'{name} {value:.2f}' for name, value in values.items())
 
 
-def _times(
-    cfg: Config, paths: Sequence[str], image: Tensor, turns: int = 7
-) -> List[float]:
+def _times(cfg: Config, paths: Sequence[str], image: Tensor) -> List[float]:
     """Milliseconds of an image in each file, in turn; medians."""
-    files = [load_exported(cfg, path).file for path in paths]
-    times: List[List[float]] = [[] for _ in files]
-    for _ in range(turns):
-        for file, found in zip(files, times, strict=True):
-            begin = time.perf_counter()
-            file.run(image)
-            found.append((time.perf_counter() - begin) * 1e3)
-    return [statistics.median(found[1:]) for found in times]
+    runs = {
+        path: partial(load_exported(cfg, path).file.run, image)
+        for path in paths
+    }
+    return list(time_in_turn(runs, 'cpu', seconds=0, least=7).values())

@@ -1,6 +1,6 @@
 """Which layers cost a quantized file most, and how many must stay in float."""
 
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -94,9 +94,3 @@ def fewest_in_float(count: int, holds: Callable[[int], bool]) -> int:
         else:
             low = middle
     return high
-
-
-def names_of(file: FloatFile, nodes: Sequence[str]) -> List[str]:
-    """What reports call layers, by their nodes."""
-    names = {layer.node: layer.name for layer in file.layers}
-    return [names[node] for node in nodes]

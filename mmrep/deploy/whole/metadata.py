@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 from mmengine.config import Config
 
 from mmrep.data.datasets import first_dataset
-from mmrep.deploy.form import DEPLOY_FORM
+from mmrep.deploy.deploy_form import DEPLOY_FORM
 from mmrep.deploy.whole.picture import WholeModel
 from mmrep.registry import type_name
 

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from mmrep.registry import MODELS
 
-from ..classifier import SignalClassifier
+from ..classifier import MapClassifier
 
 
 @MODELS.register_module()
-class AudioClassifier(SignalClassifier):
+class AudioClassifier(MapClassifier):
     """A classifier of filter banks (N, 1, bins, frames).
 
     Source: Audio/src/models/ast_models.py of AILab-CVC/UniRepLKNet@b5677d8.

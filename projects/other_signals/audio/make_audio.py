@@ -8,10 +8,7 @@ as WAV files too.
 """
 
 import argparse
-import os
-import os.path as osp
 import sys
-import wave
 from pathlib import Path
 from typing import Tuple
 
@@ -19,10 +16,12 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
-)
-from make_shapes import new_folder, seed
+from mmrep.engine.cli import run
+from mmrep.files import new_folder, write_image
+from mmrep_cli.arguments import positive, seed
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from projects.other_signals.media import write_audio
 
 CLASSES = ('quiet', 'tone', 'sweep', 'siren', 'noise', 'clicks')
 RATE = 8000  # samples per second
@@ -117,23 +116,20 @@ def make_clip(
 
 
 def write_split(
-    folder: str, split: str, count: int, seed: Tuple[int, ...]
+    folder: Path, split: str, count: int, seed: Tuple[int, ...]
 ) -> None:
     """Write ``count`` clips, spectrograms and label maps of one split."""
+    images, annotations, clips = (
+        folder / kind / split for kind in ('images', 'annotations', 'clips')
+    )
+    for part in (images, annotations, clips):
+        part.mkdir(parents=True)
     for i in track_iter_progress(range(count)):
         clip, image, labels = make_clip(np.random.default_rng([*seed, i]))
         name = f'audio_{split}_{i:05d}'
-        cv2.imwrite(osp.join(folder, 'images', split, f'{name}.png'), image)
-        cv2.imwrite(
-            osp.join(folder, 'annotations', split, f'{name}.png'), labels
-        )
-        path = osp.join(folder, 'clips', split, f'{name}.wav')
-        with wave.open(path, 'wb') as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(RATE)
-            samples = (clip.clip(-1, 1) * 32767).astype('<i2')
-            file.writeframes(samples.tobytes())
+        write_image(images / f'{name}.png', image)
+        write_image(annotations / f'{name}.png', labels)
+        write_audio(clips / f'{name}.wav', clip, RATE)
 
 
 def parse_args() -> argparse.Namespace:
@@ -143,16 +139,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/audio')
     parser.add_argument(
-        '--train', type=int, default=400, help='training clips (400)'
+        '--train', type=positive, default=400, help='training clips (400)'
     )
     parser.add_argument(
-        '--val', type=int, default=80, help='validation clips (80)'
+        '--val', type=positive, default=80, help='validation clips (80)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
-    if min(args.train, args.val) < 1:
-        parser.error('--train and --val must be at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -161,8 +154,6 @@ def main() -> None:
         for index, (split, count) in enumerate(
             (('training', args.train), ('validation', args.val))
         ):
-            for kind in ('images', 'annotations', 'clips'):
-                os.makedirs(osp.join(folder, kind, split))
             write_split(folder, split, count, (args.seed, index))
     print(
         f'{args.train} training and {args.val} validation clips of '
@@ -171,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -11,7 +11,6 @@ import argparse
 import re
 import subprocess
 import sys
-import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -22,11 +21,11 @@ from tqdm import tqdm
 
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError
+from mmrep.files import new_folder
+from mmrep_cli.arguments import positive, seed
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
-)
-from make_shapes import new_folder, seed
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from projects.other_signals.media import write_audio
 
 WORDS = (
     'backward bed bird cat dog down eight five follow forward four go happy '
@@ -105,15 +104,6 @@ def speak(word: str, voice: str, rng: np.random.Generator) -> np.ndarray:
     return clip / np.abs(clip).max() * rng.uniform(0.1, 0.9)
 
 
-def write_clip(path: Path, clip: np.ndarray) -> None:
-    """Write 16-bit PCM."""
-    with wave.open(str(path), 'wb') as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((clip * 32767).astype('<i2').tobytes())
-
-
 def write_words(
     folder: Path, words: List[str], voices: Dict[str, int], seed: tuple
 ) -> Dict[str, int]:
@@ -152,7 +142,7 @@ def write_words(
     def write(index: int) -> None:
         path, word, voice = tasks[index]
         rng = np.random.default_rng([*seed, index])
-        write_clip(path, speak(word, voice, rng))
+        write_audio(path, speak(word, voice, rng), RATE)
 
     with ThreadPoolExecutor() as pool:
         list(tqdm(pool.map(write, range(len(tasks))), total=len(tasks)))
@@ -168,7 +158,7 @@ def parse_args() -> argparse.Namespace:
     for split, count in (('train', 120), ('val', 15), ('test', 25)):
         parser.add_argument(
             f'--{split}',
-            type=int,
+            type=positive,
             default=count,
             help=f'voices of the split, a clip of each word each ({count})',
         )
@@ -176,17 +166,14 @@ def parse_args() -> argparse.Namespace:
         '--words', nargs='+', default=WORDS, help='(the 35 words)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
-    if min(args.train, args.val, args.test) < 1:
-        parser.error('--train, --val and --test must be at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     voices = {split: getattr(args, split) for split in SPLITS}
     with new_folder(args.out) as folder:
-        counts = write_words(Path(folder), args.words, voices, (args.seed,))
+        counts = write_words(folder, args.words, voices, (args.seed,))
     said = ', '.join(f'{count} {split}' for split, count in counts.items())
     print(f'{said} clips of {len(args.words)} words are in {args.out}')
 

@@ -1,6 +1,5 @@
 """Spoken words: files, filter banks, the classifier, and runs by the tools."""
 
-import os
 import re
 import shutil
 import wave
@@ -13,7 +12,6 @@ import torch
 pytest.importorskip('av', reason='needs requirements/other_signals.txt')
 
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 
 from mmrep.deploy import to_deploy_form
 from mmrep.errors import UsageError
@@ -28,11 +26,9 @@ from projects.other_signals.audio import (
     SpeechCommands,
 )
 from projects.other_signals.audio.fbank import kaldi_fbank, mel_filters
-from projects.other_signals.export_onnx import export
 from projects.other_signals.media import read_audio
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 TINY = HERE / 'configs/words_unireplknet-tiny_spoken.py'
 PUBLISHED = HERE / 'configs/words_unireplknet-s_speech-commands.py'
 LISTS = dict(val='validation_list.txt', test='testing_list.txt')
@@ -240,12 +236,8 @@ def test_masks_noise_and_roll():
 
 
 @pytest.fixture
-def model():
-    torch.manual_seed(0)
-    cfg = Config.fromfile(TINY).model
-    cfg.backbone.arch.update(channels=(8, 12, 16, 24), depths=(1, 1, 1, 1))
-    cfg.backbone.arch.kernel_sizes = ((3,), (13,), (13,), (3,))
-    return MODELS.build(dict(cfg, in_channels=24, num_classes=5))
+def model(small_model):
+    return small_model(TINY)
 
 
 def test_classifier(model):
@@ -272,21 +264,13 @@ def test_classifier(model):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_deploy_form_and_onnx(model, randomise, tmp_path):
-    pytest.importorskip('onnxruntime')
-    pytest.importorskip('onnxscript')
-    model = randomise(model).eval()
+def test_deploy_form_and_onnx(model, check_deploy_form):
     inputs = torch.randn(2, 1, 128, 128)
-    with torch.no_grad():
-        expected = model(inputs)
-        merged = to_deploy_form(model)(inputs)
-    torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
-    path = tmp_path / 'words.onnx'
-    assert export(model, dict(inputs=inputs), path, 1e-4) < 1e-4
+    check_deploy_form(model, inputs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_published_size():
+def test_published_size(check_step):
     """S with 35 classes for 1,000 and one channel for three, and a step.
 
     The published count is that of the deploy form, 55,645,984.
@@ -297,29 +281,19 @@ def test_published_size():
     deploy = to_deploy_form(MODELS.build(cfg.model))
     published = 55_645_984 - 965 * 769 - 2 * 48 * 9
     assert sum(p.numel() for p in deploy.parameters()) == published
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    before = [p.detach().clone() for p in model.parameters()]
     data = dict(
         inputs=torch.randn(2, 1, 128, 128),
         data_samples=dict(target=torch.eye(35)[:2], gt_label=torch.arange(2)),
     )
-    assert model.train_step(data, wrapper)['loss'].isfinite()
-    changed = [
-        not torch.equal(a, b)
-        for a, b in zip(before, model.parameters(), strict=True)
-    ]
-    assert sum(changed) > 0.9 * len(changed)
+    check_step(model, cfg.optim_wrapper, data)
 
 
 # --------------------------------------------------------------------- runs
 
 
 @pytest.mark.slow
-def test_train_and_test(run_tool, words, tmp_path, monkeypatch):
-    paths = (str(ROOT), os.environ.get('PYTHONPATH'))
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, paths)))
+def test_train_and_test(train_and_test, words):
     options = [
-        'train_cfg.max_epochs=1',
         'train_dataloader.batch_size=2',
         'model.num_classes=2',
         *(
@@ -327,26 +301,8 @@ def test_train_and_test(run_tool, words, tmp_path, monkeypatch):
             for split in ('train', 'val', 'test')
         ),
     ]
-    shared = ['--data-root', words, '--work-dir', tmp_path]
-    done = run_tool(
-        ROOT / 'tools/train.py', TINY, *shared, '--cfg-options', *options,
-        fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    checkpoint = tmp_path / 'epoch_1.pth'
-    done = run_tool(
-        ROOT / 'tools/test.py', TINY, checkpoint, *shared,
-        '--cfg-options', *options, fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert re.search(r'accuracy/top1: [\d.]+', done.stdout + done.stderr)
-    done = run_tool(
-        HERE.parent / 'export_onnx.py', TINY, checkpoint,
-        tmp_path / 'words.onnx', '--cfg-options', *options,
-        f'test_dataloader.dataset.data_root={words}', fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / 'words.onnx').stat().st_size > 1000
+    text = train_and_test(TINY, options, words)
+    assert re.search(r'accuracy/top1: [\d.]+', text)
 
 
 @pytest.mark.slow

@@ -1,18 +1,18 @@
 """A class for each point cloud, as the authors of UniRepLKNet find it."""
 
-from typing import List, Optional, Union
+from typing import Optional
 
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmrep.registry import MODELS
 
+from ..classifier import SignalClassifier
 from .projection import CloudProjection
 
 
 @MODELS.register_module()
-class PointCloudClassifier(BaseModel):
+class PointCloudClassifier(SignalClassifier):
     """Projections of a cloud, a backbone, and a linear layer on all views.
 
     Source: Point/models/p2p_adaptor_lk.py and layers/head.py of
@@ -49,39 +49,23 @@ class PointCloudClassifier(BaseModel):
         # PyTorch lets the class itself share too
         self.smoothing = label_smoothing * num_classes / (num_classes - 1)
 
-    def forward(
-        self,
-        inputs: dict,
-        data_samples: Optional[Tensor] = None,
-        mode: str = 'tensor',
-    ) -> Union[Tensor, dict, List[dict]]:
-        """Run on clouds with the same number of points.
+    def scores(self, inputs: dict) -> Tensor:
+        """Scores (B, num_classes) of clouds with the same number of points.
 
         Args:
             inputs (dict): ``points`` and ``turned``, both (B, N, 3); see
                 :class:`CloudProjection`.
-            data_samples (Tensor, optional): Class of each cloud, (B,).
-            mode (str): 'tensor' for scores (B, num_classes), 'predict' for a
-                dict with ``scores`` and ``gt_label`` for each cloud, 'loss'
-                for a dict of losses. Defaults to 'tensor'.
         """
         images = self.projection(inputs['points'], inputs['turned'])
         pooled = self.backbone(images)[-1].mean((2, 3))
         # the views of a cloud side by side
         views = pooled.reshape(len(inputs['points']), -1)
-        scores = self.fc(self.norm(views))
-        if mode == 'tensor':
-            return scores
-        if mode == 'predict':
-            return [
-                dict(scores=score, gt_label=int(label))
-                for score, label in zip(scores, data_samples, strict=True)
-            ]
-        if mode == 'loss':
-            loss = F.cross_entropy(
-                scores, data_samples, label_smoothing=self.smoothing
-            )
-            return dict(loss=loss)
-        raise ValueError(
-            f"mode must be 'tensor', 'predict' or 'loss', got {mode!r}."
+        return self.fc(self.norm(views))
+
+    def loss(self, inputs: dict, data_samples: dict) -> Tensor:
+        """Cross entropy in which the other classes share some."""
+        return F.cross_entropy(
+            self.scores(inputs),
+            data_samples['gt_label'],
+            label_smoothing=self.smoothing,
         )

@@ -188,13 +188,13 @@ class PackPoints(BaseTransform):
     """Pack ``points``, ``turned`` and the class for the classifier."""
 
     def transform(self, results: dict) -> dict:
-        """Two (N, 3) tensors as ``inputs``, and the class."""
+        """Two (N, 3) tensors as ``inputs``, and ``gt_label``."""
         return dict(
             inputs={
                 key: torch.from_numpy(np.ascontiguousarray(results[key]))
                 for key in ('points', 'turned')
             },
-            data_samples=results['gt_label'],
+            data_samples=dict(gt_label=results['gt_label']),
         )
 
 

@@ -15,13 +15,10 @@ import numpy as np
 from mmengine.utils import track_iter_progress
 
 from mmrep.engine.cli import run
-from mmrep.errors import UsageError
-from mmrep.files import replaced, write_text
+from mmrep.files import new_folder, write_text
+from mmrep_cli.arguments import positive, seed
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tools/dataset_converters')]
-from make_shapes import seed
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from projects.other_signals.point_cloud.cloud_files import (
     farthest_first,
     save_clouds,
@@ -237,7 +234,7 @@ def main() -> None:
     for split, count in (('train', 80), ('val', 10), ('test', 20)):
         parser.add_argument(
             f'--{split}',
-            type=int,
+            type=positive,
             default=count,
             help=f'clouds of each class in {split} ({count})',
         )
@@ -246,14 +243,9 @@ def main() -> None:
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
-    if min(args.train, args.val, args.test) < 1 or args.points < 32:
-        parser.error(
-            '--train, --val and --test must be at least 1, --points 32'
-        )
-    if args.out.exists():
-        raise UsageError(f'{args.out} must not exist yet.')
-    with replaced(args.out) as folder:
-        folder.mkdir()
+    if args.points < 32:
+        parser.error(f'--points must be 32 or more, got {args.points}')
+    with new_folder(args.out) as folder:
         write_text(folder / 'classes.txt', '\n'.join(SOLIDS) + '\n')
         for number, split in enumerate(('train', 'val', 'test')):
             rng = np.random.default_rng((args.seed, number))

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError, one_line
-from mmrep.files import replaced, write_text
+from mmrep.files import new_folder, write_text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from projects.other_signals.point_cloud.cloud_files import (
@@ -107,10 +107,7 @@ def main() -> None:
     text = (args.src / 'modelnet40_shape_names.txt').is_file()
     names = 'modelnet40_shape_names.txt' if text else 'shape_names.txt'
     classes = read_lines(args.src / names)
-    if args.out.exists():
-        raise UsageError(f'{args.out} must not exist yet.')
-    with replaced(args.out) as folder:
-        folder.mkdir()
+    with new_folder(args.out) as folder:
         write_text(folder / 'classes.txt', '\n'.join(classes) + '\n')
         count = None
         for split in ('train', 'test'):

@@ -1,8 +1,6 @@
 """Point clouds: files, transforms, projections, runs by the usual tools."""
 
-import os
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +9,12 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmrep.deploy import to_deploy_form
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
-from projects.other_signals.export_onnx import export
 from projects.other_signals.point_cloud import (
     CloudAccuracy,
     PointCloudDataset,
+    make_solids,
 )
 from projects.other_signals.point_cloud.cloud_files import (
     farthest_first,
@@ -37,7 +34,6 @@ from projects.other_signals.point_cloud.projection import (
 )
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 CONFIGS = HERE / 'configs'
 SMALL = CONFIGS / 'multiview_unireplknet-tiny_solids.py'
 PIPELINE = Config.fromfile(SMALL).test_pipeline
@@ -77,7 +73,7 @@ def test_data_set(tmp_path):
     assert len(data) == 128 and data.metainfo['classes'] == tuple('abcdefgh')
     # the third cloud, the sixth time
     sample = data[2 * 8 + 5]
-    assert sample['data_samples'] == 2
+    assert sample['data_samples'] == dict(gt_label=2)
     points, turned = (sample['inputs'][k] for k in ('points', 'turned'))
     assert points.shape == (256, 3) and points.dtype == torch.float32
     original = np.load(root / 'val_points.npy')[2]
@@ -264,13 +260,14 @@ def test_views_of_a_cloud_stay_together():
 def test_loss_is_the_published_one():
     model = small_model()
     inputs, labels = batch(), torch.tensor([3, 5])
-    loss = model(inputs, labels, mode='loss')['loss']
+    samples = dict(gt_label=labels)
+    loss = model(inputs, samples, mode='loss')['loss']
     logs = model(inputs).log_softmax(1)
     target = torch.full((2, 8), 0.2 / 7)
     target[[0, 1], labels] = 0.8
     torch.testing.assert_close(loss, -(target * logs).sum(1).mean())
     model.train()
-    model(inputs, labels, mode='loss')['loss'].backward()
+    model(inputs, samples, mode='loss')['loss'].backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None]
     assert not silent
 
@@ -309,17 +306,10 @@ def test_published_size():
     assert images.shape == (4, 3, 224, 224)
 
 
-def test_deploy_form_and_onnx(randomise, tmp_path):
-    pytest.importorskip('onnxruntime')
-    pytest.importorskip('onnxscript')
-    model, inputs = randomise(small_model()), batch(1)
-    with torch.no_grad():
-        expected = model(inputs)
-        merged = to_deploy_form(model)(inputs)
-    torch.testing.assert_close(merged, expected, rtol=1e-3, atol=1e-3)
+def test_deploy_form_and_onnx(check_deploy_form):
+    model = small_model()
+    check_deploy_form(model, batch(1), rtol=1e-3, atol=1e-3)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    path = tmp_path / 'cloud.onnx'
-    assert export(model, dict(inputs=inputs), path, 1e-4) < 1e-4
 
 
 # ------------------------------------------------------------------- metric
@@ -343,9 +333,6 @@ def test_metric():
 
 
 def test_solids_lie_on_their_surfaces():
-    sys.path.insert(0, str(HERE))
-    import make_solids
-
     rng = np.random.default_rng(0)
     assert np.allclose(np.linalg.norm(make_solids.sphere(rng, 9), axis=1), 1)
     torus = make_solids.torus(rng, 4000)
@@ -464,28 +451,8 @@ def test_prepare_refuses(run_tool, tmp_path, points, change, line):
 
 
 @pytest.mark.slow
-def test_train_and_test(run_tool, tmp_path, monkeypatch):
-    paths = (str(ROOT), os.environ.get('PYTHONPATH'))
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, paths)))
+def test_train_and_test(train_and_test, tmp_path):
     root = write_clouds(tmp_path / 'set')
-    options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
-    common = ['--work-dir', tmp_path, '--data-root', root]
-    done = run_tool(
-        ROOT / 'tools/train.py', SMALL, *common,
-        '--cfg-options', *options, fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    done = run_tool(
-        ROOT / 'tools/test.py', SMALL, tmp_path / 'epoch_1.pth', *common,
-        fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert re.search(r'OA: [\d.]+ +mAcc', done.stdout + done.stderr)
-    sets = [f'test_dataloader.dataset.data_root={root}']
-    sets.append('test_dataloader.batch_size=1')
-    done = run_tool(
-        HERE.parent / 'export_onnx.py', SMALL, tmp_path / 'epoch_1.pth',
-        tmp_path / 'cloud.onnx', '--cfg-options', *sets, fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / 'cloud.onnx').stat().st_size > 1000
+    options = ['train_cfg.val_interval=1', 'test_dataloader.batch_size=4']
+    text = train_and_test(SMALL, options, root)
+    assert re.search(r'OA: [\d.]+ +mAcc', text)

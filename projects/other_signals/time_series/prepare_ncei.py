@@ -15,7 +15,7 @@ from mmengine.utils import track_iter_progress
 
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError, one_line
-from mmrep.files import replaced
+from mmrep.files import new_folder
 
 
 def convert(src: Path, out: Path) -> None:
@@ -58,10 +58,7 @@ def main() -> None:
     paths = sorted(args.src.glob('*.npy'))
     if not paths:
         raise UsageError(f'{args.src} must hold .npy files, and holds none.')
-    if args.out.exists():
-        raise UsageError(f'{args.out} must not exist yet.')
-    with replaced(args.out) as folder:
-        folder.mkdir()
+    with new_folder(args.out) as folder:
         for path in track_iter_progress(paths):
             convert(path, folder / path.name)
     print(f'{len(paths)} arrays are in {args.out}')

@@ -1,7 +1,6 @@
 """Forecasts: windows, correlations, models, and runs by the usual tools."""
 
 import csv
-import os
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,6 @@ pytest.importorskip('pandas', reason='needs requirements/other_signals.txt')
 
 from mmengine.config import Config
 
-from mmrep.deploy import to_deploy_form
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
 from projects.other_signals.export_onnx import export
@@ -32,7 +30,6 @@ from projects.other_signals.time_series.correlation import (
 )
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 CONFIGS = HERE / 'configs'
 
 
@@ -343,23 +340,15 @@ def test_wrong_models(change, line):
         MODELS.build(dict(cfg, **change))
 
 
-def test_deploy_form_and_onnx(forecaster, randomise, tmp_path):
-    pytest.importorskip('onnxruntime')
-    pytest.importorskip('onnxscript')
-    model = randomise(forecaster).eval()
+def test_deploy_form_and_onnx(forecaster, check_deploy_form, tmp_path):
     inputs = batch(1)
-    with torch.no_grad():
-        expected = model(inputs)
-        merged = to_deploy_form(model)(inputs)
-    torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-2)
+    check_deploy_form(forecaster, inputs, 1e-5, rtol=1e-4, atol=1e-2)
     assert not any(
-        'norm' in n for n, _ in model.backbone.stages.named_buffers()
+        'norm' in n for n, _ in forecaster.backbone.stages.named_buffers()
     )
-    path = tmp_path / 'forecaster.onnx'
-    assert export(model, dict(inputs=inputs), path, 1e-5) < 1e-5
     with pytest.raises(UsageError, match='nothing was written'):
-        export(model, dict(inputs=inputs), tmp_path / 'other.onnx', 0)
-    assert [p.name for p in tmp_path.iterdir()] == ['forecaster.onnx']
+        export(forecaster, dict(inputs=inputs), tmp_path / 'other.onnx', 0)
+    assert [p.name for p in tmp_path.iterdir()] == ['model.onnx']
 
 
 # ---------------------------------------------------------- errors and runs
@@ -397,12 +386,8 @@ def test_linear_model_is_linear_in_time():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['corrformer_unireplknet-tiny', 'dlinear'])
-def test_train_and_test(run_tool, table, tmp_path, monkeypatch, name):
-    paths = (str(ROOT), os.environ.get('PYTHONPATH'))
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, paths)))
-    config = CONFIGS / f'{name}_nyc-temp.py'
+def test_train_and_test(train_and_test, table, name):
     options = [
-        'train_cfg.max_epochs=1',
         'train_dataloader.dataset.stride=16',
         'val_dataloader.dataset.input_len=48',
         'val_dataloader.dataset.ratios=[2,2,1]',
@@ -412,20 +397,5 @@ def test_train_and_test(run_tool, table, tmp_path, monkeypatch, name):
             for split in ('train', 'val', 'test')
         ),
     ]
-    done = run_tool(
-        ROOT / 'tools/train.py', config, '--work-dir', tmp_path,
-        '--cfg-options', *options, fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    done = run_tool(
-        ROOT / 'tools/test.py', config, tmp_path / 'epoch_1.pth',
-        '--work-dir', tmp_path, '--cfg-options', *options, fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert re.search(r'mse: [\d.]+ .*period_mse', done.stdout + done.stderr)
-    done = run_tool(
-        HERE.parent / 'export_onnx.py', config, tmp_path / 'epoch_1.pth',
-        tmp_path / 'forecast.onnx', '--cfg-options', *options, fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / 'forecast.onnx').stat().st_size > 1000
+    text = train_and_test(CONFIGS / f'{name}_nyc-temp.py', options)
+    assert re.search(r'mse: [\d.]+ .*period_mse', text)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmrep.registry import MODELS
 
-from ..classifier import SignalClassifier
+from ..classifier import MapClassifier
 
 LAYOUTS = ('reshape', 'tiles')
 
@@ -40,7 +40,7 @@ def frames_to_map(clips: Tensor, grid: Tuple[int, int], layout: str) -> Tensor:
 
 
 @MODELS.register_module()
-class VideoClassifier(SignalClassifier):
+class VideoClassifier(MapClassifier):
     """A classifier of clips (N, views, 3, T, H, W).
 
     The scores are the mean of the views' probabilities. In training every
@@ -54,7 +54,7 @@ class VideoClassifier(SignalClassifier):
             Defaults to 'reshape', the published one.
         label_smoothing (float): Share of the target that all classes divide.
             Defaults to 0.1.
-        **kwargs: Arguments of SignalClassifier.
+        **kwargs: Arguments of MapClassifier.
     """
 
     def __init__(

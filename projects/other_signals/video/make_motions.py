@@ -16,12 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from mmrep.engine.cli import run
-from mmrep.errors import UsageError
+from mmrep.files import new_folder
+from mmrep_cli.arguments import positive, seed
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[3] / 'tools/dataset_converters')
-)
-from make_shapes import new_folder, seed
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from projects.other_signals.media import write_video
 
 HEIGHT, WIDTH, FRAMES = 32, 40, 24
 SUBPIXEL = 4  # bits
@@ -89,25 +88,6 @@ def make_video(name: str, rng: np.random.Generator) -> np.ndarray:
     return frames
 
 
-def write_video(path: Path, frames: np.ndarray) -> None:
-    """Write Motion JPEG, of which each frame stands alone."""
-    try:
-        import av
-    except ImportError as e:
-        raise UsageError(
-            f'videos need the package {e.name}: pip install -r '
-            'requirements/other_signals.txt'
-        ) from e
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('mjpeg', rate=20)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = 'yuvj444p'
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -117,15 +97,12 @@ def parse_args() -> argparse.Namespace:
     for split, count in (('train', 100), ('val', 15), ('test', 20)):
         parser.add_argument(
             f'--{split}',
-            type=int,
+            type=positive,
             default=count,
             help=f'videos of each class of the split ({count})',
         )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
-    if min(args.train, args.val, args.test) < 1:
-        parser.error('--train, --val and --test must be at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -140,10 +117,10 @@ def main() -> None:
     with new_folder(args.out) as folder:
         for split in splits:
             for name in MOTIONS:
-                (Path(folder) / split / name).mkdir(parents=True)
+                (folder / split / name).mkdir(parents=True)
         for index, (split, name, i) in enumerate(tqdm(tasks)):
             rng = np.random.default_rng([args.seed, index])
-            path = Path(folder) / split / name / f'{i:04d}.avi'
+            path = folder / split / name / f'{i:04d}.avi'
             write_video(path, make_video(name, rng))
     print(f'{len(tasks)} videos of {len(MOTIONS)} motions are in {args.out}')
 

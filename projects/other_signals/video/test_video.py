@@ -1,6 +1,5 @@
 """Videos: files, clips, maps, the classifier, and runs by the tools."""
 
-import os
 import re
 from pathlib import Path
 
@@ -11,13 +10,15 @@ import torch
 pytest.importorskip('av', reason='needs requirements/other_signals.txt')
 
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 
 from mmrep.deploy import to_deploy_form
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
-from projects.other_signals.export_onnx import export
-from projects.other_signals.media import count_frames, read_frames
+from projects.other_signals.media import (
+    count_frames,
+    read_frames,
+    write_video,
+)
 from projects.other_signals.video import (
     CropViews,
     DecodeClips,
@@ -32,11 +33,9 @@ from projects.other_signals.video.make_motions import (
     FRAMES,
     MOTIONS,
     make_video,
-    write_video,
 )
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 TINY = HERE / 'configs/reshape_unireplknet-tiny_motions.py'
 PUBLISHED = HERE / 'configs/reshape_unireplknet-b_kinetics400.py'
 
@@ -247,12 +246,8 @@ def test_frames_side_by_side():
 
 
 @pytest.fixture
-def model():
-    torch.manual_seed(0)
-    cfg = Config.fromfile(TINY).model
-    cfg.backbone.arch.update(channels=(8, 12, 16, 24), depths=(1, 1, 1, 1))
-    cfg.backbone.arch.kernel_sizes = ((3,), (13,), (13,), (3,))
-    return MODELS.build(dict(cfg, in_channels=24, num_classes=5))
+def model(small_model):
+    return small_model(TINY)
 
 
 def test_classifier(model):
@@ -283,21 +278,13 @@ def test_wrong_layout():
         MODELS.build(cfg)
 
 
-def test_deploy_form_and_onnx(model, randomise, tmp_path):
-    pytest.importorskip('onnxruntime')
-    pytest.importorskip('onnxscript')
-    model = randomise(model).eval()
+def test_deploy_form_and_onnx(model, check_deploy_form):
     inputs = torch.randn(1, 3, 3, 16, 16, 16)
-    with torch.no_grad():
-        expected = model(inputs)
-        merged = to_deploy_form(model)(inputs)
-    torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-5)
-    path = tmp_path / 'video.onnx'
-    assert export(model, dict(inputs=inputs), path, 1e-4) < 1e-4
+    check_deploy_form(model, inputs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_published_size():
+def test_published_size(check_step):
     """B's widths and 400 classes, and a step on small frames."""
     cfg = Config.fromfile(PUBLISHED)
     model = MODELS.build(cfg.model)
@@ -305,18 +292,11 @@ def test_published_size():
     deploy = to_deploy_form(MODELS.build(cfg.model))
     assert sum(p.numel() for p in deploy.parameters()) == 97_246_000
     cfg.optim_wrapper.pop('accumulative_counts')
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    before = [p.detach().clone() for p in model.parameters()]
     data = dict(
         inputs=torch.randn(1, 2, 3, 16, 32, 32),
         data_samples=dict(gt_label=torch.tensor([7])),
     )
-    assert model.train_step(data, wrapper)['loss'].isfinite()
-    changed = [
-        not torch.equal(a, b)
-        for a, b in zip(before, model.parameters(), strict=True)
-    ]
-    assert sum(changed) > 0.9 * len(changed)
+    check_step(model, cfg.optim_wrapper, data)
 
 
 # ------------------------------------------------------------------ motions
@@ -405,35 +385,12 @@ def motions(tmp_path_factory):
         'one-frame_unireplknet-tiny_motions',
     ],
 )
-def test_train_and_test(run_tool, motions, tmp_path, monkeypatch, config):
-    paths = (str(ROOT), os.environ.get('PYTHONPATH'))
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, paths)))
+def test_train_and_test(train_and_test, motions, config):
     config = HERE / f'configs/{config}.py'
     options = [
-        'train_cfg.max_epochs=1',
         'train_cfg.val_interval=1',
         'train_dataloader.batch_size=3',
         'test_dataloader.batch_size=3',
     ]
-    shared = ['--data-root', motions, '--work-dir', tmp_path]
-    done = run_tool(
-        ROOT / 'tools/train.py', config, *shared, '--cfg-options', *options,
-        fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    checkpoint = tmp_path / 'epoch_1.pth'
-    done = run_tool(
-        ROOT / 'tools/test.py', config, checkpoint, *shared,
-        '--cfg-options', *options, fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert re.search(r'accuracy/top1: [\d.]+', done.stdout + done.stderr)
-    if config != TINY:
-        return
-    done = run_tool(
-        HERE.parent / 'export_onnx.py', config, checkpoint,
-        tmp_path / 'video.onnx', '--cfg-options', *options,
-        f'test_dataloader.dataset.data_root={motions}', fresh=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / 'video.onnx').stat().st_size > 1000
+    text = train_and_test(config, options, motions, exports=config == TINY)
+    assert re.search(r'accuracy/top1: [\d.]+', text)
