@@ -225,7 +225,8 @@ def error_of(done):
         ),
         (
             ['--cfg-options', 'model.backbone.depth=3'],
-            "unexpected keyword argument 'depth'",
+            "unexpected keyword argument 'depth'; if a base gives it, write "
+            '_delete_=True beside the type (log_level=DEBUG',
         ),
         (
             ['--cfg-options', 'optim_wrapper.optimizer.type=Adamm'],
@@ -236,10 +237,10 @@ def error_of(done):
             'found no images',
         ),
         (['--cfg-options', 'foo'], 'takes KEY=VALUE'),
-        (['--work-dir', __file__], 'File exists'),
+        (['--work-dir', __file__], 'work_dir must be a folder that can be'),
         (
             ['--cfg-options', 'model.decode_head.in_index=[0,1,2]'],
-            'cannot be built (model, hooks): AssertionError: assert len(in_',
+            'cannot be built (model.decode_head): AssertionError: assert len(',
         ),
         (
             ['--cfg-options', 'load_from=/nowhere.pth'],

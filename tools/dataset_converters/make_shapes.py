@@ -14,6 +14,8 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Tuple
 
+from mmrep_cli.arguments import parse_arguments
+
 
 def seed(text: str) -> int:
     """Type of the option: what NumPy's generators take."""
@@ -39,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         '--size', type=int, default=128, help='width and height (128)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
+    args = parse_arguments(parser)
     if min(args.train, args.val) < 1 or args.size < 32:
         parser.error('--train and --val must be at least 1, --size 32')
     return args
