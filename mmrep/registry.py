@@ -4,10 +4,11 @@ A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
 found from MMSegmentation's and MMDetection's configs alike.
 """
 
+import inspect
 import traceback
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 import mmengine.registry
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
@@ -172,6 +173,24 @@ def _registered_name(kind: Any, scope: str) -> Optional[str]:
     return None
 
 
+def check_keywords(kind: type, names: Iterable[str]) -> None:
+    """Raise what Python does, for a constructor that takes any keywords.
+
+    Args:
+        kind (type): The class.
+        names (Iterable[str]): The keywords.
+
+    Raises:
+        TypeError: If one is none of its own.
+    """
+    for name in names:
+        if name not in inspect.signature(kind).parameters:
+            raise TypeError(
+                f'{kind.__name__}.__init__() got an unexpected keyword '
+                f'argument {name!r}'
+            )
+
+
 def failure_of(
     error: Exception, cfg: Dict[str, Any], keys: Sequence[str]
 ) -> Tuple[str, str]:
@@ -191,14 +210,22 @@ def failure_of(
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code is build_from_cfg.__code__:
             part = frame.f_locals['cfg']
-            # loops build data loaders, which are not below them
             found = _find_part(part, node, place) or _find_part(part, built)
             place, node = found or (place, node)
+        elif frame.f_code.co_name == 'build_dataloader':
+            # which loops do, and it is not below them
+            place, node = keys[0], built[keys[0]]
     text = one_line(error, kind=True)
+    unknown = ''
     if 'registry. Please check whether' in text:
         # MMEngine's advice is long
-        text = str(error.args[0]).partition('. Please check')[0]
-        text += ': misspelt, or custom_imports does not import it'
+        unknown = str(error.args[0]).partition('. Please check')[0]
+    elif 'Cannot find None in registry' in text:
+        # mmcv does not name the norm, or what it is
+        name = frame.f_locals.get('layer_type', 'a layer')
+        unknown = f'{name} is not in the model registry'
+    if unknown:
+        text = f'{unknown}: misspelt, or custom_imports does not import it'
     elif 'unexpected keyword argument' in text:
         text += '; if a base gives it, write _delete_=True beside the type'
     elif not str(error).strip():

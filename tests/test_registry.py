@@ -30,6 +30,10 @@ CONFIG = Path(__file__).parents[1] / 'configs/upernet_replknet-tiny_shapes.py'
             '(model.auxiliary_head): AssertionError: assert isinstance(in_in',
         ),
         ({'model.decode_head.num_convs': 2}, '(model.decode_head): TypeError'),
+        (
+            {'model.backbone.norm_cfg.type': 'Norm'},
+            '(model.backbone): Norm is not in the model registry: misspelt, ',
+        ),
         ({'model.type': 'Net'}, '(model): Net is not in the mmseg::model '),
     ],
 )

@@ -100,6 +100,13 @@ def check_config(cfg: Config, mode: str) -> List[str]:
             _check_metric(key, metric, cfg)
             if type_name(metric).endswith('CocoMetric'):
                 _check_truth(key, metric, cfg, name)
+        names = metric_names(cfg, name) or []
+        twice = [x for i, x in enumerate(names) if x in names[:i]]
+        if twice:
+            raise UsageError(
+                f'{evaluator} has metrics that give {twice[0]} twice; set '
+                'another prefix in one of them.'
+            )
     if mode == 'train':
         for key, limits in _NUMBERS.items():
             for place, value in _values(cfg._cfg_dict, key):
@@ -452,14 +459,16 @@ def _check_names(
             )
 
 
-def metric_names(cfg: Config) -> Optional[List[str]]:
-    """Names of the numbers that a config's validation gives.
+def metric_names(
+    cfg: Config, loader: str = 'val_dataloader'
+) -> Optional[List[str]]:
+    """Names of the numbers that a config's validation or test gives.
 
     Returns:
         list[str] | None: None if one of the metrics is not known here.
     """
     names: List[str] = []
-    for metric in _evaluators(cfg, 'val_dataloader'):
+    for metric in _evaluators(cfg, loader):
         kind = type_name(metric).rpartition('.')[2]
         if kind not in _NAMES or metric.get('classwise'):
             return None  # with names of classes too

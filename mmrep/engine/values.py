@@ -15,7 +15,7 @@ _FREE = {
 }
 # Keys of a model whose numbers are 1 or more.
 _COUNTS = re.compile(
-    r'\.(in_channels|out_channels|channels)$|_head(\.\d+)?\.num_classes$'
+    r'\.(base_|feat_|in_|mid_|out_)?channels$|_head(\.\d+)?\.num_classes$'
 )
 
 

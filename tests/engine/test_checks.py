@@ -155,6 +155,19 @@ def test_numbers_that_are_read_late(key, value, message):
     assert place in (key, f'{key}.times') and text.endswith(message)
 
 
+def test_metrics_of_one_name():
+    cfg = load_config(str(SEGMENTOR))
+    cfg.val_evaluator = [dict(type='IoUMetric'), dict(type='IoUMetric')]
+    with pytest.raises(UsageError) as error:
+        check_config(cfg, 'train')
+    assert str(error.value) == (
+        'val_evaluator has metrics that give aAcc twice; set another prefix '
+        'in one of them.'
+    )
+    cfg.val_evaluator[1].prefix = 'other'
+    check_config(cfg, 'train')
+
+
 def test_one_evaluator_and_several():
     cfg = load_config(str(SEGMENTOR))
     cfg.val_evaluator.iou_metrics = ['foo']

@@ -166,8 +166,30 @@ def test_last_batch_of_one_image(tool):
             "pipeline=[dict(type='LoadImageFromFile'),"
             "dict(type='LoadAnnotations'), dict(type='RandomCrop', "
             "crop_size=(0.5, 0.5)), dict(type='PackSegInputs')])",
-            'the pipeline of train_dataloader fails with its first sample: '
-            'TypeError: ',
+            'the pipeline of train_dataloader fails with its first sample, in '
+            'RandomCrop: TypeError: ',
+        ),
+        (
+            "train_dataloader['dataset'] = dict("
+            "pipeline=[dict(type='LoadImageFromFile'),"
+            "dict(type='LoadAnnotations')])",
+            'the pipeline of train_dataloader must end with a transform that '
+            'packs the sample for the model, such as PackSegInputs or '
+            "PackDetInputs: the sample has no 'inputs'.",
+        ),
+        (
+            "default_hooks['checkpoint'].update(intervall=3)",
+            'cannot be built (default_hooks.checkpoint): TypeError: '
+            "CheckpointHook.__init__() got an unexpected keyword argument 'in",
+        ),
+        (
+            "val_evaluator = dict(iou_metric=['mDice'])",
+            'cannot be built (val_evaluator): TypeError: IoUMetric.__init__() '
+            "got an unexpected keyword argument 'iou_metric'",
+        ),
+        (
+            'train_dataloader.update(foo=1)',
+            'cannot be built (train_dataloader): TypeError: DataLoader.__init',
         ),
     ],
 )
