@@ -4,8 +4,11 @@ A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
 found from MMSegmentation's and MMDetection's configs alike.
 """
 
+import inspect
+import traceback
+from pathlib import Path
 from types import FunctionType
-from typing import Any, Optional
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 import mmengine.registry
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
@@ -24,8 +27,10 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
-from mmengine.registry import Registry
+from mmengine.registry import Registry, build_from_cfg
 from mmengine.utils import get_object_from_string
+
+from mmrep.errors import one_line
 
 _ROOTS = [r for r in vars(mmengine.registry).values() if type(r) is Registry]
 
@@ -165,4 +170,88 @@ def _registered_name(kind: Any, scope: str) -> Optional[str]:
         for root in _ROOTS:
             if root.children.get(scope, root).get(name) is kind:
                 return name
+    return None
+
+
+def check_keywords(kind: type, names: Iterable[str]) -> None:
+    """Raise what Python does, for a constructor that takes any keywords.
+
+    Args:
+        kind (type): The class.
+        names (Iterable[str]): The keywords.
+
+    Raises:
+        TypeError: If one is none of its own.
+    """
+    for name in names:
+        if name not in inspect.signature(kind).parameters:
+            raise TypeError(
+                f'{kind.__name__}.__init__() got an unexpected keyword '
+                f'argument {name!r}'
+            )
+
+
+def failure_of(
+    error: Exception, cfg: Dict[str, Any], keys: Sequence[str]
+) -> Tuple[str, str]:
+    """Where in a config something cannot be built, and why.
+
+    Args:
+        error (Exception): What building raised.
+        cfg (dict): The config.
+        keys (Sequence[str]): Which of its top-level keys were built.
+
+    Returns:
+        tuple[str, str]: The key of the innermost part that failed, '' if none
+        is found; and the error as a part of a line.
+    """
+    built = {key: cfg.get(key) for key in keys}
+    place, node = '', built
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code is build_from_cfg.__code__:
+            part = frame.f_locals['cfg']
+            found = _find_part(part, node, place) or _find_part(part, built)
+            place, node = found or (place, node)
+        elif frame.f_code.co_name == 'build_dataloader':
+            # which loops do, and it is not below them
+            place, node = keys[0], built[keys[0]]
+    text = one_line(error, kind=True)
+    unknown = ''
+    if 'registry. Please check whether' in text:
+        # MMEngine's advice is long
+        unknown = str(error.args[0]).partition('. Please check')[0]
+    elif 'Cannot find None in registry' in text:
+        # mmcv does not name the norm, or what it is
+        name = frame.f_locals.get('layer_type', 'a layer')
+        unknown = f'{name} is not in the model registry'
+    if unknown:
+        text = f'{unknown}: misspelt, or custom_imports does not import it'
+    elif 'unexpected keyword argument' in text:
+        text += '; if a base gives it, write _delete_=True beside the type'
+    elif not str(error).strip():
+        # of an assertion, which shows what was expected
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text += f'{last.line} ({Path(last.filename).name})'
+    return place, text
+
+
+def _find_part(
+    part: Dict[str, Any], node: Any, place: str = ''
+) -> Optional[Tuple[str, dict]]:
+    """The first place at or below a node that has what was built.
+
+    Constructors add keys before they build a part, and take some away.
+    """
+    items: Any = ()
+    if isinstance(node, dict):
+        same = 'type' in node and node['type'] == part.get('type')
+        if same and all(part.get(k, v) == v for k, v in node.items()):
+            return place, node
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    for key, value in items:
+        found = _find_part(part, value, f'{place}.{key}'.lstrip('.'))
+        if found:
+            return found
     return None

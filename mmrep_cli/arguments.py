@@ -6,6 +6,7 @@ once: ``import mmrep`` imports torch and takes seconds.
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 
@@ -104,11 +105,29 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse; say what is wrong with ``--cfg-options`` if it is not K=V."""
+    """Parse; say which argument is empty, or ``--cfg-options`` not K=V."""
+    _refuse_empty(parser)
     try:
         return parser.parse_args()
     except ValueError as error:  # from OptionsAction
         parser.error(f'--cfg-options takes KEY=VALUE ({error})')
+
+
+def _refuse_empty(parser: argparse.ArgumentParser) -> None:
+    """Refuse '', as of a shell's unset variable: a folder it would be '.'."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                _refuse_empty(part)
+            return  # those have the arguments
+    parser.register('type', None, _word)
+    parser.register('type', Path, lambda text: Path(_word(text)))
+
+
+def _word(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError('must not be empty')
+    return text
 
 
 def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -6,6 +6,8 @@ One run is drawn with all its losses and scores, several are compared.
 import argparse
 from pathlib import Path
 
+from mmrep_cli.arguments import parse_arguments
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -29,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         help='the score that is drawn and compared, such as mAcc; of one run '
         'all are drawn if not given, and mIoU or mAP is compared',
     )
-    return parser.parse_args()
+    return parse_arguments(parser)
 
 
 if __name__ == '__main__':

@@ -36,7 +36,7 @@ from mmrep.deploy import load_model
 from mmrep.deploy.inputs import picture_dataset
 from mmrep.deploy.models import model_kind
 from mmrep.deploy.runtime import is_exported, load_exported
-from mmrep.engine import load_config
+from mmrep.engine import check_folder, load_config
 from mmrep.errors import UsageError
 from mmrep.files import WriteError, replaced, write_image
 from mmrep.models.precision import HALF, check_precision, use_half
@@ -66,9 +66,10 @@ def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
     path = Path(image)
     if path.is_file():
         return [str(path)]
-    if not path.is_dir():
+    if not path.is_dir() or not image:  # Path('') is the current folder
         raise UsageError(
-            f'the image must be an existing file or folder, got {inputs!s}.'
+            'the image must be an existing file or folder, got '
+            f'{str(inputs)!r}.'
         )
     files = sorted(
         str(file)
@@ -407,6 +408,7 @@ class Inferencer:
                 raise UsageError(f'{name} must lie in 0..1, got {value!r}.')
         names = _names(images)
         if out_dir is not None:
+            check_folder('out_dir', out_dir)
             paths = [im for im in images if not isinstance(im, np.ndarray)]
             if truth_dir is not None:
                 paths.append(Path(truth_dir, 'truth'))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmrep.data.images import built_datasets
 from mmrep.files import replaced
-from mmrep.registry import METRICS
+from mmrep.registry import METRICS, check_keywords
 
 
 def output_names(dataset: Any) -> Dict[str, str]:
@@ -56,10 +56,12 @@ class IoUMetric(_IoUMetric):
     Its label maps lie in ``output_dir`` in folders as the images do, where
     MMSegmentation's replace each other if images in several folders have the
     same name. With more than 256 labels they have 16 bits, where labels
-    above 255 wrap. Arguments are MMSegmentation's.
+    above 255 wrap. Arguments are MMSegmentation's, and others are refused,
+    which MMSegmentation's ignores.
     """
 
     def __init__(self, *args, **kwargs) -> None:
+        check_keywords(_IoUMetric, kwargs)
         super().__init__(*args, **kwargs)
         self._names: Dict[str, str] = {}
 

@@ -18,6 +18,7 @@ from mmrep.checkpoint import (
 from mmrep.data.datasets import dataset_meta
 from mmrep.deploy.deploy_form import to_deploy_form
 from mmrep.errors import UsageError, one_line
+from mmrep.registry import failure_of
 
 
 def build_model(cfg: Config, meta: bool = False) -> nn.Module:
@@ -51,9 +52,9 @@ def build_model(cfg: Config, meta: bool = False) -> nn.Module:
     except UsageError:
         raise
     except Exception as error:
+        place, text = failure_of(error, cfg, ['model'])
         raise UsageError(
-            'the model of the config cannot be built: '
-            f'{one_line(error, kind=True)}'
+            f'the model of the config cannot be built ({place}): {text}'
         ) from error
     model.cfg = cfg
     model.eval()  # which of MMDetection's backbones returns None

@@ -14,7 +14,7 @@ from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, DefaultScope
 from mmrep.engine.config import _evaluators, check_folder
 from mmrep.engine.outdated import check_age
 from mmrep.engine.pipelines import check_test_pipelines, gives_instances
-from mmrep.engine.values import check_loss_weights
+from mmrep.engine.values import check_dataset_values, check_model_values
 from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
@@ -43,6 +43,12 @@ _NUMBERS: Dict[str, Tuple[bool, float, Optional[int]]] = {
     'train_cfg.val_begin': (True, 0, None),
     'train_cfg.val_interval': (True, 1, None),
 }
+# Of them, what may be None, always and without validation.
+_OPTIONAL = (
+    *('auto_scale_lr.base_batch_size', 'randomness.seed'),
+    'default_hooks.visualization.interval',
+)
+_OF_VALIDATION = ('train_cfg.val_begin', 'train_cfg.val_interval')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _LAYER_DECAYS = (
     'LearningRateDecayOptimizerConstructor',
@@ -78,7 +84,7 @@ def check_config(cfg: Config, mode: str) -> List[str]:
     _check_words(cfg)
     _check_trios(cfg)
     _check_preprocessor(cfg)
-    check_loss_weights(cfg)
+    check_model_values(cfg)
     used = _LOADERS[:2] if mode == 'train' else _LOADERS[2:]
     for name in used:
         _check_loader(cfg, name)
@@ -88,21 +94,34 @@ def check_config(cfg: Config, mode: str) -> List[str]:
         evaluator = name.replace('_dataloader', '_evaluator')
         if not metrics and cfg.get(evaluator) is not None:
             raise UsageError(f'{evaluator} must have a metric, got none.')
+        single = isinstance(cfg.get(evaluator), dict)
         for i, metric in enumerate(metrics):
-            key = name.replace('_dataloader', f'_evaluator.{i}')
+            key = evaluator if single else f'{evaluator}.{i}'
             _check_metric(key, metric, cfg)
             if type_name(metric).endswith('CocoMetric'):
                 _check_truth(key, metric, cfg, name)
+        names = metric_names(cfg, name) or []
+        twice = [x for i, x in enumerate(names) if x in names[:i]]
+        if twice:
+            raise UsageError(
+                f'{evaluator} has metrics that give {twice[0]} twice; set '
+                'another prefix in one of them.'
+            )
     if mode == 'train':
         for key, limits in _NUMBERS.items():
             for place, value in _values(cfg._cfg_dict, key):
+                if value is None and (
+                    key in _OPTIONAL
+                    or (key in _OF_VALIDATION and not cfg.get('val_cfg'))
+                ):
+                    continue
                 _check_number(place, value, *limits)
         _check_optimizer(cfg)
         _check_counting(cfg)
         _check_monitored(cfg)
         out_dir = _values(cfg._cfg_dict, 'default_hooks.checkpoint.out_dir')
         for place, folder in out_dir:
-            if '://' not in folder:
+            if folder is not None and '://' not in folder:
                 check_folder(place, folder)
         _check_averages(cfg)
         _check_compiler(cfg)
@@ -181,6 +200,8 @@ def _check_words(cfg: Config) -> None:
     for key in ('default_scope', 'load_from', 'work_dir'):
         if not isinstance(cfg.get(key) or '', str):
             raise UsageError(f'{key} must be a word, got {cfg[key]!r}.')
+    if cfg.get('work_dir') is not None:
+        check_folder('work_dir', cfg.work_dir)
     level = cfg.get('log_level', 'INFO')
     levels = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
     if level not in levels and not isinstance(level, int):
@@ -265,7 +286,7 @@ def _values(node: Any, key: str, place: str = '') -> Iterator[Tuple[str, Any]]:
         inner = f'{place}.{part}'.lstrip('.')
         if rest:
             yield from _values(value, rest, inner)
-        elif value is not None:
+        else:
             yield inner, value
 
 
@@ -294,6 +315,7 @@ def _check_loader(cfg: Config, name: str) -> None:
             f'{len(dataset)}, as 0.x and 2.x took it; write '
             "dataset=dict(type='ConcatDataset', datasets=[...])."
         )
+    check_dataset_values(cfg, name)
     for key, least in (
         ('batch_size', 1),
         ('num_workers', 0),
@@ -437,14 +459,16 @@ def _check_names(
             )
 
 
-def metric_names(cfg: Config) -> Optional[List[str]]:
-    """Names of the numbers that a config's validation gives.
+def metric_names(
+    cfg: Config, loader: str = 'val_dataloader'
+) -> Optional[List[str]]:
+    """Names of the numbers that a config's validation or test gives.
 
     Returns:
         list[str] | None: None if one of the metrics is not known here.
     """
     names: List[str] = []
-    for metric in _evaluators(cfg, 'val_dataloader'):
+    for metric in _evaluators(cfg, loader):
         kind = type_name(metric).rpartition('.')[2]
         if kind not in _NAMES or metric.get('classwise'):
             return None  # with names of classes too

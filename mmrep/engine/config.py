@@ -7,6 +7,7 @@ import difflib
 import inspect
 import os
 import os.path as osp
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.config import Config
@@ -299,6 +300,17 @@ def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
             'where there is none, as in a test set without labels, replace '
             'it by dict(_delete_=True, img_path=FOLDER).'
         )
+    for name in ('ann_file', 'img_suffix', 'seg_map_suffix'):
+        if not isinstance(dataset.get(name, ''), (str, Path)):
+            raise UsageError(
+                f'{key}.{name} must be a word, got {dataset[name]!r}.'
+            )
+    if dataset.get('img_suffix') == '' and not dataset.get('ann_file'):
+        # of which the names of the label maps are made
+        raise UsageError(
+            f'{key}.img_suffix must be the end of the names of pictures, such '
+            "as '.jpg', got ''."
+        )
     paths = [('folder', p) for p in prefixes.values()]
     if dataset.get('ann_file'):
         paths.append(('annotation file', dataset['ann_file']))
@@ -375,6 +387,8 @@ def check_folder(option: str, folder: str) -> None:
         UsageError: If it cannot be written.
     """
     existing = osp.abspath(folder)
+    if not folder:
+        raise UsageError(f"{option} must be a folder, got ''.")
     while not osp.lexists(existing):
         existing = osp.dirname(existing)
     if osp.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):

@@ -4,8 +4,7 @@ import copy
 import logging
 import os
 import traceback
-from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,12 +26,14 @@ from mmrep.compat import repair_recalls
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
 from mmrep.engine.checks import check_config
-from mmrep.errors import UsageError, counted, one_line
+from mmrep.errors import UsageError, counted
 from mmrep.files import is_full, remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.models.tta import unwrapped
 from mmrep.ops import backend_report
+from mmrep.registry import failure_of
 from mmrep.runner.distributed import init_distributed
+from mmrep.runner.faults import explained_faults
 from mmrep.runner.hardened import use_hardened_parts
 from mmrep.runner.resume import prepare_resume
 from mmrep.runner.runner import FlexibleRunner
@@ -95,7 +96,11 @@ def build_runner(
         remove_remains(cfg.work_dir, shared=True)
         if lock.warning:
             notes.append(lock.warning)
-    runner = _build('model, hooks', lambda: runner_class.from_cfg(cfg))
+    runner = _build(
+        cfg,
+        ('model', 'default_hooks', 'custom_hooks', 'visualizer'),
+        lambda: runner_class.from_cfg(cfg),
+    )
     runner.lock = lock  # as long as the runner lives
     for note in notes:
         runner.logger.warning(note)
@@ -115,13 +120,14 @@ def build_runner(
     if not resume:
         _check_pretrained(runner, trust_checkpoint)
     _build_loop(runner, 'train', skip_corrupt)
-    optimizer = cfg.optim_wrapper.get('optimizer', {}).get('type')
     runner.optim_wrapper = _build(
-        f'optim_wrapper, with optimizer {optimizer}',
+        cfg,
+        ('optim_wrapper',),
         lambda: runner.build_optim_wrapper(runner.optim_wrapper),
     )
     _build(
-        'param_scheduler',
+        cfg,
+        ('param_scheduler',),
         lambda: _try_schedulers(runner, cfg.get('param_scheduler')),
     )
     _build_loop(runner, 'val')
@@ -193,36 +199,20 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
         )
 
 
-def _build(part: str, build: Callable[[], Any]) -> Any:
-    """Call ``build``; tell the user when the config is what is wrong."""
+def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
+    """Build what keys of a config say; tell the user if that is wrong."""
     try:
-        return build()
+        with explained_faults():
+            return build()
     except UsageError:
         raise
-    except (
-        AssertionError,
-        AttributeError,
-        ImportError,
-        LookupError,
-        NotImplementedError,
-        OSError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # constructors raise what they like
         if is_full(error):
             raise
         print_log(
             traceback.format_exc(), logger='current', level=logging.DEBUG
         )
-        text = one_line(error, kind=True)
-        if 'registry. Please check whether' in text:
-            # MMEngine's advice is long
-            text = str(error.args[0]).partition('. Please check')[0]
-            text += ': misspelt, or custom_imports does not import it'
-        if not str(error).strip():
-            # of an assertion, which shows what was expected
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            text += f'{frame.line} ({Path(frame.filename).name})'
+        place, text = failure_of(error, cfg, keys)
         if text.endswith('need at least one array to concatenate'):
             # how MMEngine's datasets fail when they are empty
             text = (
@@ -238,7 +228,7 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
                 ' classes: set metainfo=None in the data set for its own'
             )
         raise UsageError(
-            f'the config cannot be built ({part}): {text} '
+            f'the config cannot be built ({place or ", ".join(keys)}): {text} '
             '(log_level=DEBUG shows the traceback).'
         ) from error
 
@@ -264,7 +254,8 @@ def _try_schedulers(runner: Runner, schedulers: Any) -> None:
 def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
     """Build a loop with its data set, whose images are guarded."""
     loop = _build(
-        f'{mode}_dataloader, {mode}_cfg',
+        runner.cfg,
+        tuple(f'{mode}_{part}' for part in ('dataloader', 'cfg', 'evaluator')),
         lambda: getattr(runner, f'{mode}_loop'),
     )
     if loop is None:  # training without validation

@@ -1,5 +1,6 @@
 """Whether values of a config are of the kind that their place takes."""
 
+import re
 from numbers import Real
 from typing import Any, Dict, Iterator, Optional, Tuple
 
@@ -12,6 +13,10 @@ _FREE = {
     *('add_extra_convs', 'arch', 'compile', 'compile_backbone', 'data_prefix'),
     *('log_level', 'loss_scale', 'resume'),
 }
+# Keys of a model whose numbers are 1 or more.
+_COUNTS = re.compile(
+    r'\.(base_|feat_|in_|mid_|out_)?channels$|_head(\.\d+)?\.num_classes$'
+)
 
 
 def check_options(cfg: Config, options: Dict[str, Any]) -> None:
@@ -34,15 +39,48 @@ def check_options(cfg: Config, options: Dict[str, Any]) -> None:
             )
 
 
-def check_loss_weights(cfg: Config) -> None:
-    """Check the weights of losses, which are read when a loss is computed.
+def check_model_values(cfg: Config) -> None:
+    """Check numbers of the model that are read when it computes.
 
     Raises:
-        UsageError: If one is no number.
+        UsageError: If the weight of a loss is no number, a number of channels
+            or of a head's classes is not 1 or more, or what pixels are
+            divided by is not above 0.
     """
-    for key, value in _named('loss_weight', cfg.get('model'), 'model'):
-        if not _are_numbers(value):
+    for key, value in _walk(cfg.get('model'), 'model'):
+        if key.endswith('.loss_weight') and not _are_numbers(value):
             raise UsageError(f'{key} must be a number, got {value!r}.')
+        if _COUNTS.search(key) and min(_numbers(value), default=1) < 1:
+            raise UsageError(f'{key} must be 1 or more, got {value!r}.')
+        spread = key.endswith('data_preprocessor.std')
+        if spread and min(_numbers(value), default=1) <= 0:
+            raise UsageError(f'{key} must be above 0, got {value!r}.')
+
+
+def check_dataset_values(cfg: Config, loader: str) -> None:
+    """Check what says how much there is of a data set, within wrappers too.
+
+    Raises:
+        UsageError: If it is repeated less than once, none of its samples is
+            taken, or nothing loads them.
+    """
+    key = f'{loader}.dataset'
+    for place, value in _walk((cfg.get(loader) or {}).get('dataset'), key):
+        name = place.rpartition('.')[2]
+        if name == 'times' and (not isinstance(value, int) or value < 1):
+            raise UsageError(
+                f'{place} must be a whole number from 1, got {value!r}.'
+            )
+        if name == 'indices' and value is not None and not value:
+            raise UsageError(
+                f'{place} must be how many samples are taken, or a list of '
+                f'some, got {value!r}.'
+            )
+        if name == 'pipeline' and not value:
+            raise UsageError(
+                f'{place} must have transforms that load and pack a sample, '
+                f'got {value!r}.'
+            )
 
 
 def _expected(old: Any, value: Any) -> Optional[str]:
@@ -70,6 +108,15 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def _numbers(value: Any) -> Iterator[Real]:
+    """A number, or those of a list."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, Real):
+        yield value
+
+
 def _has_words(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_has_words, value))
@@ -88,14 +135,13 @@ def _value_at(node: Any, key: str) -> Any:
     return node
 
 
-def _named(name: str, node: Any, place: str) -> Iterator[Tuple[str, Any]]:
-    """What a config has under a name, wherever that stands."""
+def _walk(node: Any, place: str) -> Iterator[Tuple[str, Any]]:
+    """All that is below a part of a config, with its keys."""
     items: Any = ()
     if isinstance(node, dict):
         items = node.items()
     elif isinstance(node, (list, tuple)):
         items = enumerate(node)
     for key, value in items:
-        if key == name:
-            yield f'{place}.{key}', value
-        yield from _named(name, value, f'{place}.{key}')
+        yield f'{place}.{key}', value
+        yield from _walk(value, f'{place}.{key}')

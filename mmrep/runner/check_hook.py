@@ -1,14 +1,16 @@
-"""What a segmentor, its data and its metrics must be, before a run."""
+"""What a model, its data and its metrics must be, before a run."""
 
 import logging
 import traceback
 from typing import Any, Iterator, List, Tuple
 
 import cv2
+from mmengine.dataset import Compose
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 from mmrep.compat import repair_losses
 from mmrep.data.heads import check_dataset, check_input, check_model
@@ -26,7 +28,7 @@ class SegmentationCheckHook(Hook):
 
     It also repairs losses (:func:`mmrep.compat.repair_losses`) and names the
     files that metrics write. The first of several processes alone looks at
-    files. Other models are left alone.
+    files. Of other models the first sample is loaded, and nothing compared.
 
     Args:
         skip_corrupt (bool): Whether training leaves out samples that cannot
@@ -44,6 +46,9 @@ class SegmentationCheckHook(Hook):
         """
         model = unwrapped(runner.model)
         if not hasattr(model, 'decode_head'):
+            for key, loop, _ in _loops(runner):
+                if is_main_process():
+                    _first_sample(key, model, loop.dataloader.dataset)
             return
         repair_losses(model)
         check_model(model)
@@ -61,7 +66,7 @@ class SegmentationCheckHook(Hook):
             )
             for note in notes:
                 runner.logger.warning(note)
-            check_input(key, model, _first_sample(key, dataset))
+            check_input(key, model, _first_sample(key, model, dataset))
             _check_drawing(runner, dataset)
 
 
@@ -95,17 +100,31 @@ def _check_drawing(runner: Runner, dataset: Any) -> None:
         )
 
 
-def _first_sample(key: str, dataset: Any) -> dict:
+def _first_sample(key: str, model: nn.Module, dataset: Any) -> Any:
+    """The first sample, which OpenMMLab's models need packed."""
     try:
         with seeded(0):
-            return dataset[0]
+            sample = dataset[0]
     except UsageError:
         raise
     except Exception as error:  # transforms fail in as many ways as there are
         print_log(traceback.format_exc(), 'current', logging.DEBUG)
-        text = one_line(error, kind=True)
+        steps = [
+            f', in {type(frame.f_locals["t"]).__name__}'
+            for frame, _ in traceback.walk_tb(error.__traceback__)
+            if frame.f_code is Compose.__call__.__code__
+        ]
         raise UsageError(
-            f'the pipeline of {key} fails with its first sample: '
-            f'{text} '
+            f'the pipeline of {key} fails with its first sample'
+            f'{"".join(steps[-1:])}: {one_line(error, kind=True)} '
             '(log_level=DEBUG shows the traceback).'
         ) from error
+    kind = type(getattr(model, 'data_preprocessor', None)).__module__
+    known = kind.startswith(('mmdet.', 'mmrep.', 'mmseg.'))
+    if known and isinstance(sample, dict) and 'inputs' not in sample:
+        raise UsageError(
+            f'the pipeline of {key} must end with a transform that packs the '
+            'sample for the model, such as PackSegInputs or PackDetInputs: '
+            "the sample has no 'inputs'."
+        )
+    return sample

@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
 from mmrep.files import remove
-from mmrep.registry import HOOKS
+from mmrep.registry import HOOKS, check_keywords
 from mmrep.runner.work_dir import INTERRUPTED, set_last_checkpoint
 
 
@@ -44,8 +44,13 @@ class CheckpointHook(_CheckpointHook):
     """MMEngine's CheckpointHook that removes the old after saving the new.
 
     So while one is written there is room needed for one more than
-    ``max_keep_ckpts``. Arguments are MMEngine's.
+    ``max_keep_ckpts``. Arguments are MMEngine's, and others are refused, which
+    MMEngine's takes and fails with when it saves.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        check_keywords(_CheckpointHook, kwargs)
+        super().__init__(*args, **kwargs)
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict

@@ -14,7 +14,7 @@ from torch import nn
 
 from mmrep.checkpoint import CheckpointError
 from mmrep.compat.noise import silence_logger
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.files import WriteError, partial_path, replaced
 from mmrep.registry import RUNNERS
 from mmrep.runner.faults import RunStopped
@@ -118,10 +118,10 @@ class Runner(_AtomicSaving, _Runner):
             TypeError,
             ValueError,
         ) as error:
-            text = ' '.join(str(error).split())
+            text = one_line(error, kind=True)
             raise CheckpointError(
                 f'a run cannot be resumed from {filename}, whose parts are '
-                f'not those of this config: {type(error).__name__}: {text}. '
+                f'not those of this config: {text}. '
                 'Use the config of that run, or start from its weights '
                 'with --cfg-options load_from=PATH instead of --resume.'
             ) from error

@@ -341,6 +341,11 @@ def test_arrays_that_are_no_pictures(infer, image):
 def test_absent_and_empty(infer, tmp_path):
     with pytest.raises(UsageError, match='existing file or folder'):
         infer(tmp_path / 'nowhere.png')
+    # no word is no folder, and not the current one
+    with pytest.raises(UsageError, match="existing file or folder, got ''"):
+        infer('')
+    with pytest.raises(UsageError, match="out_dir must be a folder, got ''"):
+        infer(np.zeros((8, 8, 3), np.uint8), out_dir='')
     with pytest.raises(UsageError, match='has no files'):
         infer(tmp_path)
 

@@ -103,6 +103,14 @@ def test_some_of_the_categories(coco_cfg):
         check_data(coco_cfg, 'train_dataloader')
 
 
+def test_no_file(coco_cfg):
+    coco_cfg.train_dataloader.dataset.ann_file = ''
+    assert message(coco_cfg) == (
+        "train_dataloader.dataset.ann_file must be a file in COCO's form, and "
+        "is ''."
+    )
+
+
 def test_number_of_classes(coco_cfg):
     coco_cfg.model.roi_head.bbox_head[1].num_classes = 80
     assert 'model.roi_head.bbox_head.1.num_classes must be' in message(

@@ -313,6 +313,34 @@ def test_ignore_index_of_a_loss(cfg, built):
 
 
 @pytest.mark.parametrize(
+    'key, index, got',
+    [
+        ('decode_head', [0, 1, 2, 7], 'got [0, 1, 2, 7].'),
+        ('auxiliary_head', -5, 'got -5.'),
+    ],
+)
+def test_maps_that_are_not_there(cfg, built, key, index, got):
+    cfg.model[key].in_index = index
+    assert message(check_model, built(cfg)[0]) == (
+        f'model.{key}.in_index must name maps of the backbone, which gives 4, '
+        f'from 0 to 3, {got}'
+    )
+
+
+def test_maps_of_a_neck(cfg, built):
+    cfg.model.neck = dict(
+        type='FPN', in_channels=[8, 8, 8, 8], out_channels=8, num_outs=5
+    )
+    cfg.model.auxiliary_head.in_index = 4
+    check_model(built(cfg)[0])
+    cfg.model.auxiliary_head.in_index = 5
+    assert message(check_model, built(cfg)[0]) == (
+        'model.auxiliary_head.in_index must name maps of the neck, which '
+        'gives 5, from 0 to 4, got 5.'
+    )
+
+
+@pytest.mark.parametrize(
     'test_cfg, got',
     [
         (dict(mode='slide'), 'crop_size=None and stride=None.'),
@@ -327,6 +355,10 @@ def test_ignore_index_of_a_loss(cfg, built):
         (
             dict(mode='slide', crop_size=(64, 64), stride=(32, 65)),
             'crop_size=(64, 64) and stride=(32, 65).',
+        ),
+        (
+            dict(mode='slide', crop_size=(64, 64), stride=(0, 64)),
+            'crop_size=(64, 64) and stride=(0, 64).',
         ),
         (dict(mode='sliding'), "must be 'slide' or 'whole', got 'sliding'."),
     ],

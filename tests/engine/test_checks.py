@@ -47,6 +47,10 @@ def test_configs_pass(config):
         ('default_hooks.checkpoint.interval', 0, 'from 1 or -1, got 0'),
         ('default_hooks.logger.interval', 0, 'from 1, got 0'),
         ('param_scheduler.0.end', 'x', "from 1, got 'x'"),
+        ('param_scheduler.1.end', -5, 'from 1, got -5'),
+        ('train_cfg.max_iters', None, 'a whole number from 1, got None'),
+        ('optim_wrapper.optimizer.lr', None, 'a number from 0, got None'),
+        ('default_hooks.checkpoint.interval', None, 'or -1, got None'),
         ('train_dataloader.batch_size', 0, 'from 1, got 0'),
         ('val_dataloader.batch_size', None, 'from 1, got None'),
         ('val_dataloader.num_workers', -1, 'from 0, got -1'),
@@ -102,6 +106,75 @@ def test_numbers_that_mean_never():
         'optim_wrapper.optimizer.weight_decay': 0,
     }
     assert check_config(load_config(str(SEGMENTOR), options), 'train') == []
+
+
+def test_numbers_that_may_be_absent():
+    cfg = load_config(str(SEGMENTOR))
+    cfg.randomness.seed = None
+    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    cfg.default_hooks.checkpoint.save_best = None
+    cfg.train_cfg.val_interval = None
+    assert check_config(cfg, 'train') == []
+
+
+@pytest.mark.parametrize(
+    'key, value, message',
+    [
+        ('model.decode_head.channels', 0, '1 or more, got 0.'),
+        ('model.decode_head.num_classes', -1, '1 or more, got -1.'),
+        (
+            'model.decode_head.in_channels',
+            [32, 64, 0, 128],
+            '1 or more, got [32, 64, 0, 128].',
+        ),
+        (
+            'model.data_preprocessor.std',
+            [0, 0, 0],
+            'above 0, got [0, 0, 0].',
+        ),
+        ('train_dataloader.dataset.indices', 0, 'or a list of some, got 0.'),
+        (
+            'train_dataloader.dataset.pipeline',
+            [],
+            'transforms that load and pack a sample, got [].',
+        ),
+        (
+            'train_dataloader.dataset',
+            dict(type='RepeatDataset', times=0, _delete_=True, dataset={}),
+            'a whole number from 1, got 0.',
+        ),
+        ('work_dir', '', "a folder, got ''."),
+    ],
+)
+def test_numbers_that_are_read_late(key, value, message):
+    cfg = load_config(str(SEGMENTOR))
+    cfg.merge_from_dict({key: value})
+    with pytest.raises(UsageError) as error:
+        check_config(cfg, 'train')
+    place, _, text = str(error.value).partition(' must ')
+    assert place in (key, f'{key}.times') and text.endswith(message)
+
+
+def test_metrics_of_one_name():
+    cfg = load_config(str(SEGMENTOR))
+    cfg.val_evaluator = [dict(type='IoUMetric'), dict(type='IoUMetric')]
+    with pytest.raises(UsageError) as error:
+        check_config(cfg, 'train')
+    assert str(error.value) == (
+        'val_evaluator has metrics that give aAcc twice; set another prefix '
+        'in one of them.'
+    )
+    cfg.val_evaluator[1].prefix = 'other'
+    check_config(cfg, 'train')
+
+
+def test_one_evaluator_and_several():
+    cfg = load_config(str(SEGMENTOR))
+    cfg.val_evaluator.iou_metrics = ['foo']
+    for key in ('val_evaluator', 'val_evaluator.0'):
+        with pytest.raises(UsageError, match=rf'^{key}\.iou_metrics must'):
+            check_config(cfg, 'train')
+        cfg.val_evaluator = [cfg.val_evaluator]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +239,7 @@ def test_numbers_that_mean_never():
         (
             SEGMENTOR,
             {'val_evaluator.iou_metrics': ['mIoU', 'foo']},
-            "val_evaluator.0.iou_metrics must be of mIoU, .* got 'foo'",
+            "val_evaluator.iou_metrics must be of mIoU, .* got 'foo'",
         ),
         (
             SEGMENTOR,
@@ -216,7 +289,7 @@ def test_numbers_that_mean_never():
         (
             DETECTOR,
             {'val_evaluator.ann_file': None},
-            'val_evaluator.0.ann_file must be the annotation file of val_data',
+            'val_evaluator.ann_file must be the annotation file of val_data',
         ),
         (
             SEGMENTOR,
@@ -290,7 +363,7 @@ def test_numbers_that_mean_never():
                     _delete_=True, type='VOCMetric', scale_ranges=[(0, 32)]
                 )
             },
-            'val_evaluator.0.scale_ranges must be None',
+            'val_evaluator.scale_ranges must be None',
         ),
         (
             DETECTOR,
@@ -299,12 +372,12 @@ def test_numbers_that_mean_never():
                     _delete_=True, type='VOCMetric', iou_thrs=(0.5, 50)
                 )
             },
-            'val_evaluator.0.iou_thrs must be numbers in 0..1, got 50',
+            'val_evaluator.iou_thrs must be numbers in 0..1, got 50',
         ),
         (
             DETECTOR,
             {'val_evaluator.iou_thrs': ['half']},
-            "val_evaluator.0.iou_thrs must be numbers in 0..1, got 'half'",
+            "val_evaluator.iou_thrs must be numbers in 0..1, got 'half'",
         ),
         (
             DETECTOR,

@@ -145,6 +145,27 @@ def test_check_data(cfg, shapes_root, tmp_path):
         check_data(cfg, 'test_dataloader')
 
 
+@pytest.mark.parametrize(
+    'name, value, text',
+    [
+        ('ann_file', None, 'a word, got None.'),
+        ('seg_map_suffix', 3, 'a word, got 3.'),
+        (
+            'img_suffix',
+            '',
+            "the end of the names of pictures, such as '.jpg', got ''.",
+        ),
+    ],
+)
+def test_words_of_a_data_set(cfg, shapes_root, name, value, text):
+    set_data_root(cfg, str(shapes_root))
+    cfg.train_dataloader.dataset[name] = value
+    with pytest.raises(UsageError) as error:
+        check_data(cfg, 'train_dataloader')
+    key = f'train_dataloader.dataset.{name}'
+    assert str(error.value) == f'{key} must be {text}'
+
+
 def test_check_annotation_file(tmp_path):
     cfg = Config(
         dict(
@@ -358,6 +379,8 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
         ):
             check_folder('--show-dir', str(path))
     check_folder('--show-dir', str(tmp_path / 'deep/er'))
+    with pytest.raises(UsageError, match="^out_dir must be a folder, got ''"):
+        check_folder('out_dir', '')
     assert [p.name for p in tmp_path.iterdir()] == ['file']
     # root may write anywhere
     monkeypatch.setattr('os.access', lambda *args: False)

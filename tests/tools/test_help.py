@@ -58,3 +58,26 @@ def test_choices_are_those_of_the_package(script, words):
     text = call(TOOLS / name, *subcommand, '--help').stdout
     text = ' '.join(text.split())
     assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.parametrize(
+    'command, name',
+    [
+        ('test.py x x --show-dir', '--show-dir'),
+        ('test.py x x --report', '--report'),
+        ('test.py x x --out', '--out'),
+        ('train.py x --work-dir', '--work-dir'),
+        ('image_demo.py', 'image'),
+        ('data.py convert coco x', 'out'),
+        ('plot.py', 'RUN'),
+        ('dataset_converters/make_shapes.py', 'out'),
+        ('benchmarks/benchmark_backbones.py --out', '--out'),
+    ],
+)
+def test_empty_argument(command, name):
+    """As of a variable that the shell does not have."""
+    script, *arguments = command.split()
+    done = call(TOOLS / script, *arguments, '')
+    assert done.returncode == 2
+    *_, line = done.stderr.splitlines()
+    assert line.endswith(f'error: argument {name}: must not be empty')

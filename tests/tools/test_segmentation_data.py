@@ -139,43 +139,61 @@ def test_last_batch_of_one_image(tool):
     assert 'Epoch(train) [2][3/3]' in log and 'has one image' not in log
 
 
-@pytest.mark.parametrize(
-    'extra, text',
-    sweep(
-        [
-            (
-                "model['auxiliary_head'].update(num_classes=3)",
-                'model.auxiliary_head.num_classes must be that of',
-            ),
-            (
-                'val_evaluator = dict(ignore_index=250)',
-                'val_evaluator.ignore_index must be that of the heads, 255',
-            ),
-            (
-                "model['test_cfg'] = dict(mode='slide')",
-                "model.test_cfg with mode='slide' must have crop_size",
-            ),
-            (
-                "model['backbone'].update(in_channels=4)",
-                'as many channels as the model takes, 4, and have 3',
-            ),
-            (
-                'train_dataloader.update('
-                'dataset=dict(reduce_zero_label=False))',
-                'reduce_zero_label must be the same in the data set and in',
-            ),
-            (
-                "train_dataloader['dataset'] = dict("
-                "pipeline=[dict(type='LoadImageFromFile'),"
-                "dict(type='LoadAnnotations'), dict(type='RandomCrop', "
-                "crop_size=(0.5, 0.5)), dict(type='PackSegInputs')])",
-                'the pipeline of train_dataloader fails with its first '
-                'sample: TypeError: ',
-            ),
-        ],
-        unpack=True,
+WRONG = [
+    (
+        "model['auxiliary_head'].update(num_classes=3)",
+        'model.auxiliary_head.num_classes must be that of',
     ),
-)
+    (
+        'val_evaluator = dict(ignore_index=250)',
+        'val_evaluator.ignore_index must be that of the heads, 255',
+    ),
+    (
+        "model['test_cfg'] = dict(mode='slide')",
+        "model.test_cfg with mode='slide' must have crop_size",
+    ),
+    (
+        "model['backbone'].update(in_channels=4)",
+        'as many channels as the model takes, 4, and have 3',
+    ),
+    (
+        'train_dataloader.update(dataset=dict(reduce_zero_label=False))',
+        'reduce_zero_label must be the same in the data set and in its',
+    ),
+    (
+        "train_dataloader['dataset'] = dict("
+        "pipeline=[dict(type='LoadImageFromFile'),"
+        "dict(type='LoadAnnotations'), dict(type='RandomCrop', "
+        "crop_size=(0.5, 0.5)), dict(type='PackSegInputs')])",
+        'the pipeline of train_dataloader fails with its first sample, in '
+        'RandomCrop: TypeError: ',
+    ),
+    (
+        "train_dataloader['dataset'] = dict("
+        "pipeline=[dict(type='LoadImageFromFile'),"
+        "dict(type='LoadAnnotations')])",
+        'the pipeline of train_dataloader must end with a transform that '
+        'packs the sample for the model, such as PackSegInputs or '
+        "PackDetInputs: the sample has no 'inputs'.",
+    ),
+    (
+        "default_hooks['checkpoint'].update(intervall=3)",
+        'cannot be built (default_hooks.checkpoint): TypeError: '
+        "CheckpointHook.__init__() got an unexpected keyword argument 'in",
+    ),
+    (
+        "val_evaluator = dict(iou_metric=['mDice'])",
+        'cannot be built (val_evaluator): TypeError: IoUMetric.__init__() '
+        "got an unexpected keyword argument 'iou_metric'",
+    ),
+    (
+        'train_dataloader.update(foo=1)',
+        'cannot be built (train_dataloader): TypeError: DataLoader.__init',
+    ),
+]
+
+
+@pytest.mark.parametrize('extra, text', sweep(WRONG, unpack=True))
 def test_known_before_the_run(tool, extra, text):
     assert text in error_of(tool('train', extra))
 

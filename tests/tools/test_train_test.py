@@ -213,78 +213,75 @@ def error_of(done):
     return next(x for x in done.stderr.splitlines() if 'error: ' in x)
 
 
-@pytest.mark.parametrize(
-    'options, text',
-    sweep(
-        [
-            (['--data-root', '/nowhere'], "'/nowhere/images/training'"),
-            (['--resume', '/nowhere.pth'], "got '/nowhere.pth'"),
-            (['--cfg-options', 'trian_cfg.x=1'], "did you mean 'train_cfg'"),
-            (['--launcher', 'pytorch'], 'tools/dist_train.sh'),
-            (
-                ['--cfg-options', 'model.backbone.deploy=True'],
-                'must be in training form, and is in deploy form',
-            ),
-            (
-                ['--cfg-options', 'model.backbone.depth=3'],
-                "unexpected keyword argument 'depth'",
-            ),
-            (
-                ['--cfg-options', 'optim_wrapper.optimizer.type=Adamm'],
-                'Adamm',
-            ),
-            (
-                ['--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
-                'found no images',
-            ),
-            (['--cfg-options', 'foo'], 'takes KEY=VALUE'),
-            (['--work-dir', __file__], 'File exists'),
-            (
-                ['--cfg-options', 'model.decode_head.in_index=[0,1,2]'],
-                'cannot be built (model, hooks): AssertionError: assert len(',
-            ),
-            (
-                ['--cfg-options', 'load_from=/nowhere.pth'],
-                "got '/nowhere.pth'",
-            ),
-            (
-                [
-                    '--cfg-options',
-                    'model.backbone.init_cfg.type=Pretrained',
-                    'model.backbone.init_cfg.checkpoint=/nowhere.pth',
-                ],
-                "the pretrained weights '/nowhere.pth' do not exist",
-            ),
-            (
-                ['--cfg-options', 'model.auxiliary_head.in_channels=9'],
-                'takes 9 channels and gets 96: in_channels of the neck and of',
-            ),
-            (
-                [
-                    '--cfg-options',
-                    'train_dataloader.dataset.pipeline='
-                    '[dict(type="LoadImageFromFile"),dict(type="PackSegInputs")]',
-                ],
-                'must load the labels',
-            ),
-            (
-                [
-                    *('--cfg-options', 'train_dataloader.batch_size=100'),
-                    'train_dataloader.drop_last=True',
-                    'train_cfg=dict(_delete_=True,type="EpochBasedTrainLoop",'
-                    'max_epochs=1)',
-                ],
-                'an epoch must have at least one batch',
-            ),
-            (
-                ['--cfg-options', 'model.backbone.init_cfg.checkpoint=None'],
-                "must be dict(type='Pretrained', checkpoint=FILE), or None",
-            ),
-        ],
-        quick=4,
-        unpack=True,
+WRONG = [
+    (['--data-root', '/nowhere'], "'/nowhere/images/training'"),
+    (['--resume', '/nowhere.pth'], "got '/nowhere.pth'"),
+    (['--cfg-options', 'trian_cfg.x=1'], "did you mean 'train_cfg'"),
+    (['--launcher', 'pytorch'], 'tools/dist_train.sh'),
+    (
+        ['--cfg-options', 'model.backbone.deploy=True'],
+        'must be in training form, and is in deploy form',
     ),
-)
+    (
+        ['--cfg-options', 'model.backbone.depth=3'],
+        "unexpected keyword argument 'depth'; if a base gives it, write "
+        '_delete_=True beside the type (log_level=DEBUG',
+    ),
+    (
+        ['--cfg-options', 'optim_wrapper.optimizer.type=Adamm'],
+        'Adamm',
+    ),
+    (
+        ['--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
+        'found no images',
+    ),
+    (['--cfg-options', 'foo'], 'takes KEY=VALUE'),
+    (['--work-dir', __file__], 'work_dir must be a folder that can be'),
+    (
+        ['--cfg-options', 'model.decode_head.in_index=[0,1,2]'],
+        'cannot be built (model.decode_head): AssertionError: assert len(',
+    ),
+    (
+        ['--cfg-options', 'load_from=/nowhere.pth'],
+        "got '/nowhere.pth'",
+    ),
+    (
+        [
+            '--cfg-options',
+            'model.backbone.init_cfg.type=Pretrained',
+            'model.backbone.init_cfg.checkpoint=/nowhere.pth',
+        ],
+        "the pretrained weights '/nowhere.pth' do not exist",
+    ),
+    (
+        ['--cfg-options', 'model.auxiliary_head.in_channels=9'],
+        'takes 9 channels and gets 96: in_channels of the neck and of the',
+    ),
+    (
+        [
+            '--cfg-options',
+            'train_dataloader.dataset.pipeline='
+            '[dict(type="LoadImageFromFile"),dict(type="PackSegInputs")]',
+        ],
+        'must load the labels',
+    ),
+    (
+        [
+            *('--cfg-options', 'train_dataloader.batch_size=100'),
+            'train_dataloader.drop_last=True',
+            'train_cfg=dict(_delete_=True,type="EpochBasedTrainLoop",'
+            'max_epochs=1)',
+        ],
+        'an epoch must have at least one batch',
+    ),
+    (
+        ['--cfg-options', 'model.backbone.init_cfg.checkpoint=None'],
+        "must be dict(type='Pretrained', checkpoint=FILE), or None",
+    ),
+]
+
+
+@pytest.mark.parametrize('options, text', sweep(WRONG, quick=4, unpack=True))
 def test_train_errors(run_tool, shapes_root, tmp_path, options, text):
     done = run_tool(
         TRAIN, CONFIG, '--data-root', shapes_root, '--work-dir',

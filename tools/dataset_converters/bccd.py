@@ -12,6 +12,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Dict, List
 
+from mmrep_cli.arguments import parse_arguments
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -20,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('src', help='the folder BCCD of the repository')
     parser.add_argument('out', help='folder to make, e.g. data/bccd')
-    return parser.parse_args()
+    return parse_arguments(parser)
 
 
 if __name__ == '__main__':

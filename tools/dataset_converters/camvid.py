@@ -10,6 +10,8 @@ import os
 import os.path as osp
 from glob import escape, glob
 
+from mmrep_cli.arguments import parse_arguments
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -18,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('src', help='the folder CamVid of the repository')
     parser.add_argument('out', help='folder to make, e.g. data/camvid')
-    return parser.parse_args()
+    return parse_arguments(parser)
 
 
 if __name__ == '__main__':

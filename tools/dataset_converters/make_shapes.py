@@ -11,7 +11,7 @@ import os
 import os.path as osp
 from typing import Any, Dict, List, Tuple
 
-from mmrep_cli.arguments import positive, seed
+from mmrep_cli.arguments import parse_arguments, positive, seed
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         '--size', type=int, default=128, help='width and height (128)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
-    args = parser.parse_args()
+    args = parse_arguments(parser)
     if args.size < 32:
         parser.error(f'--size must be 32 or more, got {args.size}')
     return args

@@ -54,8 +54,13 @@ def check_coco(
     kind = get_coco_class(cfg, dataset)
     if kind is None or dataset.get('backend_args') is not None:
         return
+    if not dataset.get('ann_file'):
+        raise UsageError(
+            f"{key}.ann_file must be a file in COCO's form, and is "
+            f'{dataset.get("ann_file")!r}.'
+        )
     root = dataset.get('data_root') or ''
-    path = osp.join(root, dataset.get('ann_file', ''))
+    path = osp.join(root, dataset['ann_file'])
     if '://' in path:
         return
     file = CocoFile(path, needs_boxes)

@@ -80,7 +80,7 @@ class ExportedFile:
         except Exception as error:  # each library raises its own
             raise UsageError(
                 f'{path} cannot be read as an exported model: '
-                f'{type(error).__name__}: {_line(error)}'
+                f'{one_line(error, kind=True)[:200]}'
             ) from error
         self.about = self._session.about
         missing = {'model', 'input', 'decisions'} - set(self.about)
@@ -122,12 +122,8 @@ class ExportedFile:
         except Exception as error:
             raise UsageError(
                 f'{self.path} does not run on an input of '
-                f'{tuple(image.shape)}: {_line(error)}'
+                f'{tuple(image.shape)}: {one_line(error)[:200]}'
             ) from error
-
-
-def _line(error: Exception) -> str:
-    return one_line(error)[:200]
 
 
 def open_session(path: str, runtime: str, device: str = 'cpu') -> Any:
