@@ -78,7 +78,8 @@ def _create(
     if not features_only:
         raise UsageError(
             f'{name} is a backbone: timm.create_model needs '
-            'features_only=True; mmrep.models.ImageClassifier classifies.'
+            'features_only=True; to classify images, use '
+            'mmrep.models.ImageClassifier.'
         )
     kind, arch = _MODELS[name]
     with torch.device('meta'):
@@ -103,8 +104,8 @@ def _create(
         file = (pretrained_cfg_overlay or {}).get('file')
         if file is None:
             raise UsageError(
-                f'{name} comes without weights: pass pretrained_cfg_overlay='
-                'dict(file=PATH), or drop pretrained.'
+                f'{name} comes without weights: pass '
+                'pretrained_cfg_overlay=dict(file=PATH), or drop pretrained.'
             )
         state = fit_pretrained(backbone, file).state
         backbone.load_state_dict(state, strict=False)

@@ -70,8 +70,8 @@ def main() -> None:
         '--completion',
         action='version',
         version=_completion(),
-        help='print what makes bash and zsh complete commands and configs: '
-        'eval "$(mmrep --completion)"',
+        help='print the script that makes bash and zsh complete commands and '
+        'configs: eval "$(mmrep --completion)"',
     )
     parser.add_argument('command', help='one of the commands below')
     parser.add_argument(
@@ -81,7 +81,7 @@ def main() -> None:
     if args.command not in COMMANDS:
         close = difflib.get_close_matches(args.command, COMMANDS, 1)
         sys.exit(
-            f'error: {args.command!r} is not a command of mmrep; '
+            f'error: {args.command!r} is not an mmrep command; '
             + (f'did you mean {close[0]!r}?' if close else 'see mmrep --help.')
         )
     script = shipped('tools') / COMMANDS[args.command]

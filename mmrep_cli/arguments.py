@@ -22,11 +22,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that train.py and test.py have in common."""
     parser.add_argument(
         '--work-dir',
-        help="where logs, checkpoints and metrics go; the config's, or "
-        'work_dirs/ and its name, if not given',
+        help='folder for logs, checkpoints and metrics (default: the '
+        "config's, or work_dirs/CONFIG)",
     )
     parser.add_argument(
-        '--data-root', help="folder of the data set, instead of the config's"
+        '--data-root', help="folder of the data set (default: the config's)"
     )
     add_checkpoint_arguments(parser)
     parser.add_argument(
@@ -45,8 +45,8 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='load checkpoints that may run code; only for files whose source '
-        'you trust',
+        help='load checkpoints that may run code; use it only for files '
+        'whose source you trust',
     )
 
 
@@ -59,8 +59,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. '
-        'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
-        'as key="[a,b]", dicts as key="dict(a=1,b=2)"',
+        'model.backbone.with_cp=True train_dataloader.num_workers=2; write '
+        'lists as key="[a,b]", dicts as key="dict(a=1,b=2)"',
     )
 
 
@@ -69,8 +69,8 @@ def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--runtime',
         choices=['onnxruntime', 'openvino'],
-        help='what runs an exported model; ONNX Runtime for .onnx, OpenVINO '
-        'for .xml and PyTorch for .pt2 if not given',
+        help='what runs an exported model (default: ONNX Runtime for .onnx, '
+        'OpenVINO for .xml, PyTorch for .pt2)',
     )
 
 
@@ -79,8 +79,8 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--amp',
         choices=['bf16', 'fp16'],
-        help='predict in 16 bits, but for the last layers of the heads and '
-        'NMS; fp32 if not given',
+        help='predict in 16 bits, except for the last layers of the heads '
+        'and NMS (default: fp32)',
     )
 
 

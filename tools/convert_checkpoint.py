@@ -19,13 +19,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('src', metavar='SRC', help='checkpoint to convert')
     parser.add_argument('out', metavar='OUT', help='file to write')
     parser.add_argument(
-        '--config', required=True, help='config whose model it is for'
+        '--config', required=True, help='config of the model it is for'
     )
     parser.add_argument(
         '--ema',
         action='store_true',
-        help='take the averaged weights (model_ema) where SRC holds both; '
-        'files of MMCV and MMEngine need it not',
+        help='use the averaged weights (model_ema) if SRC holds both; not '
+        'needed for files of MMCV and MMEngine',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)

@@ -79,8 +79,8 @@ def messages_to_stderr() -> Iterator[None]:
 def measure(args: argparse.Namespace) -> Complexity:
     if min(args.shape) < 1:
         raise UsageError(
-            '--shape takes a positive height and width, '
-            f'got {args.shape[0]} {args.shape[1]}.'
+            '--shape must be a positive height and width, got '
+            f'{args.shape[0]} {args.shape[1]}.'
         )
     cfg: Config = load_config(args.config, args.cfg_options)
     try:
@@ -112,8 +112,8 @@ def print_table(result: Complexity, args: argparse.Namespace) -> None:
         print(f'{name:<20}{params / 1e6:>14.2f} M{flops / 1e9:>12.2f} G')
     for name, params in result.idle.items():
         print(
-            f'{name} ({params / 1e6:.2f} M parameters) is not run in '
-            'inference and not counted'
+            f'{name} ({params / 1e6:.2f} M parameters) does not run in '
+            'inference and is not counted'
         )
     print('FLOPs are multiply-adds of convolutions and matrix products')
 

@@ -21,9 +21,11 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('tool', metavar='TOOL', help='file, or PACKAGE::NAME')
     parser.add_argument(
-        'arguments', nargs=argparse.REMAINDER, help="the script's own"
+        'tool', metavar='TOOL', help='script to run: a file, or PACKAGE::NAME'
+    )
+    parser.add_argument(
+        'arguments', nargs=argparse.REMAINDER, help='arguments of the script'
     )
     return parser.parse_args()
 
@@ -61,7 +63,7 @@ def find_tool(tool: str) -> Path:
         hint = (
             f'did you mean {package}::{names[stems.index(near[0])]}?'
             if near
-            else f'they are in {folder}.'
+            else f'its tools are in {folder}.'
         )
         raise UsageError(f'{package} has no tool {name!r}; {hint}')
     return path

@@ -148,7 +148,7 @@ def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
                 image = image.resize((size, size), Image.Resampling.BICUBIC)
         except (OSError, Image.DecompressionBombError) as error:
             raise UsageError(
-                f'{path} cannot be read as an image: {error}'
+                f'{path} is not a readable image: {error}'
             ) from error
         pixels = np.asarray(image, np.float32)
         if not rgb:

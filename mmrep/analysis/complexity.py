@@ -243,8 +243,9 @@ def _roi_forward(
 
     if type(roi_head) not in (CascadeRoIHead, StandardRoIHead):
         raise UsageError(
-            'of two-stage detectors, only those with a StandardRoIHead or a '
-            f'CascadeRoIHead can be counted, got {type(roi_head).__name__}.'
+            'a two-stage detector can be counted only if it has a '
+            'StandardRoIHead or a CascadeRoIHead, got '
+            f'{type(roi_head).__name__}.'
         )
 
     def stages(name: str) -> list:

@@ -204,7 +204,7 @@ def _describe_boxes(
             widths[label].append(float(np.sqrt(w * h)))
             pictures[label].add(where)
             if w * h > _WHOLE * info['width'] * info['height']:
-                odd['boxes of the whole picture'].append(where)
+                odd['boxes that cover the whole picture'].append(where)
             if max(w, h) > _THIN * max(min(w, h), 1e-6):
                 odd[f'boxes {_THIN} times longer than wide'].append(where)
             if min(w, h) < 4:
@@ -215,7 +215,7 @@ def _describe_boxes(
             overlap = np.triu(overlap, 1)
             same = labels[:, None] == labels[None]
             twice = int(((overlap > _TWICE) & same).sum())
-            odd['objects that seem to be listed twice'] += [where] * twice
+            odd['objects that may be listed twice'] += [where] * twice
     empty = sum(not info['instances'] for info in infos)
     sizes = [(info['width'], info['height']) for info in infos]
     left = _left_out(dataset)
@@ -237,7 +237,7 @@ def _describe_boxes(
     if ignored:
         report.notes.append(
             f'{key}: {counted(ignored, "object")} marked as crowd or '
-            'difficult, neither trained nor counted'
+            'difficult, not used for training or scores'
         )
     for what, places in odd.items():
         if places:
@@ -291,7 +291,7 @@ def _describe_label_maps(
     total = max(int(counts.sum()), 1)
     report.lines.append(
         f'{key}: {counted(len(infos), "picture")} of {_sizes(sizes)}, '
-        f'{counts[255] / total:.1%} of the pixels ignored'
+        f'{counts[255] / total:.1%} of the pixels are ignored'
     )
     rows = [
         (
@@ -308,7 +308,10 @@ def _describe_label_maps(
         _note_absent(report, key, absent, 'pixel')
     for what, places in (
         ('label maps with one label only', alone),
-        ('label maps of which more than half is ignored', ignored),
+        (
+            'label maps that are ignored for more than half of their pixels',
+            ignored,
+        ),
     ):
         if places:
             report.notes.append(
@@ -365,8 +368,9 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         if both:
             example = min(both[0][first]), min(both[0][second])
             report.notes.append(
-                f'{first} and {second} share pictures ({len(both)}), which '
-                f'makes scores too good, e.g. {example[0]} and {example[1]}'
+                f'{first} and {second} have the same pictures ({len(both)}), '
+                f'which makes scores too good, e.g. {example[0]} and '
+                f'{example[1]}'
             )
         alike = [
             (a, b)
@@ -376,16 +380,16 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         if alike:
             report.notes.append(
                 f'{first} and {second} have pictures that look the same '
-                f'({len(alike)}), such as copies in another size or '
-                'neighbouring frames of a video, which makes scores too good, '
-                f'e.g. {alike[0][0]} and {alike[0][1]}'
+                f'({len(alike)}), such as resized copies or neighbouring '
+                'frames of a video, which makes scores too good, e.g. '
+                f'{alike[0][0]} and {alike[0][1]}'
             )
     for key in files:
         twice = [p[key] for p in places.values() if len(p.get(key, ())) > 1]
         if twice:
             report.notes.append(
-                f'{key}: pictures there more than once: {len(twice)}, e.g. '
-                + ' and '.join(sorted(twice[0])[:2])
+                f'{key}: pictures that are there more than once: '
+                f'{len(twice)}, e.g. ' + ' and '.join(sorted(twice[0])[:2])
             )
 
 

@@ -97,8 +97,8 @@ def contribution_scores(
             skipped += 1
     if not used:
         raise UsageError(
-            f'the gradient of none of {skipped} images is finite, so there is '
-            'no contribution to show; look at the weights.'
+            f'no gradient of the {skipped} images is finite, so there is no '
+            'contribution to show; check the weights.'
         )
     return ERF(total / used, map_size, used, skipped)
 
@@ -136,7 +136,9 @@ def _feature_map(
     name = 'the network' if layer is None else f'the layer {layer!r}'
     if layer is not None:
         if layer not in outputs:
-            raise UsageError(f'{name} is not run for an image.')
+            raise UsageError(
+                f'{name} does not run when the network gets an image.'
+            )
         out = outputs[layer]
     if isinstance(out, (list, tuple)) and out:
         out = out[-1]
@@ -184,9 +186,9 @@ def rescale(scores: np.ndarray) -> np.ndarray:
     scaled = np.log1p(scores.astype(np.float64)) / np.log(10)
     if not scaled.max() > 0:
         raise UsageError(
-            'no pixel contributes to the centre of the map, as when all of '
-            'its features there are negative or do not depend on the image; '
-            'use other images, weights, or another layer.'
+            'no pixel contributes to the centre of the map: all features '
+            'there are negative or do not depend on the image. Use other '
+            'images, other weights, or another layer.'
         )
     return scaled / scaled.max()
 
@@ -214,7 +216,7 @@ def high_contribution_areas(
     height, width = scores.shape
     if min(height, width) < 3:
         raise UsageError(
-            'squares are looked for from 3 x 3 pixels, and the image has '
+            'the smallest square has 3 x 3 pixels, and the image has only '
             f'{height} x {width}.'
         )
     if not scores.sum() > 0:
@@ -248,14 +250,14 @@ def notes_on(found: ERF, areas: Iterable[Area]) -> List[str]:
     notes = []
     if found.skipped:
         notes.append(
-            f'{found.skipped} images with gradients that are not finite are '
-            'skipped'
+            f'{found.skipped} images are skipped because their gradients are '
+            'not finite'
         )
     if min(found.map_size) < 3:
         size = ' x '.join(map(str, found.map_size))
         notes.append(
             f'the map is {size}, so its centre is a large part of the image; '
-            'take a larger image (--size) or an earlier map (--layer)'
+            'use a larger image (--size) or an earlier map (--layer)'
         )
     missing = [area for area in areas if area.side is None]
     if missing:
@@ -266,6 +268,6 @@ def notes_on(found: ERF, areas: Iterable[Area]) -> List[str]:
             f'the largest square around the centre, {side} x {side} of '
             f'{height} x {width}, holds {missing[0].held:.1%} of the '
             f'contribution and so none holds more than {shares}; the field is '
-            'as wide as the image, take a larger one (--size)'
+            'as wide as the image, so use a larger one (--size)'
         )
     return notes

@@ -77,7 +77,8 @@ def build_form(
     if form in FILE_FORMS:
         if device != 'cpu' or half or channels_last:
             raise UsageError(
-                f'the form {form} is measured on a CPU, in its own precision.'
+                f'the form {form} is measured only on a CPU and in its own '
+                'precision.'
             )
         return _file_form(cfg, form, shape, batch_size)
     if cuda_graph and device != 'cuda':
@@ -152,7 +153,7 @@ def build_predictor(
         raise UsageError(f'form must be one of {FORMS}, got {form!r}.')
     if form in FILE_FORMS:
         if half:
-            raise UsageError(f'the form {form} has a precision of its own.')
+            raise UsageError(f'the form {form} has its own precision.')
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder, 'model.onnx'))
             _in_child(_export_whole, cfg, checkpoint, path, form == 'int8')
@@ -266,7 +267,9 @@ def _in_child(make: Callable[..., None], cfg: Config, *args: Any) -> None:
     child.start()
     child.join()
     if child.exitcode:
-        raise UsageError('its file cannot be made, as is said above.')
+        raise UsageError(
+            'its file cannot be made; the message above says why.'
+        )
 
 
 def _make(

@@ -102,7 +102,7 @@ def categories_of(
         return SIXTEEN_CLASSES
     if not classes:
         raise UsageError(
-            f'the classifier has {num_classes} classes, which are not '
+            f'the classifier has {num_classes} classes, so it is not for '
             'ImageNet-1K, and neither its checkpoint nor its config names '
             'them; give their names, in order, with --classes.'
         )
@@ -140,16 +140,16 @@ def list_stimuli(folder: str, names: Sequence[str]) -> List[Stimulus]:
         own = path.parent.relative_to(folder)
         if cues is None or str(own) != cues[1]:
             raise UsageError(
-                'a cue-conflict image is named as cat/cat7-elephant1.png, '
-                'the folder and the first word the shape, the second word the '
-                f'texture, each one of {", ".join(names)}; got '
-                f'{own / path.name}.'
+                'a cue-conflict image must have a name like '
+                'cat/cat7-elephant1.png, in which the folder and the first '
+                'word are the shape and the second word is the texture, each '
+                f'one of {", ".join(names)}; got {own / path.name}.'
             )
         stimuli.append(Stimulus(path, *cues.groups()))
     if all(stimulus.shape == stimulus.texture for stimulus in stimuli):
         raise UsageError(
-            f'in none of the {len(stimuli)} images of {folder} shape and '
-            'texture differ, so there is no bias to measure.'
+            f'shape and texture differ in none of the {len(stimuli)} images '
+            f'of {folder}, so there is no bias to measure.'
         )
     return stimuli
 
@@ -169,7 +169,7 @@ def input_size(cfg: Config) -> int:
                 return width
             break
     raise UsageError(
-        "the config's test pipeline does not end in square images; give "
+        "the config's test pipeline does not produce square images; give "
         'their size with --size.'
     )
 

@@ -120,13 +120,16 @@ class Case:
                 'in inference compile is a form'
             )
         if self.form in FILE_FORMS and (self.switches or self.device != 'cpu'):
-            return f'the form {self.form} is measured on a CPU, without any'
+            return (
+                f'the form {self.form} is measured only on a CPU, without '
+                'switches'
+            )
         if self.checkpoint is not None and (
             training or self.device != 'cpu' or set(self.switches) - set(HALF)
         ):
             return (
-                'with --checkpoints inference on a CPU is measured, plain, '
-                'in bf16 or in fp16'
+                '--checkpoints measures only inference on a CPU, plain, in '
+                'bf16 or in fp16'
             )
         return None
 
@@ -177,8 +180,8 @@ def with_baseline(cfg: Config, name: str) -> Config:
             auxiliary.in_channels = channels[auxiliary.in_index]
     else:
         raise UsageError(
-            f'{name} needs a config with a neck or a decode_head that takes '
-            'the maps of all stages.'
+            f'{name} needs a config whose neck or decode_head takes the maps '
+            'of all stages.'
         )
     model.pop('backbone')
     model.backbone = copy.deepcopy(baseline['backbone'])
@@ -300,7 +303,7 @@ class _Worker:
             code = self.process.exitcode
             kind, value = 'error', f'the process ended with status {code}'
             if code == -9:
-                value += ', as it does when memory is short'
+                value += ', as it does when memory runs out'
         if kind == 'error':
             self.error = value
         return value

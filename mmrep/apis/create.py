@@ -211,7 +211,7 @@ class _PlainModel(nn.Module):
             # interpolation may go a little beyond; a GPU waits for it once
             if self._is_first and image.max() > 2:
                 raise UsageError(
-                    'images of floats must be from 0 to 1, or uint8 from 0 to '
+                    'images must be floats from 0 to 1 or uint8 from 0 to '
                     f'255, got floats up to {float(image.max()):g}.'
                 )
             image = image * 255

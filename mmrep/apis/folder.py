@@ -86,8 +86,8 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
     for path in paths:
         if not path.is_file():
             raise UsageError(
-                f'the folder of a model must have {path.name}, and {folder} '
-                'does not; save_pretrained() writes it.'
+                f"a model's folder must have {path.name}, and {folder} does "
+                'not; save_pretrained() writes it.'
             )
     try:
         content = json.loads(paths[0].read_text(encoding='utf-8'))
@@ -141,8 +141,8 @@ def check_config(node: Any, key: str = 'model') -> None:
     elif isinstance(node, str):
         if not _WORDS.fullmatch(node) or node.endswith(_SUFFIXES):
             raise UsageError(
-                f'{key} must be words and name no file in a model to be '
-                f'shared, got {node!r}.'
+                f'{key} must be plain words that do not name a file in a '
+                f'model to be shared, got {node!r}.'
             )
     elif not isinstance(node, (bool, int, float, type(None))):
         raise UsageError(f'{key} must be plain data, got {node!r}.')
@@ -197,6 +197,6 @@ def _safetensors() -> Any:
         from safetensors.torch import load_model, save_model
     except ImportError as error:
         raise UsageError(
-            'folders of models need safetensors: pip install safetensors.'
+            'model folders need safetensors: pip install safetensors.'
         ) from error
     return save_model, load_model

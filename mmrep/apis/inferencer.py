@@ -181,7 +181,7 @@ class Inferencer:
         cfg = config if isinstance(config, Config) else load_config(config)
         if runtime is not None and not is_exported(checkpoint):
             raise UsageError(
-                f'runtime is for exported files, got {checkpoint!r}.'
+                f'runtime applies only to exported files, got {checkpoint!r}.'
             )
         if dtype not in (None, *HALF):
             raise UsageError(
@@ -189,8 +189,8 @@ class Inferencer:
             )
         if dtype is not None and is_exported(checkpoint):
             raise UsageError(
-                'dtype is for checkpoints, and an exported file has its '
-                f'precision, got {checkpoint!r}.'
+                'dtype applies only to checkpoints, because an exported file '
+                f'has its own precision; got {checkpoint!r}.'
             )
         if is_exported(checkpoint):
             self.model = load_exported(
@@ -325,8 +325,8 @@ class Inferencer:
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
             if truth is not None and truth.shape != labels.shape:
                 raise UsageError(
-                    f'the ground truth of {name_of(image)} must be a map of '
-                    f'its size, {labels.shape}, got one of {truth.shape}; '
+                    f'the ground truth of {name_of(image)} must be a label '
+                    f'map of its size, {labels.shape}, got {truth.shape}; '
                     'give label maps, not coloured pictures.'
                 )
             return draw_segmentation(pixels, labels, self.meta, opacity, truth)
@@ -345,7 +345,7 @@ class Inferencer:
             UsageError: If the file or the config's data set does not serve.
         """
         if not self.segments:
-            raise UsageError('ground truth is drawn for segmentors only.')
+            raise UsageError('ground truth can be drawn only for segmentors.')
         if not osp.isfile(path):
             raise UsageError(f'there is no ground truth {path}')
         try:
@@ -510,7 +510,7 @@ def _slide(
         sizes.append(max(sizes[0] * 2 // 3, 1))
     if not whole or len(sizes) != 2 or not 0 < sizes[1] <= sizes[0]:
         raise UsageError(
-            'slide takes the size of a window and a stride that does not '
-            f'exceed it, got {slide}.'
+            'slide must be the size of a window, and a stride no larger than '
+            f'it, got {slide}.'
         )
     return (sizes[0], sizes[0]), (sizes[1], sizes[1])

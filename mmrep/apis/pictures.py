@@ -58,14 +58,14 @@ def given(image: Image) -> Union[str, np.ndarray]:
         return str(image)
     if not isinstance(image, PIL.Image.Image):
         raise UsageError(
-            'an image must be a path, a BGR array (H, W, 3) of uint8 or an '
-            f'image of Pillow, got {type(image).__name__}.'
+            'an image must be a path, a BGR array (H, W, 3) of uint8 or a '
+            f'Pillow image, got {type(image).__name__}.'
         )
     if image.mode.startswith(_WIDE_MODES):
         raise UsageError(
             f'a Pillow image must have 8 bits per channel, got mode '
             f'{image.mode!r}; '
-            'give its path, which is read as the config reads the test set.'
+            'give its path, and it is read as the config reads the test set.'
         )
     pixels = PIL.ImageOps.exif_transpose(image).convert('RGB')
     return np.ascontiguousarray(np.asarray(pixels)[..., ::-1])
@@ -92,8 +92,8 @@ def check_targets(
     for target in targets:
         if target.parent.resolve() in folders and target.exists():
             raise UsageError(
-                'pictures must not replace files beside those that are read, '
-                f'and {target} exists; give another folder as {option}.'
+                'output must not overwrite files next to the input, and '
+                f'{target} exists; give another folder with {option}.'
             )
 
 
@@ -114,7 +114,7 @@ def read_image(image: Image) -> np.ndarray:
         return pixels
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
         raise UsageError(
-            'an image must be an array of uint8 and of shape (H, W, 3), got '
+            'an image must be a uint8 array of shape (H, W, 3), got '
             f'{image.dtype} and {image.shape}'
         )
     if image.ndim == 2 or image.shape[2] == 1:
@@ -215,8 +215,8 @@ class PictureReader:
         if self._plain and found != self.channels:
             raise UsageError(
                 f'{image} must have as many channels as the model takes, '
-                f'{self.channels}, and has {found} as the test pipeline of '
-                "the config loads it; see LoadImageFromFile's color_type and "
+                f"{self.channels}, and has {found} when the config's test "
+                "pipeline loads it; see LoadImageFromFile's color_type and "
                 'imdecode_backend'
             )
         return results
@@ -254,9 +254,9 @@ class PictureReader:
                 results = step(results)
             if results is None or results['img'].shape[:2] != size:
                 raise UsageError(
-                    f'sliding windows need a picture at its own size, and '
-                    f'{name} of the test pipeline changes it; leave slide '
-                    "out, or use the config's model.test_cfg.mode='slide'"
+                    'sliding windows need the picture at its own size, but '
+                    f'{name} of the test pipeline changes it; omit slide, or '
+                    "set model.test_cfg.mode='slide' in the config"
                 )
         return np.atleast_3d(results['img'])
 

@@ -84,7 +84,7 @@ def _draw_sample(
 ) -> np.ndarray:
     inputs = sample['inputs']
     if isinstance(inputs, list):  # of test-time augmentation
-        raise UsageError('a pipeline of TestTimeAug cannot be shown.')
+        raise UsageError('a pipeline with TestTimeAug cannot be shown.')
     data = sample['data_samples']
     image = _as_bgr(inputs.numpy())
     height, width = image.shape[:2]

@@ -129,7 +129,7 @@ def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
     flat = {f'ema_{key.replace(".", "_")}' for key in state}
     state = {k: v for k, v in state.items() if k not in flat}
     if not state:
-        raise CheckpointError('the checkpoint holds no tensors by name.')
+        raise CheckpointError('the checkpoint holds no named tensors.')
     return state
 
 
@@ -150,8 +150,8 @@ def recognise(state: State) -> Released:
         if released is not None:
             return released
     raise CheckpointError(
-        'the checkpoint is of no known layout (docs/model_zoo.md lists them); '
-        f'it begins with {some(state)}.'
+        'the layout of the checkpoint is not known (docs/model_zoo.md lists '
+        f'the known ones); it begins with {some(state)}.'
     )
 
 
@@ -196,7 +196,7 @@ def match(released: Released, model: nn.Module) -> Match:
     if whole:
         found.update(released.heads)
     elif released.heads:
-        result.left_out['not of the backbone'] = sorted(released.heads)
+        result.left_out['not part of the backbone'] = sorted(released.heads)
 
     unbuilt = _unbuilt(found, expected, prefix)
     if unbuilt:
@@ -264,8 +264,8 @@ def check_name(filename: str, digest: str) -> None:
     if named and not digest.startswith(named.group(1)):
         raise CheckpointError(
             f'the SHA-256 of {filename} must begin with {named.group(1)}, as '
-            f'its name says, and is {digest}; download it again, or rename '
-            'it if you changed it.'
+            f'its name says, but is {digest}; download it again, or rename it '
+            'if you changed it.'
         )
 
 
@@ -374,7 +374,7 @@ class Conversion:
         # by content, which links and copies share
         if os.path.isfile(filename) and sha256(filename) == self.sha256:
             raise UsageError(
-                f'{filename} must not replace what is read, and is the '
+                f'{filename} must not overwrite the input, but it is the '
                 f'released file {self.name}; give OUT another name.'
             )
         if self.match.problems:

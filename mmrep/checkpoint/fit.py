@@ -107,14 +107,14 @@ def check_fit(
         advice = 'give the checkpoint that was trained with this config'
     elif strict:
         advice = (
-            'it is in deploy form, so give the config that was written '
-            'beside it, or set model.backbone.deploy=True if only its '
-            'backbone is merged'
+            'it is in deploy form, so give the config that was written with '
+            'it, or set model.backbone.deploy=True if only its backbone is '
+            'merged'
         )
     else:
         advice = (
             'it is in deploy form, which cannot be trained: give the '
-            'checkpoint that it was merged from'
+            'checkpoint it was merged from'
         )
     raise CheckpointError(f'{text}; {advice}.')
 
@@ -124,8 +124,9 @@ def _describe_start(anew: List[str], unexpected: List[str]) -> str:
     parts = []
     if anew:
         parts.append(
-            f'initial values stay in {counted(len(anew), "parameter")}, which '
-            f'the checkpoint lacks or has in another shape ({some(anew)})'
+            f'initial values remain in {counted(len(anew), "parameter")}, '
+            'which the checkpoint lacks or holds in another shape '
+            f'({some(anew)})'
         )
     if unexpected:
         parts.append(

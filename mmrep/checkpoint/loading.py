@@ -101,8 +101,8 @@ def check_file(filename: str) -> None:
         )
     if head.lstrip()[:1] == b'<':
         raise CheckpointError(
-            f'the checkpoint {filename} is a web page, as a failed download '
-            'leaves it; download it again in a browser.'
+            f'the checkpoint {filename} is a web page, probably from a failed '
+            'download; download it again in a browser.'
         )
 
 
@@ -148,16 +148,17 @@ def load_checkpoint(
                 f'{one_line(error, first=True)}'
             ) from error
         raise CheckpointError(
-            f'the checkpoint {filename} was refused: it is damaged, or '
+            f'the checkpoint {filename} was refused: it is damaged, or it '
             'holds more than tensors and plain data and could run code '
             f'({_refused_name(error)}). If you trust its source, pass '
             '--trust-checkpoint.'
         ) from error
     except (ImportError, AttributeError) as error:
         raise CheckpointError(
-            f'the checkpoint {filename} needs a class or function that is '
-            f'not here ({one_line(error, first=True)}); install what has it, '
-            'or save the tensors alone where it is installed.'
+            f'the checkpoint {filename} needs a class or function that is not '
+            f'installed here ({one_line(error, first=True)}); install the '
+            'package that has it, or save only the tensors on a machine '
+            'where it is installed.'
         ) from error
     except Exception as error:  # bytes that are no pickle may do anything
         raise CheckpointError(
@@ -294,8 +295,9 @@ def register_loaders(trust: bool = False) -> None:
         except (OSError, RuntimeError, UnpicklingError) as error:
             raise CheckpointError(
                 f'the checkpoint {filename} cannot be downloaded or read '
-                f'({one_line(error, first=True)}); give a local file, or for '
-                'pretrained weights model.backbone.init_cfg=None.'
+                f'({one_line(error, first=True)}); give a local file, or set '
+                'model.backbone.init_cfg=None to train without pretrained '
+                'weights.'
             ) from error
         return _normalise(checkpoint, filename)
 

@@ -33,7 +33,7 @@ def fit_pretrained(
     if '://' not in filename and not osp.isfile(osp.expanduser(filename)):
         raise CheckpointError(
             f'the pretrained weights {filename!r} do not exist; '
-            'docs/model_zoo.md#weights says where to get them, and '
+            'docs/model_zoo.md#weights says where to get them; '
             'model.backbone.init_cfg=None trains from scratch.'
         )
     state = weights_of(read(filename))

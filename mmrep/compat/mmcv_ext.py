@@ -74,7 +74,7 @@ def report() -> str:
     from .torchvision import describe
 
     operators = ', '.join(f'{name}: {describe(name)}' for name in OPERATORS)
-    return f'mmcv operators: not compiled, in their place {operators}'
+    return f'mmcv operators: not compiled, replaced by {operators}'
 
 
 def _missing(name: str) -> Callable[..., NoReturn]:
@@ -87,9 +87,9 @@ def _missing(name: str) -> Callable[..., NoReturn]:
 
         package = 'onedl-mmcv' if find_distribution('onedl-mmcv') else 'mmcv'
         raise ImportError(
-            f'{name!r} is an operator of mmcv that mmrep has no stand-in for. '
-            'Compile mmcv for the PyTorch that is here, with a C++ compiler '
-            'and, for GPUs, nvcc: `pip install --force-reinstall --no-deps '
+            f'{name!r} is an mmcv operator that mmrep has no substitute for. '
+            'Compile mmcv for this PyTorch, with a C++ compiler and, for '
+            'GPUs, nvcc: `pip install --force-reinstall --no-deps '
             '--no-cache-dir --no-build-isolation '
             f'{package}=={mmcv.__version__}`'
         )

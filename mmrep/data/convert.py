@@ -88,14 +88,14 @@ def convert(
     label_folder = Path(labels) if labels else folder
     for path in (folder, label_folder):
         if not path.is_dir():
-            raise UsageError(f'{path} must be a folder, and is not one.')
+            raise UsageError(f'{path} must be a folder, but is not.')
     _check_target(target, folder, label_folder)
     notes = Notes()
     if form == 'masks':
         if keep_unlabelled:
             raise UsageError(
-                '--keep-unlabelled is for objects; a picture without a mask '
-                'has no labels to learn.'
+                '--keep-unlabelled works only with objects; a picture '
+                'without a mask has no labels to learn.'
             )
         source, reader, pairs = masks.read(
             folder,
@@ -147,12 +147,12 @@ def _check_target(target: Path, folder: Path, labels: Path) -> None:
             )
         if path.resolve() in inner.parents:
             raise UsageError(
-                f'OUT must lie outside of SRC, whose pictures it would be '
-                f'among the next time; got {target} in {path}.'
+                'OUT must be outside SRC, because the next conversion would '
+                f'read its pictures too; got {target} in {path}.'
             )
     if target.exists() or target.is_symlink():
         raise UsageError(
-            f'OUT must not exist yet, and {target} does; give another folder, '
+            f'OUT must not exist yet, but {target} does; give another folder, '
             'or remove it.'
         )
     parent = inner.parent
@@ -160,7 +160,7 @@ def _check_target(target: Path, folder: Path, labels: Path) -> None:
         parent = parent.parent
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise UsageError(
-            f'OUT must be a folder that can be written, and {parent} cannot '
+            f'OUT must be a folder that can be written, but {parent} cannot '
             'be.'
         )
 
@@ -170,7 +170,7 @@ def _check_known(source: Source, classes: Sequence[str]) -> None:
         for item in picture.items:
             if item.label not in classes:
                 raise UsageError(
-                    f'--classes must name every class of the labels, and '
+                    '--classes must name every class of the labels, but '
                     f'{item.label!r} of {picture.path} is not among '
                     f'{", ".join(classes)}.'
                 )
@@ -192,7 +192,7 @@ def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
     names = Counter(name.lower() for name in source.classes)
     for name in source.classes:
         if names[name.lower()] > 1:
-            notes.add('classes that differ in upper and lower case', name)
+            notes.add('classes whose names differ only in case', name)
 
 
 def _check_names(pictures: Sequence[Picture]) -> None:
@@ -203,8 +203,8 @@ def _check_names(pictures: Sequence[Picture]) -> None:
         other = found.setdefault((picture.split, name), picture.path)
         if other is not picture.path:
             raise UsageError(
-                f'pictures must have names of their own, and {other} and '
-                f'{picture.path} have one; rename one of them.'
+                f'pictures must have different names, but {other} and '
+                f'{picture.path} have the same name; rename one of them.'
             )
 
 
@@ -224,7 +224,9 @@ def _split(
             notes.add('pictures in no split of the source', picture.path)
         ratios = RATIOS if 'test' in own else (*RATIOS[:2], 0)
     if ratios is None and own == {'train', 'test'}:
-        notes.add('the source has no val; it is taken from train', 'train')
+        notes.add(
+            'the source has no val split, so it is taken from train', 'train'
+        )
         pictures = [p for p in pictures if p.split == 'train']
         ratios = (*RATIOS[:2], 0)
     names = {_split_name(picture): picture for picture in pictures}
@@ -233,8 +235,8 @@ def _split(
         picture.split = found[name]
     for name in moved:
         notes.add(
-            'pictures moved to a split that would be empty; with more '
-            'pictures they may move back',
+            'pictures moved to a split that would be empty otherwise; with '
+            'more pictures they may move back',
             f'{name} to {found[name]}',
         )
 
@@ -292,8 +294,8 @@ def _write_coco(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
             counts[item.label] += 1
             if item.ignored:
                 notes.add(
-                    'objects marked difficult or crowd, neither trained nor '
-                    'counted',
+                    'objects marked as difficult or crowd, not used for '
+                    'training or scores',
                     f'{item.label} in {picture.name}',
                 )
             entry: Dict[str, Any] = dict(
@@ -337,7 +339,9 @@ def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
         for item in picture.items:
             where = f'{item.label} in {picture.name}'
             if not item.segmentation:
-                notes.add('objects skipped, a box has no outline', where)
+                notes.add(
+                    'objects skipped because a box has no outline', where
+                )
                 continue
             value = values.get(item.label, palettes.IGNORED)
             if item.ignored:
@@ -347,8 +351,8 @@ def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
 
     if not any(item.segmentation for p in source.pictures for item in p.items):
         raise UsageError(
-            '--to masks needs polygons or masks, and the labels have only '
-            'boxes; leave it out for a detector.'
+            '--to masks needs polygons or masks, but the labels have only '
+            'boxes; omit it to train a detector.'
         )
     if len(names) > palettes.IGNORED:
         raise UsageError(

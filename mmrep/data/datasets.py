@@ -71,7 +71,7 @@ def declared_meta(cfg: Config, dataset: Dict[str, Any]) -> Dict[str, Any]:
             name = meta['classes']
             raise UsageError(
                 'metainfo.classes must be a tuple of names, or a file with '
-                f'one in each line, got {name!r} ({one_line(error)}); one '
+                f'one name per line, got {name!r} ({one_line(error)}); one '
                 f'name alone is ({name!r},), with a comma.'
             ) from error
     return meta

@@ -74,7 +74,8 @@ def check_model(model: nn.Module) -> None:
     test_cfg = getattr(model, 'test_cfg', {})
     if test_cfg is None:
         raise UsageError(
-            "model.test_cfg must be set, e.g. dict(mode='whole'), and is None."
+            "model.test_cfg must be set, e.g. to dict(mode='whole'), but is "
+            'None.'
         )
     mode = test_cfg.get('mode', 'whole')
     if mode not in ('slide', 'whole'):
@@ -121,10 +122,10 @@ def _check_loss(key: str, loss: nn.Module, head: nn.Module) -> None:
         or not type(loss).__module__.startswith('mmseg.')
     ):
         raise UsageError(
-            f'a head with one output must have a loss of one sigmoid, and '
-            f'{key} is {kind}, with which it does not learn label 1; set '
-            f"{key} to dict(type='CrossEntropyLoss', use_sigmoid=True), or "
-            'num_classes and out_channels of the heads to 2.'
+            f'a head with one output must have a sigmoid loss, but {key} is '
+            f'{kind}, which cannot learn label 1; set {key} to '
+            "dict(type='CrossEntropyLoss', use_sigmoid=True), or num_classes "
+            'and out_channels of the heads to 2.'
         )
     weight = getattr(loss, 'class_weight', None)
     if isinstance(weight, (list, tuple)) and len(weight) != outputs:
@@ -153,8 +154,8 @@ def _check_windows(test_cfg: Dict[str, Any]) -> None:
         raise UsageError(
             "model.test_cfg with mode='slide' must have crop_size, the "
             'height and width of a window, and stride, the steps between '
-            f'windows, at most their size; got crop_size={sizes[0]} and '
-            f'stride={sizes[1]}.'
+            'windows, which must not exceed their size; got '
+            f'crop_size={sizes[0]} and stride={sizes[1]}.'
         )
 
 
@@ -213,9 +214,9 @@ def _check_classes(key: str, head: nn.Module, classes: Sequence[str]) -> None:
     names += f' and {len(classes) - 6} more' if len(classes) > 6 else ''
     if getattr(head, 'out_channels', None) == 1:
         raise UsageError(
-            f'a head with one output tells two classes apart, labels 0 and 1, '
-            f'so {key}.dataset.metainfo.classes must have two names, such as '
-            f"('background', 'object'), got {len(classes)} ({names})."
+            'a head with one output distinguishes two classes, labels 0 and '
+            f'1, so {key}.dataset.metainfo.classes must have two names, such '
+            f"as ('background', 'object'), got {len(classes)} ({names})."
         )
     raise UsageError(
         f'num_classes of the heads must be the number of classes of {key}, '
@@ -235,18 +236,18 @@ def _check_reading(
             own = getattr(transform, 'reduce_zero_label', None)
             if own is not None and bool(own) != reduced:
                 raise UsageError(
-                    f'reduce_zero_label must be the same in the data set and '
-                    f'in its pipeline, and {key}.dataset has {reduced}, its '
-                    f'LoadAnnotations {own}; set it in the data set alone.'
+                    'reduce_zero_label must be the same in the data set and '
+                    f'in its pipeline, but {key}.dataset has {reduced}, its '
+                    f'LoadAnnotations {own}; set it only in the data set.'
                 )
             most = MAX_CLASSES - 1 if reduced else MAX_CLASSES
             if num_labels(head) > most:
                 raise UsageError(
                     f'a data set may have at most {MAX_CLASSES} classes, '
                     f'{MAX_CLASSES - 1} with reduce_zero_label, because '
-                    'MMSegmentation reads label maps as bytes and 255 is a '
-                    f'pixel without a label; got {num_labels(head)} in the '
-                    'heads. Merge classes.'
+                    'MMSegmentation reads label maps as bytes, where 255 '
+                    f'marks a pixel without a label; got {num_labels(head)} '
+                    'in the heads. Merge classes.'
                 )
             label_map = getattr(dataset, 'label_map', None) or {}
             if ignored != 255 and (reduced or 255 in label_map.values()):
@@ -275,9 +276,9 @@ def _check_fill(what: str, fill: Any, head: nn.Module) -> None:
         return
     if 0 <= fill < num_labels(head):
         warnings.warn(
-            f'{what} is {fill}, the label of a class: pixels that are added '
-            'to a picture are trained as that class. To leave them out, set '
-            f'it to the ignore_index of the heads, {ignored}.',
+            f'{what} is {fill}, the label of a class, so pixels that pad a '
+            'picture are trained as that class. To ignore them, set it to '
+            f'the ignore_index of the heads, {ignored}.',
             stacklevel=2,
         )
         return
@@ -307,9 +308,9 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     if key.startswith('train') and least:
         if any(s > m for s, m in zip(size, least, strict=True)):
             raise UsageError(
-                f'model.data_preprocessor.size must be that of the largest '
-                f'picture after the pipeline of {key}, the crop size, got '
-                f'{tuple(least)} for a picture of {tuple(size)}.'
+                'model.data_preprocessor.size must be the size of the '
+                f'largest picture after the pipeline of {key}, the crop size, '
+                f'got {tuple(least)} for a picture of {tuple(size)}.'
             )
     expected = input_channels(model)
     mean = getattr(model.data_preprocessor, 'mean', None)
@@ -317,12 +318,12 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
         raise UsageError(
             f'the pictures of {key} must have as many channels as the model '
             f'takes, {expected}, and have {channels} after the pipeline; set '
-            'model.backbone.in_channels, or load them otherwise '
+            'model.backbone.in_channels, or load them in another way '
             "(LoadImageFromFile's color_type and imdecode_backend)."
         )
     if mean is not None and len(mean) not in (1, channels):
         raise UsageError(
             f'model.data_preprocessor must have a mean and a std for each of '
-            f'{channels} channels, or one for all, got {len(mean)}; for other '
-            "than 3 channels set type='mmrep.SegDataPreProcessor'."
+            f'{channels} channels, or one for all, got {len(mean)}; if there '
+            "are not 3 channels, set type='mmrep.SegDataPreProcessor'."
         )

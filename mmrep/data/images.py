@@ -70,8 +70,8 @@ class GuardedLoading:
             raise UsageError(coloured)
         if not self.skip:
             raise UsageError(
-                f'{text}; fix or remove it, or skip such samples in '
-                'training with --skip-corrupt.'
+                f'{text}; fix or remove it, or skip such samples in training '
+                'with --skip-corrupt.'
             )
         if name not in self._skipped:
             self._skipped.add(name)
@@ -94,9 +94,9 @@ def find_colours(results: Optional[dict]) -> Optional[str]:
         return None
     return (
         f'the label map {results["seg_map_path"]} has colours '
-        f'({labels.shape[2]} channels), and must have the number of the class '
-        'at each pixel, in one channel; python -m mmrep data convert masks '
-        'SRC OUT turns the colours of all into numbers.'
+        f'({labels.shape[2]} channels), but must have one channel with the '
+        'number of the class at each pixel; python -m mmrep data convert '
+        'masks SRC OUT turns the colours of all label maps into numbers.'
     )
 
 
@@ -119,9 +119,8 @@ def check_bytes(path: Optional[str]) -> None:
         return
     worst = values.min() if values.min() < 0 else values.max()
     raise UsageError(
-        f'labels must be 0 to 255, because MMSegmentation reads label maps as '
-        f'bytes, and {path} has {worst}; renumber the classes, or merge '
-        'some.'
+        'labels must be 0 to 255, because MMSegmentation reads label maps as '
+        f'bytes, but {path} has {worst}; renumber the classes, or merge some.'
     )
 
 
@@ -143,7 +142,7 @@ def find_other_shape(results: dict) -> Optional[str]:
     if image is None or tuple(image) == labels:
         return None
     return (
-        'the label map must be one channel of the shape of the image, '
+        'the label map must have one channel and the shape of the image, '
         f'{tuple(image)}, got {labels}'
     )
 

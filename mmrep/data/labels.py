@@ -67,7 +67,7 @@ class LabelCheck:
                 raise LabelError(
                     'the training pipeline must load boxes, with '
                     "dict(type='LoadAnnotations', with_bbox=True), and "
-                    f'{info["img_path"]} comes without.'
+                    f'{info["img_path"]} comes without them.'
                 )
         else:
             return
@@ -99,8 +99,8 @@ class LabelCheck:
         text = ', '.join(map(str, unknown[:5]))
         if info.get('reduce_zero_label'):
             text += (
-                f' ({", ".join(str(v + 1) for v in unknown[:5])} in the file, '
-                'reduce_zero_label takes 1 off)'
+                f' ({", ".join(str(v + 1) for v in unknown[:5])} in the file; '
+                'reduce_zero_label subtracts 1)'
             )
         allowed = f'0 to {self.num_classes - 1}'
         if self.ignore_index is not None:
@@ -108,7 +108,7 @@ class LabelCheck:
         where = f'{source} (of {image})' if source else f'of {image}'
         todo = 'fix the file, or num_classes'
         if str(source).lower().endswith(JPEG):
-            todo = 'JPEG changes labels; write label maps as PNG'
+            todo = 'JPEG changes labels, so write label maps as PNG'
         raise LabelError(
             f'labels must be {allowed}, and the annotation {where} has '
             f'{text}; {todo}.'

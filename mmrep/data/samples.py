@@ -97,8 +97,8 @@ def check_samples(
             path = infos[0]['seg_map_path']
             if path.lower().endswith(JPEG):
                 notes.append(
-                    f'{key}: label maps such as {path} are JPEG files, which '
-                    'change labels, most at edges; write them as PNG.'
+                    f'{key}: label maps such as {path} are JPEG files; JPEG '
+                    'changes labels, mostly at edges, so write them as PNG.'
                 )
             sample = _spread(infos, SAMPLE // len(parts) or 1)
             sampled += _count_labels(
@@ -125,20 +125,20 @@ def _check_purpose(
     evaluator = key.replace('_dataloader', '_evaluator')
     labelled = bool(info.get('seg_map_path'))
     way = (
-        f'to predict only, set {evaluator}.format_only=True, leave '
-        'LoadAnnotations out of test_pipeline and tta_pipeline, write '
-        f'{key}.dataset.data_prefix=dict(_delete_=True, img_path=FOLDER), '
-        'and pass --out'
+        f'if you only want to predict, set {evaluator}.format_only=True, '
+        'remove LoadAnnotations from test_pipeline and tta_pipeline, write '
+        f'{key}.dataset.data_prefix=dict(_delete_=True, img_path=FOLDER), and '
+        'pass --out'
     )
     if key.startswith('train') and not reads:
         raise UsageError(
-            f'the pipeline of {key} must load the labels, with '
-            "dict(type='LoadAnnotations'), and does not; take the "
+            f'the pipeline of {key} must load the labels with '
+            "dict(type='LoadAnnotations'), but does not; use the "
             'train_pipeline.'
         )
     if reads and not labelled:
         raise UsageError(
-            f'the pipeline of {key} loads annotations, and its data set has '
+            f'the pipeline of {key} loads annotations, but its data set has '
             f'none (data_prefix.seg_map_path is not set); {way}.'
         )
     for metric in metrics:
@@ -146,12 +146,12 @@ def _check_purpose(
         if only is False and not (reads and labelled):
             raise UsageError(
                 f'{type(metric).__name__} of {evaluator} compares with '
-                f'labels, and the pipeline of {key} loads none; {way}.'
+                f'labels, but the pipeline of {key} loads none; {way}.'
             )
         if only and getattr(metric, 'output_dir', '') is None:
             raise UsageError(
                 f'{evaluator}.format_only=True measures nothing and only '
-                'saves predictions; say where, with --out DIR.'
+                'saves predictions; say where with --out DIR.'
             )
 
 
@@ -181,17 +181,17 @@ def _check_images(key: str, dataset: Any, infos: List[dict]) -> None:
     if not line:
         hint = 'a line is blank; remove it'
     elif ' ' in line.strip() or '\t' in line:
-        hint = f'a line has several names, {line!r}; leave the image alone'
+        hint = f'a line has several names, {line!r}; keep only the image'
     elif osp.splitext(line)[1]:
         hint = (
             f'a line has a suffix, {line!r}, and img_suffix, {suffix!r}, is '
-            'added; take it off the lines'
+            'added; remove it from the lines'
         )
     else:
         hint = 'check data_prefix and img_suffix'
     raise UsageError(
         f'{key}: the images that {dataset.ann_file or "the data set"} lists '
-        f'must exist, and {len(missing)} of {len(infos)} do not, e.g. '
+        f'must exist, but {len(missing)} of {len(infos)} do not, e.g. '
         f'{missing[0]}; {hint}.'
     )
 
@@ -203,10 +203,10 @@ def _check_label_maps(key: str, infos: List[dict]) -> None:
     count = len(missing)
     share = 'all' if count == len(infos) else f'{count} of'
     raise UsageError(
-        f'{key}: each image must have a label map, and {share} {len(infos)} '
+        f'{key}: each image must have a label map, but {share} {len(infos)} '
         f'are missing, e.g. {missing[0]}; check data_prefix.seg_map_path and '
-        'seg_map_suffix, or add the files (in training --skip-corrupt leaves '
-        'out such images).'
+        'seg_map_suffix, or add the files (in training, --skip-corrupt skips '
+        'such images).'
     )
 
 
@@ -238,7 +238,7 @@ def _check_loading(
     raise UsageError(
         f'{key}: none of {len(infos)} samples that were tried can be loaded: '
         f'{reasons[0]} with {infos[0]["img_path"]}; check the loading '
-        'transforms of the pipeline, and what the files are.'
+        'transforms of the pipeline and the type of the files.'
     )
 
 
@@ -295,7 +295,7 @@ def _judge(
     if not present or (trains and len(present) == 1 < num_labels(head)):
         found = f'only label {present[0]}' if present else 'no label'
         text = (
-            f'{key}: {read} must have pixels of the classes, and there is '
+            f'{key}: {read} must have pixels of the classes, but there is '
             f'{found}'
         )
         if ignored is not None and 0 <= ignored < 256 and counts[ignored]:
@@ -317,5 +317,5 @@ def _judge(
     more = f' and {len(absent) - 6} more' if len(absent) > 6 else ''
     return [
         f'{key}: no pixel of label {shown}{more} in {read}; '
-        + ('they are not learned.' if whole else 'rare, or never there.')
+        + ('they are not learned.' if whole else 'rare or missing.')
     ]

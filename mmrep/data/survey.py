@@ -72,7 +72,7 @@ def survey(folder: str) -> Survey:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise UsageError(f'{root} must be a folder, and is not one.')
+        raise UsageError(f'{root} must be a folder, but is not.')
     files = {
         split_of_name(path.stem) or '': path
         for path in sorted((root / 'annotations').glob('*.json'))
@@ -93,7 +93,7 @@ def survey(folder: str) -> Survey:
     for split in ('train', 'val'):
         if not found.counts.get(split):
             raise UsageError(
-                f'{root} must hold pictures of train and val, and has none of '
+                f'{root} must hold pictures of train and val, but has none of '
                 f'{split}; convert it with --split 0.8 0.1 0.1.'
             )
     return found
@@ -110,8 +110,8 @@ def _survey_coco(root: Path, files: Dict[str, Path]) -> Survey:
         file.check_categories()
         if file.names() != classes:
             raise UsageError(
-                f'the files of all splits must have the same categories, and '
-                f'{file.path} has others than {train.path}.'
+                'the files of all splits must have the same categories, but '
+                f'{file.path} has other categories than {train.path}.'
             )
     check_annotations(train, masks=False)
     masks = bool(train.annotations) and all(
@@ -153,7 +153,7 @@ def _folder_of(root: Path, split: str, file: CocoFile) -> str:
         if (root / folder / name).is_file():
             return folder
     raise UsageError(
-        f'the pictures of {file.path} must lie in one of {", ".join(places)} '
+        f'the pictures of {file.path} must be in one of {", ".join(places)} '
         f'of {root}, and {name} is in none.'
     )
 
@@ -178,8 +178,8 @@ def _survey_label_maps(root: Path) -> Survey:
     if len(suffixes) != 1:
         raise UsageError(
             f'the pictures in {root}/images/train, val and test must have one '
-            f'suffix, and have {", ".join(sorted(suffixes)) or "none"}; mmrep '
-            'data convert masks gives them one.'
+            f'suffix, but have {", ".join(sorted(suffixes)) or "none"}; mmrep '
+            'data convert masks gives them the same one.'
         )
     train = pictures.get('train', [])
     step = len(train) // _SAMPLE + 1
@@ -197,8 +197,8 @@ def _survey_label_maps(root: Path) -> Survey:
         labels = np.asarray(image)
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise UsageError(
-                f'{label_path} must be a label map, one number for each '
-                f'pixel, and is coloured; mmrep data convert masks {root} OUT.'
+                f'{label_path} must be a label map with one number for each '
+                f'pixel, but is coloured; mmrep data convert masks {root} OUT.'
             )
         counts += np.bincount(labels.ravel(), minlength=256)
     palette_file = root / 'palette.txt'
@@ -212,7 +212,7 @@ def _survey_label_maps(root: Path) -> Survey:
     used = np.flatnonzero(counts[: palettes.IGNORED])
     if len(used) and used.max() >= len(classes):
         raise UsageError(
-            f'{palette_file} must have a line for each label, and has '
+            f'{palette_file} must have a line for each label, but has '
             f'{len(classes)}, while the label maps have {used.max()}.'
         )
     found = Survey(

@@ -177,13 +177,13 @@ def export_onnx(
     if not OPSET <= opset <= newest:
         raise UsageError(
             f'the opset must be {OPSET} to {newest}, the newest that onnx '
-            f'{onnx.__version__} knows, got {opset}.'
+            f'{onnx.__version__} supports, got {opset}.'
         )
     weights = sum(value.nbytes for value in module.state_dict().values())
     if weights > LARGEST:
         raise UsageError(
             f'the weights take {weights / 2**30:.2f} GB, and an ONNX file '
-            f'holds {LARGEST / 2**30:.2f} GB of them; a .pt2 has no limit.'
+            f'holds at most {LARGEST / 2**30:.2f} GB; a .pt2 has no limit.'
         )
     names = module.output_names(module.example(size))
     program = _program(module, size, dynamic)
@@ -209,8 +209,8 @@ def export_onnx(
             # of versions that torch's exporter cannot convert to
             raise UsageError(
                 f'the graph is not valid in opset {opset} '
-                f'({one_line(error, first=True)}); nothing was '
-                f'written, try --opset {OPSET}.'
+                f'({one_line(error, first=True)}); nothing was written. Try '
+                f'--opset {OPSET}.'
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

@@ -33,7 +33,7 @@ def picture_dataset(cfg: Config) -> dict:
     if dataset is None or 'pipeline' not in dataset:
         raise UsageError(
             'the config must define test_dataloader.dataset.pipeline, which '
-            'says how a picture is prepared.'
+            'says how to prepare a picture.'
         )
     return dataset
 
@@ -99,10 +99,10 @@ def _prepared(cfg: Config, path: str) -> Dict[str, Any]:
             data = step(data)
         except Exception as error:  # each image library raises its own
             what = (
-                f'{path} cannot be read as an image'
+                f'{path} is not a readable image'
                 if name.startswith('Load')
-                else f'the test pipeline of the config failed in {name} '
-                f'with {path}'
+                else f'the test pipeline of the config failed in {name} with '
+                f'{path}'
             )
             raise UsageError(
                 f'{what}: {one_line(error, kind=True)}'

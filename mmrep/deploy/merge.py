@@ -107,8 +107,8 @@ def check_tolerance(
     if not worst.relative <= tolerance:
         raise UsageError(
             f'{worst.name} of the {name} input differs by '
-            f'{worst.relative:.2e} of its largest value '
-            f'(absolute {worst.max_abs:.2e}), more than the tolerance of '
+            f'{worst.relative:.2e} of its largest value (absolute '
+            f'{worst.max_abs:.2e}), more than the tolerance of '
             f'{tolerance:.0e}; nothing was written.'
         )
 
@@ -132,19 +132,19 @@ def _check_paths(
     for target in (path, config):
         if target.is_dir():
             raise UsageError(
-                f'{target}, where a file would go, must not be a folder; '
-                'give OUT another name.'
+                f'{target}, where a file would be written, must not be a '
+                'folder; give OUT another name.'
             )
     sources = {Path(checkpoint).resolve(), Path(cfg.filename).resolve()}
     if {path.resolve(), config.resolve()} & sources:
         raise UsageError(
-            f'OUT must not replace what is read, and {path} and {config} '
-            'would be written.'
+            f'OUT must not overwrite the input, but {path} and {config} would '
+            'be written.'
         )
     if config.exists() and 'mmrep.DeployForm' not in config.read_text():
         raise UsageError(
-            f'{config}, where the config would go, exists and is not of a '
-            'deploy form; give OUT another name.'
+            f'{config}, where the config would be written, exists and is not '
+            'the config of a deploy form; give OUT another name.'
         )
 
 
@@ -162,6 +162,6 @@ def _check_unmerged(cfg: Config, checkpoint: str, trust: bool) -> None:
     if here:
         raise UsageError(
             f'the checkpoint {checkpoint} is already merged: it holds '
-            f'{some(here, 1)}, which only a deploy form has. Give the one '
-            'that was trained.'
+            f'{some(here, 1)}, which only a deploy form has. Give the '
+            'checkpoint from training.'
         )

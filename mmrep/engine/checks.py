@@ -122,7 +122,7 @@ def _note_warm_up(cfg: Config) -> List[str]:
         if length == 1 and not part.get('convert_to_iter_based'):
             notes.append(
                 f'{place} has one step, which leaves the learning rate at '
-                f'{factor:g} of what it is to be; give it 2 or more, or none'
+                f'{factor:g} of its target; set 2 or more steps, or remove it'
             )
     return notes
 
@@ -138,8 +138,8 @@ def _note_order(cfg: Config) -> List[str]:
     else:
         return []
     return [
-        f'{what}: each epoch has the samples in the order of the data set, '
-        'and training wants them shuffled'
+        f'{what}: each epoch takes the samples in the order of the data set, '
+        'but training needs them shuffled'
     ]
 
 
@@ -171,7 +171,7 @@ def _check_averages(cfg: Config) -> None:
             momentum = hook.get('momentum', 0.5)
             if not isinstance(momentum, Real) or not 0 < momentum < 1:
                 raise UsageError(
-                    f'{place}.momentum must lie between 0 and 1, the part of '
+                    f'{place}.momentum must be between 0 and 1, the share of '
                     f'the new weights, got {momentum!r}.'
                 )
 
@@ -200,8 +200,8 @@ def _check_trios(cfg: Config) -> None:
         absent = [key for key in keys if cfg.get(key) is None]
         if 0 < len(absent) < len(keys):
             raise UsageError(
-                f'{keys[0]}, {keys[1]} and {keys[2]} must all be set, or all '
-                f'be None; {" and ".join(absent)} is None.'
+                f'{keys[0]}, {keys[1]} and {keys[2]} must either all be set '
+                f'or all be None; {" and ".join(absent)} is None.'
             )
 
 
@@ -237,8 +237,9 @@ def _check_counting(cfg: Config) -> None:
             'convert_to_iter_based'
         ):
             raise UsageError(
-                f'{place}.by_epoch must be False where train_cfg counts '
-                f'iterations, for it would not {does} before the end.'
+                f'{place}.by_epoch must be False if train_cfg counts '
+                f'iterations, because otherwise it would not {does} before '
+                'the end.'
             )
 
 
@@ -291,7 +292,7 @@ def _check_loader(cfg: Config, name: str) -> None:
     if isinstance(dataset, (list, tuple)):
         raise UsageError(
             f'{name}.dataset must be one data set, got a list of '
-            f'{len(dataset)}, as 0.x and 2.x took it; write '
+            f'{len(dataset)}, as versions 0.x and 2.x took it; write '
             "dataset=dict(type='ConcatDataset', datasets=[...])."
         )
     for key, least in (
@@ -323,10 +324,9 @@ def _check_optimizer(cfg: Config) -> None:
         'mmrep.'
     ):
         raise UsageError(
-            f'optim_wrapper.constructor, {constructor}, knows the layers of '
-            f'ConvNeXt and ViT alone, and the backbone is '
-            f'{type_name(backbone)}; take '
-            "'mmrep.LayerDecayOptimWrapperConstructor'."
+            f'optim_wrapper.constructor, {constructor}, knows only the layers '
+            f'of ConvNeXt and ViT, but the backbone is {type_name(backbone)}; '
+            "use 'mmrep.LayerDecayOptimWrapperConstructor'."
         )
     for place, scheduler in _values(cfg._cfg_dict, 'param_scheduler.*'):
         if isinstance(scheduler, dict):
@@ -338,7 +338,7 @@ def _check_type(cfg: Config, key: str, part: dict, root: Any) -> None:
     kind = part.get('type')
     if not isinstance(kind, str):
         if kind is None:
-            raise UsageError(f'{key}.type must be given, and is not.')
+            raise UsageError(f'{key}.type must be set, but is not.')
         return
     scope = cfg.get('default_scope') or 'mmengine'
     with DefaultScope.overwrite_default_scope(scope):
@@ -375,8 +375,8 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
             )
         if 'segm' in names and not _has_masks(cfg.get('model') or {}):
             raise UsageError(
-                f"{key}.metric has 'segm', and the model has no mask head; "
-                "take 'bbox'."
+                f"{key}.metric has 'segm', but the model has no mask head; "
+                "use 'bbox'."
             )
     elif kind == 'VOCMetric':
         _check_names(
@@ -386,8 +386,8 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
         )
         if metric.get('scale_ranges') is not None:
             raise UsageError(
-                f'{key}.scale_ranges must be None: MMDetection fails after '
-                'the last image with others.'
+                f'{key}.scale_ranges must be None: with any other value '
+                'MMDetection fails after the last image.'
             )
         if metric.get('iou_thrs') is not None:
             # MMDetection takes a float or a list alone
@@ -396,7 +396,7 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
         for threshold in _listed(metric.get('iou_thrs') or []):
             if not isinstance(threshold, Real) or not 0 < threshold <= 1:
                 raise UsageError(
-                    f'{key}.iou_thrs must be numbers in 0..1, got '
+                    f'{key}.iou_thrs must be numbers from 0 to 1, got '
                     f'{threshold!r}.'
                 )
 
@@ -521,7 +521,7 @@ def _check_monitored(cfg: Config) -> None:
     if cfg.get('val_evaluator') is None or cfg.get('val_dataloader') is None:
         key, name = wanted[0]
         raise UsageError(
-            f'{key} is {name!r}, and the config has no validation that would '
+            f'{key} is {name!r}, but the config has no validation that would '
             f'give it; set {key}=None, or define val_dataloader, val_cfg and '
             'val_evaluator.'
         )

@@ -42,7 +42,7 @@ class OptionsAction(DictAction):
         except (SyntaxError, TypeError, ValueError) as error:
             raise ValueError(
                 f'{text} is not a dict or list that Python can read: quote '
-                'names, and the whole for the shell'
+                'the names, and quote the whole value for the shell'
             ) from error
 
 
@@ -74,13 +74,13 @@ def check_file_options(
     exported = checkpoint.endswith(('.onnx', '.pt2', '.xml'))
     if runtime and not exported:
         raise UsageError(
-            f'--runtime is for exported files, got {checkpoint!r}.'
+            f'--runtime applies only to exported files, got {checkpoint!r}.'
         )
     if amp and exported:
         raise UsageError(
-            '--amp is for checkpoints, and an exported file has its '
-            f'precision, got {checkpoint!r}; tools/quantize.py makes one of '
-            'eight bits.'
+            '--amp applies only to checkpoints, because an exported file has '
+            f'its own precision; got {checkpoint!r}; tools/quantize.py makes '
+            'an eight-bit file.'
         )
 
 
@@ -114,15 +114,16 @@ def _call(main: Callable[[], None]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if is_full(error):
             sys.stderr.write(
-                f'error: {error.strerror}; make room, and run it again.\n'
+                f'error: {error.strerror}; free some space and run the '
+                'command again.\n'
             )
             return 1
         channels = _CHANNELS.search(str(error))
         if isinstance(error, RuntimeError) and channels:
             sys.stderr.write(
-                'error: a layer of the model takes {} channels and gets {}: '
-                'in_channels of the neck and of the heads must be the '
-                'channels of what comes before.\n'.format(*channels.groups())
+                'error: a layer of the model takes {} channels but gets {}: '
+                'in_channels of the neck and of the heads must match the '
+                'channels of the layer before.\n'.format(*channels.groups())
             )
             return 1
         # MMEngine turns one that comes while it formats a config into another

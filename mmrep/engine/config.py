@@ -102,7 +102,7 @@ def _find_file(filename: str) -> str:
         known = stem in config_names()
         raise UsageError(
             f'the config must be an existing file, got {filename!r}'
-            + (f"; mmrep's own is called {stem!r}." if known else '.')
+            + (f'; the one of mmrep is called {stem!r}.' if known else '.')
         )
     try:
         return find_config(name)
@@ -121,7 +121,8 @@ def _check_keys(cfg: Config, options: Dict[str, Any]) -> None:
     for option in options:
         if option == 'data_root':
             raise UsageError(
-                '--cfg-options data_root reaches no data set; use --data-root.'
+                '--cfg-options data_root has no effect on any data set; use '
+                '--data-root.'
             )
         parts = option.split('.')
         copied = cfg.get(parts[0]) if parts[0] not in read else None
@@ -129,8 +130,8 @@ def _check_keys(cfg: Config, options: Dict[str, Any]) -> None:
             place = _place_of(copied, cfg[key], key)
             if place is not None:
                 raise UsageError(
-                    f'--cfg-options {option} reaches nothing: {parts[0]} is a '
-                    'variable, which the config has copied; set '
+                    f'--cfg-options {option} has no effect: {parts[0]} is a '
+                    'variable that the config has already copied; set '
                     f'{place} instead.'
                 )
         node: Any = cfg
@@ -218,9 +219,9 @@ def set_data_root(
     if len(roots) > 1:
         places = ', '.join(f'{root} ({key})' for root, key in roots.items())
         raise UsageError(
-            '--data-root replaces one folder, and the data sets of '
-            f'the config lie in {len(roots)}: {places}; set the data_root of '
-            'each with --cfg-options.'
+            '--data-root replaces one folder, but the data sets of the '
+            f'config are in {len(roots)}: {places}; set the data_root of each '
+            'with --cfg-options.'
         )
     for loader in loaders:
         for _, dataset in inner_datasets(cfg, loader):
@@ -286,8 +287,8 @@ def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
     if None in prefixes.values():
         raise UsageError(
             f'{key}.data_prefix must name folders, got {dict(prefixes)}; '
-            'where there is none, as in a test set without labels, replace '
-            'it by dict(_delete_=True, img_path=FOLDER).'
+            'if there is no folder, as for a test set without labels, '
+            'replace it with dict(_delete_=True, img_path=FOLDER).'
         )
     paths = [('folder', p) for p in prefixes.values()]
     if dataset.get('ann_file'):
@@ -299,7 +300,7 @@ def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
             raise UsageError(
                 f'{key} needs the {kind} {path!r}, which does not exist. '
                 f'Link your data to {root!r} or pass --data-root; '
-                'docs/getting_started.md#data says how each is laid out.'
+                'docs/getting_started.md#data describes the layout of each.'
             )
 
 
@@ -339,7 +340,7 @@ def enable_aug_test(cfg: Config) -> None:
     for key in ('model', 'tta_model', 'tta_pipeline'):
         if cfg.get(key) is None:
             raise UsageError(
-                f'--aug-test needs {key} in the config, and it has none; '
+                f'--aug-test needs {key} in the config, but it has none; '
                 'configs/_base_/ shows how to define it.'
             )
     for _, dataset in inner_datasets(cfg, 'test_dataloader'):

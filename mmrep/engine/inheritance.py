@@ -117,8 +117,8 @@ def check_lists(cfg: Config) -> None:
         if 'type' not in module:
             name, _, index = key.rpartition('.')
             raise UsageError(
-                f"{key} has no type: a list replaces the base's list, and its "
-                'items inherit nothing. Pass --cfg-options '
+                f'{key} has no type: a list replaces the list of the base '
+                'config, so its items inherit nothing. Pass --cfg-options '
                 f'{name}.{index}.{next(iter(module), "key")}=..., or see '
                 'docs/configs.md#lists.'
             )

@@ -150,9 +150,9 @@ def _ends_with_one(runner: Runner) -> bool:
     ):
         return False
     runner.logger.info(
-        'the last batch of an epoch has one image: a batch norm that gets one '
-        'value per channel uses its running statistics there; '
-        'train_dataloader.drop_last=True leaves such a batch out'
+        'the last batch of an epoch has one image: a batch norm that gets '
+        'one value per channel uses its running statistics there; '
+        'train_dataloader.drop_last=True skips such a batch'
     )
     return True
 
@@ -187,7 +187,7 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
     ):
         raise CheckpointError(
             f'{filename} must have parameters of the backbone under the '
-            f'prefix {prefix!r}, and has none (it begins with '
+            f'prefix {prefix!r}, but has none (it begins with '
             f'{next(iter(found), None)!r}); set '
             'model.backbone.init_cfg.prefix, or give another file.'
         )
@@ -218,7 +218,7 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
         if 'registry. Please check whether' in text:
             # MMEngine's advice is long
             text = str(error.args[0]).partition('. Please check')[0]
-            text += ': misspelt, or custom_imports does not import it'
+            text += ': it is misspelt, or custom_imports does not import it'
         if not str(error).strip():
             # of an assertion, which shows what was expected
             frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -230,12 +230,15 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
                 'img_suffix and ann_file'
             )
         if 'should have 1 or 3 values' in text:
-            text += "; for another number set type='mmrep.SegDataPreProcessor'"
+            text += (
+                "; for another number, set type='mmrep.SegDataPreProcessor'"
+            )
         if text.endswith('in METAINFO.'):
             # how MMSegmentation's do when they have other classes
             text += (
-                " The config, or its base, has metainfo for another data set's"
-                ' classes: set metainfo=None in the data set for its own'
+                ' The metainfo of the config or its base has the classes of '
+                'another data set: set metainfo=None in the data set to use '
+                'its own'
             )
         raise UsageError(
             f'the config cannot be built ({part}): {text} '
@@ -274,15 +277,15 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
     if mode == 'train' and not len(loop.dataloader):
         size = len(loop.dataloader.dataset)
         raise UsageError(
-            'an epoch must have at least one batch, and drop_last=True leaves '
-            f'out the only one of {counted(size, "image")}; set a smaller '
+            'an epoch must have at least one batch, but drop_last=True skips '
+            f'the only one of {counted(size, "image")}; set a smaller '
             'train_dataloader.batch_size.'
         )
     guarded = guard_loading(loop.dataloader.dataset, skip_corrupt)
     if skip_corrupt and not guarded:
         raise UsageError(
             '--skip-corrupt needs a training pipeline that begins with '
-            'LoadImageFromFile or the like, and there is none.'
+            'LoadImageFromFile or a similar transform, but there is none.'
         )
 
 
@@ -298,8 +301,8 @@ def prepare_metrics(evaluator: Any) -> None:
             classes = (metric.dataset_meta or {}).get('classes') or ()
             if len(classes) > 1:
                 raise UsageError(
-                    "VOCMetric's metric='recall' counts the boxes of the "
-                    f'first class alone, and the data set has {len(classes)}; '
+                    "VOCMetric's metric='recall' counts only the boxes of "
+                    f'the first class, but the data set has {len(classes)}; '
                     "use CocoMetric with metric='proposal_fast'."
                 )
 
@@ -340,8 +343,8 @@ def _log_batch_size(runner: Runner) -> int:
     by_epoch = hook is None or hook.get('by_epoch', True)
     if counts > 1 and not by_epoch and interval > 0 and interval % counts:
         runner.logger.warning(
-            f'a checkpoint every {interval} iterations lies between steps '
-            f'of the optimizer, every {counts}: a run that is resumed loses '
+            f'a checkpoint every {interval} iterations falls between '
+            f'optimizer steps, which come every {counts}: a resumed run loses '
             'the gradients since the last step'
         )
     return total

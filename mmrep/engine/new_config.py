@@ -111,12 +111,12 @@ def _choose_method(data: Survey, method: Optional[str]) -> str:
             else 'use fcos, or draw polygons as label maps with --to masks'
         )
         raise UsageError(
-            f'{method} does not learn from {data.form}, which {data.root} '
-            f'has; {todo}.'
+            f'{method} cannot learn from {data.form}, which {data.root} has; '
+            f'{todo}.'
         )
     if method == 'cascade-mask-rcnn' and data.form == 'boxes':
         raise UsageError(
-            'cascade-mask-rcnn learns masks, and not all objects of '
+            'cascade-mask-rcnn learns masks, but not all objects of '
             f'{data.root} have one; use fcos.'
         )
     return method
@@ -153,7 +153,7 @@ def _plan(
 ) -> _Plan:
     count = data.counts['train']
     small = 'tiny' in model
-    notes = [_tell_data(data), f'inherits from {base}, whose recipe it keeps']
+    notes = [_tell_data(data), f'inherits from {base}, and keeps its recipe']
     base_batch = cfg.auto_scale_lr.base_batch_size
     batch = batch_size or min(cfg.train_dataloader.batch_size, max(count, 1))
     lr = float(f'{cfg.optim_wrapper.optimizer.lr * batch / base_batch:.3g}')
@@ -173,7 +173,7 @@ def _plan(
         share = min(scale) / min(data.size)
         notes.append(
             'objects are {:.0f}, {:.0f} and {:.0f} pixels wide at that scale '
-            '(a tenth, half and nine tenths are smaller)'.format(
+            '(the 10th, 50th and 90th percentile)'.format(
                 *(o * share for o in data.objects)
             )
         )
@@ -181,7 +181,7 @@ def _plan(
         'checkpoint'
     ))  # fmt: skip
     notes.append(
-        f'batch {batch}, learning rate {lr:g}: that of the recipe for '
+        f"batch {batch}, learning rate {lr:g}: the recipe's rate for batch "
         f'{base_batch}, {cfg.optim_wrapper.optimizer.lr:g}, times '
         f'{batch}/{base_batch}'
     )
@@ -194,13 +194,14 @@ def _plan(
         length, steps = epochs, epochs * max(1, -(-count // batch))
     notes.append(
         f'{counted(epochs, "epoch")} of {counted(count, "picture")}, '
-        f'{counted(steps, "iteration")}; more if the loss still falls at the '
-        'end'
+        f'{counted(steps, "iteration")}; train longer if the loss still falls '
+        'at the end'
     )
     if not pretrained:
         notes.append(
-            'no pretrained weights: for a first look on any machine; a model '
-            'such as unireplknet-t scores far better with few pictures'
+            'no pretrained weights, which is fine for a first look on any '
+            'machine; with few pictures, a model such as unireplknet-t '
+            'scores far better'
         )
     pipeline = cfg.get('test_pipeline') or []
     multiples = [t for t in pipeline if t['type'] == 'ResizeToMultiple']
@@ -212,7 +213,7 @@ def _tell_data(data: Survey) -> str:
     counts = ', '.join(f'{n} {split}' for split, n in data.counts.items())
     return (
         f'{counts} pictures with {data.form} of '
-        f'{counted(len(data.classes), "class")}; half are up to '
+        f'{counted(len(data.classes), "class")}; half are at most '
         f'{data.size[0]}x{data.size[1]}, the largest '
         f'{data.largest[0]}x{data.largest[1]}'
     )
@@ -233,15 +234,16 @@ def _fit(
     factor = min(most, wish)
     scale = round(long * factor), round(short * factor)
     if factor == 1:
-        why = 'that of the pictures'
+        why = 'the size of the pictures'
     elif factor > 1:
         why = (
-            f'{factor:.2g} times that of the pictures, whose objects are small'
+            f'{factor:.2g} times the size of the pictures, because their '
+            'objects are small'
         )
     else:
         why = (
-            f'the recipe has up to {limit[0]}x{limit[1]}; a larger one sees '
-            'more and takes more memory'
+            f'the recipe uses up to {limit[0]}x{limit[1]}; a larger one shows '
+            'more detail and takes more memory'
         )
     return scale, why
 
@@ -397,7 +399,8 @@ def _detection(data: Survey, plan: _Plan, cfg: Config) -> List[str]:
     most = max(100, -(-data.most * 3 // 2 // 10) * 10)
     if most > 100:
         plan.notes.append(
-            f'up to {most} objects in a picture; the fullest has {data.most}'
+            f'up to {most} objects in a picture; the largest number is '
+            f'{data.most}'
         )
     text = f"""
 scale = {plan.scale}  # of pictures in training, validation and test

@@ -36,8 +36,8 @@ def check_age(cfg: Config) -> List[str]:
     text = '; '.join(f'{key} is now {_OLD_KEYS[key]}' for key in old)
     if not any(cfg.get(key) for key in LOADERS):
         raise UsageError(
-            'the config must be of the form that MMSegmentation 1.x and '
-            f'MMDetection 3.x read, and has that of 0.x and 2.x: {text}. '
-            'docs/migrating.md says how to move.'
+            'the config must be in the form that MMSegmentation 1.x and '
+            f'MMDetection 3.x read, but is in that of 0.x and 2.x: {text}. '
+            'docs/migrating.md says how to convert it.'
         )
-    return [f'nothing reads these keys of 0.x and 2.x: {text}']
+    return [f'these keys of 0.x and 2.x have no effect: {text}']

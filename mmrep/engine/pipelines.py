@@ -34,9 +34,9 @@ def check_test_pipelines(cfg: Config, loader: str) -> None:
             by_chance = kind.startswith('Random') or kind in _AUGMENTATIONS
             if by_chance and step.get('prob', 1) != 0:
                 raise UsageError(
-                    f'{key}.pipeline.{i} is {kind}, which is for training: '
-                    'predictions would be of changed pictures, and scores '
-                    'wrong; use the test_pipeline.'
+                    f'{key}.pipeline.{i} is {kind}, which is for training: it '
+                    'would change the pictures that are predicted, so scores '
+                    'would be wrong; use the test_pipeline.'
                 )
 
 

@@ -36,6 +36,6 @@ def fast_depthwise(
     if not convert_depthwise(model, min_kernel, backend):
         raise ValueError(
             f'{type(model).__name__} has no depth-wise layer with a kernel '
-            f'of {min_kernel} or more that the operator computes.'
+            f'size of {min_kernel} or more that the operator can compute.'
         )
     return model

@@ -48,24 +48,24 @@ def check_precision(
     if dtype not in HALF:
         raise ValueError(f'dtype must be one of {tuple(HALF)}, got {dtype!r}.')
     device = torch.device(device)
-    advice = 'take another precision, or none for fp32'
+    advice = 'choose another precision, or none for fp32'
     if device.type == 'cuda' and torch.cuda.is_available():
         if dtype == 'bf16' and not torch.cuda.is_bf16_supported(False):
             name = torch.cuda.get_device_name(device)
-            raise UsageError(f'the {name} has no bf16; {advice}.')
+            raise UsageError(f'the {name} does not support bf16; {advice}.')
     try:
         x = torch.ones(1, 16, 8, 8, dtype=HALF[dtype], device=device)
         F.conv2d(x, x.expand(16, -1, -1, -1)[..., :3, :3])
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise UsageError(
-            f'{device.type} does not compute in {dtype} '
+            f'{device.type} cannot compute in {dtype} '
             f'({one_line(error, first=True)}); {advice}.'
         ) from error
     if device.type == 'cpu' and not _has_instructions(dtype):
         return (
-            f'this processor has no instructions for {dtype}, which is '
-            f'computed by way of fp32: the scores are those of {dtype}, the '
-            'time is not less than in fp32'
+            f'this processor has no instructions for {dtype}, so PyTorch '
+            f'computes in fp32 and rounds: the scores are those of {dtype}, '
+            'but it is no faster than fp32'
         )
     return None
 
@@ -133,8 +133,8 @@ def _check_parts(model: nn.Module) -> None:
     ]
     if others and hasattr(model, 'backbone'):
         raise UsageError(
-            '16 bits are for models of a backbone, a neck and heads of '
-            f'convolutions; {type(model).__name__} also has '
+            '16 bits work only for models made of a backbone, a neck and '
+            f'convolutional heads; {type(model).__name__} also has '
             f'{", ".join(others)}.'
         )
 

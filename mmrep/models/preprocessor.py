@@ -31,7 +31,7 @@ def seg_data_preprocessor(
 
     if len(mean) != len(std):
         raise UsageError(
-            'data_preprocessor must have as many numbers in std as in mean, '
+            'data_preprocessor must have as many values in std as in mean, '
             f'{len(mean)}, got {len(std)}.'
         )
     preprocessor = SegDataPreProcessor(**kwargs)

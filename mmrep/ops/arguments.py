@@ -49,19 +49,21 @@ def check(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> None:
             f'bias must have shape ({channels},), got {tuple(bias.shape)}.'
         )
     if x.dtype not in DTYPES:
-        raise TypeError(f'x must be one of {DTYPES}, got {x.dtype}.')
+        raise TypeError(
+            f'x must have one of the types {DTYPES}, got {x.dtype}.'
+        )
     autocast = autocast_dtype(x) is not None
     for name, other in (('weight', weight), ('bias', bias)):
         if other is None:
             continue
         if other.device != x.device:
             raise ValueError(
-                f'{name} must be on {x.device} as x is, got {other.device}.'
+                f'{name} must be on {x.device} like x, got {other.device}.'
             )
         # autocast casts all but double
         if other.dtype != x.dtype and not (
             autocast and other.dtype != torch.float64
         ):
             raise TypeError(
-                f'{name} must be {x.dtype} as x is, got {other.dtype}.'
+                f'{name} must be {x.dtype} like x, got {other.dtype}.'
             )

@@ -46,7 +46,7 @@ def give_up(error: Exception) -> None:
     _FAILURE.append(first_line(error))
     LOGGER.warning(
         'the Triton kernels of the neighbourhood product do not run here; '
-        'matrix products take over (%s)',
+        'matrix products are used instead (%s)',
         _FAILURE[0],
     )
 

@@ -88,10 +88,9 @@ def _check_drawing(runner: Runner, dataset: Any) -> None:
     cv2.setLogLevel(level)
     if not shown:
         raise UsageError(
-            'default_hooks.visualization draws on pictures of one or three '
-            f'bands, and OpenCV cannot show {path}; set its draw=False, and '
-            'draw with --show-dir of tools/test.py, which shows the first '
-            'three bands.'
+            'default_hooks.visualization draws on pictures with one or three '
+            f'bands, but OpenCV cannot show {path}; set its draw=False and '
+            'use tools/test.py --show-dir, which draws the first three bands.'
         )
 
 
@@ -105,7 +104,6 @@ def _first_sample(key: str, dataset: Any) -> dict:
         print_log(traceback.format_exc(), 'current', logging.DEBUG)
         text = one_line(error, kind=True)
         raise UsageError(
-            f'the pipeline of {key} fails with its first sample: '
-            f'{text} '
+            f'the pipeline of {key} fails on its first sample: {text} '
             '(log_level=DEBUG shows the traceback).'
         ) from error

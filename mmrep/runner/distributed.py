@@ -87,8 +87,8 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     if variables[0] not in os.environ:
         raise UsageError(
             f'--launcher {launcher} needs a process started by '
-            f'{_COMMANDS[launcher]} ({variables[0]} is not set); for one '
-            'process leave --launcher out.'
+            f'{_COMMANDS[launcher]} ({variables[0]} is not set); for a single '
+            'process, omit --launcher.'
         )
     for name, source in zip(
         ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), variables, strict=True
@@ -99,7 +99,7 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     except ValueError as error:  # of a variable, also of PyTorch
         raise UsageError(
             f'--launcher {launcher} cannot join the other processes: '
-            f'{one_line(error)}; start it by {_COMMANDS[launcher]}.'
+            f'{one_line(error)}; start it with {_COMMANDS[launcher]}.'
         ) from error
 
 
@@ -109,7 +109,7 @@ def _check_alone() -> None:
         count = os.environ.get(_SIZES[launcher], '1')
         if rank in os.environ and count.isdigit() and int(count) > 1:
             raise UsageError(
-                f'{_COMMANDS[launcher]} has started {count} processes '
+                f'{_COMMANDS[launcher]} started {count} processes '
                 f'({_SIZES[launcher]}), and each would run alone: pass '
                 f'--launcher {launcher}.'
             )

@@ -110,8 +110,8 @@ class Interrupts:
         if self.signal is None:
             self.signal = number
             self.logger.warning(
-                f'{signal.Signals(number).name} received: a checkpoint is '
-                'written after this iteration'
+                f'{signal.Signals(number).name} received: writing a '
+                'checkpoint after this iteration'
                 + (
                     '; press Ctrl-C again to stop at once.'
                     if number == signal.SIGINT
@@ -171,9 +171,9 @@ def explained_faults() -> Iterator[None]:
             raise
         rank = os.environ.get('RANK', '?')
         raise RunStopped(
-            f'rank {rank} on {socket.gethostname()} lost another process, or '
+            f'rank {rank} on {socket.gethostname()} lost another process or '
             f'got no answer in time ({one_line(error)[:300]}). The first '
-            'error of any rank says more; once all nodes are reachable, '
+            'error of any rank says more. Once all nodes are reachable, '
             'resume with --resume. env_cfg.dist_cfg.timeout sets the seconds '
             'to wait.'
         ) from error

@@ -240,7 +240,7 @@ class _HardenedLoop:
             if position:
                 self.runner.logger.warning(
                     f'{type(self.dataloader.sampler).__name__} has no method '
-                    f'skip(): {position} batches are loaded and dropped.'
+                    f'skip(): {position} batches are loaded and discarded.'
                 )
             return position
         return 0
@@ -278,14 +278,14 @@ class _HardenedLoop:
         self._restarts += 1
         if self._restarts > self.max_worker_restarts:
             raise RunStopped(
-                f'{text}, for the {self._restarts}th time. The kernel kills '
-                'workers when memory is short (see dmesg): lower '
-                'train_dataloader.num_workers, and resume with --resume.'
+                f'{text}, for the {self._restarts}th time. The system kills '
+                'workers when memory runs out (see dmesg): lower '
+                'train_dataloader.num_workers and resume with --resume.'
             ) from error
         self.runner.logger.warning(
-            f'{text} in iteration {self._iter + 1}; the data loader starts '
-            'again at the same sample '
-            f'({self._restarts} of {self.max_worker_restarts} times).'
+            f'{text} in iteration {self._iter + 1}; the data loader restarts '
+            f'at the same sample ({self._restarts} of '
+            f'{self.max_worker_restarts} times).'
         )
 
     def _stop_if_interrupted_alone(self) -> None:

@@ -90,9 +90,9 @@ def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
         cfg.randomness = {**randomness, 'seed': int(found.seed)}
     elif found.seed is not None and found.seed != randomness['seed']:
         notes.append(
-            f'randomness.seed is {randomness["seed"]}, and was {found.seed} '
-            f'when {found.path} was written: the order of the data differs '
-            'from there'
+            f'randomness.seed is {randomness["seed"]}, but was {found.seed} '
+            f'when {found.path} was written: from here on, the data come in a '
+            'different order'
         )
     if 'backbone' in cfg.model:
         cfg.model.backbone.init_cfg = None
@@ -126,8 +126,8 @@ def _find(cfg: Config, trust: bool) -> _Found:
         most = (cfg.get('train_cfg') or {}).get(f'max_{unit}s')
         if most is not None and meta.get(unit, 0) >= most:
             notes.append(
-                f'{path} is of {unit} {meta[unit]}, and train_cfg.max_{unit}s '
-                f'is {most}: nothing is left to train'
+                f'{path} is from {unit} {meta[unit]}, and '
+                f'train_cfg.max_{unit}s is {most}: nothing is left to train'
             )
     return _Found(path, meta.get('seed'), notes)
 
@@ -206,9 +206,9 @@ def check_resumable(
         faults.append('param_schedulers is not a list')
     if faults:
         raise CheckpointError(
-            f'a run cannot be resumed from {name}: '
-            f'{"; ".join(faults)}. To start from its weights, drop '
-            '--resume and pass --cfg-options load_from=PATH.'
+            f'a run cannot be resumed from {name}: {"; ".join(faults)}. To '
+            'start from its weights, drop --resume and pass --cfg-options '
+            'load_from=PATH.'
         )
 
 
@@ -302,7 +302,7 @@ def _candidates(
         with last.open() as file:
             name = _name(file.read(4096))
         named = [f / name for f in folders if name and (f / name).exists()]
-        fault = f'names {name[:80]!r}, which is not there' if name else ''
+        fault = f'names {name[:80]!r}, which does not exist' if name else ''
     except FileNotFoundError:
         return found, []
     except (OSError, ValueError):  # also of text that is no name
@@ -311,7 +311,7 @@ def _candidates(
         return [named[0], *(p for p in found if p != named[0])], []
     return found, [
         f'{last} is damaged: it {fault or "names no checkpoint"}; pass the '
-        'path of a checkpoint to --resume to go on from another one'
+        'path of another checkpoint to --resume'
     ]
 
 
@@ -341,7 +341,7 @@ def find_damage(path: str) -> Optional[str]:
         if not Path(path).stat().st_size:
             return 'it is empty'
         if not zipfile.is_zipfile(path):
-            return 'it is cut short'
+            return 'it is truncated'
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except FileNotFoundError:

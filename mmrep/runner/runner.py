@@ -78,11 +78,11 @@ def _no_room(path: Path, error: Union[OSError, WriteError]) -> str:
         (p for p in path.parent.glob('[!.]*.pth') if p.is_file()),
         key=lambda p: p.stat().st_mtime,
     )
-    intact = f'{others[-1].name} is untouched' if others else 'none is there'
+    intact = f'{others[-1].name} is untouched' if others else 'there are none'
     return (
         f'the checkpoint {path} cannot be written ({error.strerror or error}; '
-        f'{free:.0f} MB are free). Of those before, {intact}. Make room and '
-        'resume with --resume.'
+        f'{free:.0f} MB are free). As for earlier checkpoints, {intact}. Free '
+        'some space and resume with --resume.'
     )
 
 
@@ -120,10 +120,10 @@ class Runner(_AtomicSaving, _Runner):
         ) as error:
             text = ' '.join(str(error).split())
             raise CheckpointError(
-                f'a run cannot be resumed from {filename}, whose parts are '
-                f'not those of this config: {type(error).__name__}: {text}. '
-                'Use the config of that run, or start from its weights '
-                'with --cfg-options load_from=PATH instead of --resume.'
+                f'a run cannot be resumed from {filename}, which does not '
+                f'match this config: {type(error).__name__}: {text}. Use the '
+                'config of that run, or start from its weights with '
+                '--cfg-options load_from=PATH instead of --resume.'
             ) from error
 
 

@@ -134,8 +134,8 @@ def end_samplers(cfg: Config, mode: str) -> List[str]:
             kind = type_name(sampler).rpartition('.')[2]
             if kind.endswith('MultiSourceSampler'):
                 raise UsageError(
-                    f'{key}.{part}, {kind}, has no end, so that no epoch '
-                    'would end; train by iterations (IterBasedTrainLoop), or '
+                    f'{key}.{part}, {kind}, is endless, so an epoch would '
+                    'never end; train by iterations (IterBasedTrainLoop) or '
                     'set another one.'
                 )
             if kind in ('InfiniteSampler', 'ResumableInfiniteSampler'):
@@ -143,8 +143,8 @@ def end_samplers(cfg: Config, mode: str) -> List[str]:
                 if key != 'train_dataloader':
                     sampler['shuffle'] = False
                 notes.append(
-                    f'{key}.{part}, {kind}, has no end, so that no epoch '
-                    'would end: DefaultSampler takes its place.'
+                    f'{key}.{part}, {kind}, is endless, so an epoch would '
+                    'never end: using DefaultSampler instead.'
                 )
     return notes
 

@@ -45,7 +45,7 @@ def prepare_sharding(cfg: Config, mode: str) -> None:
         )
     if cfg.launcher == 'none':
         raise UsageError(
-            f'strategy {_STRATEGY} spreads the model over several processes: '
+            f'strategy {_STRATEGY} splits the model across several processes: '
             'start them with tools/dist_train.sh or tools/slurm_train.sh.'
         )
     kinds = [str(hook.get('type')) for hook in cfg.get('custom_hooks') or ()]
@@ -100,7 +100,7 @@ class FSDPStrategy(_FSDPStrategy):
         own = sum(p.to_local().numel() for p in model.parameters())
         self.logger.info(
             f'rank {self.rank} holds {own} of {total} parameters; '
-            f'{len(blocks)} blocks are gathered one by one'
+            f'{len(blocks)} blocks are gathered one at a time'
         )
         return model
 

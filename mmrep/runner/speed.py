@@ -55,6 +55,6 @@ def use_speed_switches(cfg: Config, model: nn.Module) -> None:
             backbone.compile(**({} if options is True else options))
         except (TypeError, RuntimeError) as error:
             raise UsageError(
-                'compile_backbone must be True or arguments of '
+                'compile_backbone must be True or a dict of arguments for '
                 f'torch.compile ({error}).'
             ) from error

@@ -72,13 +72,13 @@ class WorkDirLock:
             owner = self._file.read().strip() or 'an unknown process'
             self._file.close()
             raise UsageError(
-                f'the work dir {work_dir} is in use by another training '
+                f'the work dir {work_dir} is in use by another training run '
                 f'({owner}); wait for it, or pass another --work-dir.'
             ) from error
         except OSError as error:
             self.warning = (
                 f'the work dir {work_dir} cannot be locked '
-                f'({error.strerror}): make sure that no other training '
+                f'({error.strerror}): make sure that no other training run '
                 'uses it.'
             )
             return

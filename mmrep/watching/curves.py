@@ -68,7 +68,7 @@ def read_run(path: str) -> Run:
         files = files or sorted(given.glob(pattern))
     if not files:
         raise UsageError(
-            'a run must be the work dir of a training, with '
+            'a run must be the work dir of a training run, with '
             f'TIME/vis_data/scalars.json in it, got {path!r}.'
         )
     train: List[Dict[str, float]] = []
@@ -87,7 +87,7 @@ def read_run(path: str) -> Run:
             last = train[-1]['iter'] if train else 0
             scores.append({**record, 'iter': max(last, record['step'])})
     if not train:
-        raise UsageError(f'{path} has no iteration in its log yet.')
+        raise UsageError(f'{path} has no iterations in its log yet.')
     by_epoch = any('epoch' in r for r in train)
     name = given.resolve().name if given.is_dir() else given.parts[-1]
     return Run(name, train, scores, 'epoch' if by_epoch else 'iteration')
@@ -100,7 +100,7 @@ def _read(file: Path) -> List[Dict[str, float]]:
             return records
     except (KeyError, OSError, TypeError, ValueError):
         pass
-    raise UsageError(f'{file} is not the scalars.json of a training.')
+    raise UsageError(f'{file} is not the scalars.json of a training run.')
 
 
 def score_names(records: Iterable[Dict[str, float]]) -> List[str]:
@@ -202,7 +202,7 @@ def _panels(
             ('learning rate', [('lr', _points(run.train, 'lr'))]),
         ]
         lines = [(name, _points(run.scores, name)) for name in names]
-        return panels + ([('scores of validation', lines)] if lines else [])
+        return panels + ([('validation scores', lines)] if lines else [])
     labels = [run.name for run in runs]
     if len({*labels}) < len(labels):
         labels = [f'{i + 1}: {name}' for i, name in enumerate(labels)]

@@ -120,7 +120,7 @@ class Demo:
             _CHIP.format(_css(colours[i]), html.escape(names[i]), counts[i])
             for i in np.flatnonzero(counts)
         ]
-        return picture, ''.join(entries) or 'no box of this score'
+        return picture, ''.join(entries) or 'no box with this score'
 
     def _classes(self, count: int) -> Tuple[List[str], np.ndarray]:
         meta = self.inferencer.meta
@@ -131,7 +131,7 @@ class Demo:
 def _check_picture(path: str) -> None:
     """Look at the size before all is decoded."""
     if os.path.getsize(path) > MAX_BYTES:
-        raise UsageError(f'a file may have {MAX_BYTES >> 20} MB.')
+        raise UsageError(f'a file may have at most {MAX_BYTES >> 20} MB.')
     try:
         with PIL.Image.open(path) as image:
             width, height = image.size
@@ -141,8 +141,8 @@ def _check_picture(path: str) -> None:
         return
     if width * height > MAX_PIXELS:
         raise UsageError(
-            f'a picture may have {MAX_PIXELS // 10**6} million pixels; make '
-            'it smaller.'
+            f'a picture may have at most {MAX_PIXELS // 10**6} million '
+            'pixels; make it smaller.'
         )
 
 

@@ -69,7 +69,7 @@ class ReportHook(Hook):
                 segmentor or detector.
         """
         if get_world_size() > 1:
-            raise UsageError('--report needs a test in one process.')
+            raise UsageError('--report needs a test that runs in one process.')
         self._segments, self._reader = tested(self.cfg, runner)
         dataset = runner.test_loop.dataloader.dataset
         meta = dict(dataset.metainfo)

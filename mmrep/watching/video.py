@@ -103,7 +103,7 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
         raise UsageError(
             f'camera {source} cannot be opened.'
             if camera
-            else f'{source} is no video that OpenCV can read.'
+            else f'{source} is not a video that OpenCV can read.'
         )
     own = capture.get(cv2.CAP_PROP_FPS)
     frames = _of_one_size(_read(capture), source)
@@ -111,7 +111,8 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
         return Clip(source, rate or own or _RATE, None, frames)
     if rate is not None:
         raise UsageError(
-            f'--fps is for folders and cameras; {source} has a rate.'
+            f'--fps applies only to folders and cameras; {source} has its own '
+            'frame rate.'
         )
     total = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     return Clip(source, own or _RATE, total, frames)
@@ -136,8 +137,8 @@ def _of_one_size(
         size = size or frame.shape
         if frame.shape != size:
             raise UsageError(
-                f'the frames of {source} must be of one size, and the first '
-                f'is {size[1]}x{size[0]}, number {i + 1} '
+                f'the frames of {source} must have the same size, but the '
+                f'first is {size[1]}x{size[0]}, number {i + 1} '
                 f'{frame.shape[1]}x{frame.shape[0]}.'
             )
         yield frame
@@ -199,7 +200,7 @@ def write_video(
             if writer is not None:
                 writer.release()
         if not written:
-            raise UsageError(f'{clip.source} has no frame.')
+            raise UsageError(f'{clip.source} has no frames.')
         _check(partial, path, written)
     return written
 
@@ -250,7 +251,9 @@ def _writer(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
     code = cv2.VideoWriter_fourcc(*'mp4v')
     writer = cv2.VideoWriter(str(path), code, rate, size)
     if not writer.isOpened():
-        raise UsageError(f'{path.parent} must be a folder to write a video.')
+        raise UsageError(
+            f'{path.parent} must be an existing folder to write a video.'
+        )
     return writer
 
 
@@ -261,6 +264,6 @@ def _check(partial: Path, path: Path, written: int) -> None:
     capture.release()
     if found != written:
         raise UsageError(
-            f'{path} cannot be written: {found} of {written} frames arrived; '
-            'is the disk full?'
+            f'{path} cannot be written: it holds only {found} of {written} '
+            'frames; is the disk full?'
         )

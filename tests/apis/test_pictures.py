@@ -157,7 +157,7 @@ def test_other_number_of_bands(segmentor, tmp_path, slide):
         infer(path)
     assert str(error.value).startswith(
         f'{path} must have as many channels as the model takes, 3, and has 4 '
-        'as the test pipeline of the config loads it'
+        "when the config's test pipeline loads it"
     )
 
 

@@ -80,7 +80,7 @@ def test_tools_take_a_name(name, tmp_path, monkeypatch):
         (
             f'configs/{NAME}.py',
             f"the config must be an existing file, got 'configs/{NAME}.py'; "
-            f"mmrep's own is called {NAME!r}.",
+            f'the one of mmrep is called {NAME!r}.',
         ),
         (
             'mmdet::x.py',

@@ -50,7 +50,9 @@ def test_other_forms(coco_cfg, coco_root, text, hint):
     (coco_root / NAME).write_bytes(text)
     text = message(coco_cfg)
     assert (
-        str(coco_root / NAME) in text and 'COCO form' in text and hint in text
+        str(coco_root / NAME) in text
+        and 'COCO format' in text
+        and hint in text
     )
 
 
@@ -148,7 +150,7 @@ def test_images_in_subfolders(coco_cfg, coco_root):
 )
 def test_no_boxes(coco_cfg, coco_root, edit):
     change(coco_root, edit)
-    assert 'must have boxes, and none of its' in message(coco_cfg)
+    assert 'must have boxes, but none of its' in message(coco_cfg)
 
 
 def test_no_images(coco_cfg, coco_root):
@@ -222,7 +224,7 @@ def test_turned_pictures(coco_cfg, coco_root):
     coco_cfg.train_dataloader.dataset.pipeline[1].with_mask = False
     check_data(coco_cfg, 'train_dataloader')
     change(coco_root, lambda c: c['images'][0].update(width=64, height=48))
-    assert '48x64 in the picture when it is turned as its EXIF' in message(
+    assert '48x64 in the picture when it is rotated as its EXIF' in message(
         coco_cfg
     )
 
@@ -237,7 +239,7 @@ def test_turned_pictures(coco_cfg, coco_root):
         ),
         (
             lambda c: c['categories'].reverse(),
-            'must measure by the categories',
+            'must use the categories',
         ),
     ],
 )

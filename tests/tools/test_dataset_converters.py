@@ -126,9 +126,9 @@ def test_bccd(convert, bccd, tmp_path):
     [
         ('Annotations/val_1.xml', XML.replace('WBC', 'dog'), 'val_1.xml must'),
         ('Annotations/val_1.xml', '<annotation/>', 'the size of an image'),
-        ('Annotations/val_1.xml', 'no XML', 'val_1.xml must have'),
-        ('ImageSets/Main/test.txt', 'absent', 'absent.xml is not there'),
-        ('ImageSets/Main/val.txt', None, 'val.txt is not there'),
+        ('Annotations/val_1.xml', 'not valid XML', 'val_1.xml must have'),
+        ('ImageSets/Main/test.txt', 'absent', 'absent.xml is missing'),
+        ('ImageSets/Main/val.txt', None, 'val.txt is missing'),
     ],
 )
 def test_bccd_that_is_not(convert, bccd, tmp_path, file, text, message):

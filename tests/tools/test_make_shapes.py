@@ -90,4 +90,4 @@ def test_one_line_of_what_is_wrong(run_tool, tmp_path):
 
 def test_wrong_size(run_tool, tmp_path):
     done = run_tool(SCRIPT, tmp_path / 'x', '--size', 8)
-    assert done.returncode == 2 and '--size 32' in done.stderr
+    assert done.returncode == 2 and '--size at least 32' in done.stderr

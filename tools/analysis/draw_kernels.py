@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config with a RepLKNet')
-    parser.add_argument('checkpoint', help='checkpoint of that config')
+    parser.add_argument('checkpoint', help='checkpoint for that config')
     parser.add_argument('--out', required=True, help='PNG file')
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)

@@ -17,7 +17,9 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--check', action='store_true', help='write nothing; compare'
+        '--check',
+        action='store_true',
+        help='only check that the page is current',
     )
     return parser.parse_args()
 
@@ -184,7 +186,7 @@ def main() -> None:
         write_text(PAGE, text)
     elif not PAGE.is_file() or PAGE.read_text() != text:
         raise UsageError(
-            'docs/model_zoo.md is not current; run '
+            'docs/model_zoo.md is out of date; run '
             'tools/analysis/make_model_zoo.py.'
         )
 

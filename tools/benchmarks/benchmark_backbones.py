@@ -32,14 +32,13 @@ def parse_args() -> argparse.Namespace:
         '--size',
         type=int,
         default=512,
-        help='width and height of the timed image; 512 if not given',
+        help='width and height of the timed image (default: 512)',
     )
     parser.add_argument(
         '--repeats',
         type=int,
         default=5,
-        help='turns of each backbone, of which the median counts; 5 if not '
-        'given',
+        help='turns of each backbone; the median counts (default: 5)',
     )
     parser.add_argument(
         '--erf', metavar='JSON', help='erf.json of tools/analysis/erf.py'
@@ -148,7 +147,7 @@ def main() -> None:
     args = parse_args()
     if args.size < 32 or args.repeats < 1:
         raise UsageError(
-            '--size takes numbers from 32 and --repeats from 1, got '
+            '--size must be at least 32 and --repeats at least 1, got '
             f'{args.size} and {args.repeats}.'
         )
     names = [Path(path).stem for path in args.configs]

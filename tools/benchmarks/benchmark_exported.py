@@ -16,19 +16,21 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('file', help='an .onnx that tools/export.py wrote')
+    parser.add_argument(
+        'file', help='an .onnx file written by tools/export.py'
+    )
     parser.add_argument(
         '--shape',
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help="size of the picture; the file's test scale if not given",
+        help="size of the picture (default: the file's test scale)",
     )
     parser.add_argument(
         '--runs',
         type=int,
         default=5,
-        help='of which the median counts (default: 5)',
+        help='runs; the median counts (default: 5)',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     return parser.parse_args()

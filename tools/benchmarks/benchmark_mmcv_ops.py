@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         '--seconds',
         type=float,
         default=0.5,
-        help='time for each operator and implementation, default 0.5',
+        help='time for each operator and implementation (default: 0.5)',
     )
     return parser.parse_args()
 

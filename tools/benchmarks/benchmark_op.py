@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', choices=SECTIONS)
     parser.add_argument('--sections', nargs='+')
     parser.add_argument(
-        '--toy', action='store_true', help="a GPU's sections, on the CPU"
+        '--toy', action='store_true', help="run a GPU's sections on the CPU"
     )
     parser.add_argument(
         '--types',

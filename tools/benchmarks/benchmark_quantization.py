@@ -20,16 +20,18 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config of either form')
-    parser.add_argument('file', help='an .onnx that tools/export.py wrote')
+    parser.add_argument(
+        'file', help='an .onnx file written by tools/export.py'
+    )
     parser.add_argument(
         '--calibrate',
         type=int,
         default=64,
         metavar='N',
-        help='training images to measure ranges on; 64 if not given',
+        help='training images to measure ranges on (default: 64)',
     )
     parser.add_argument(
-        '--data-root', help="folder of the data set, instead of the config's"
+        '--data-root', help="folder of the data set (default: the config's)"
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     add_config_options(parser)
@@ -234,17 +236,17 @@ def variants(
         return file.quantize(name, **options)
 
     found = {
-        'all, a scale a channel': made('channel.onnx'),
-        'all, one scale a tensor': made('tensor.onnx', per_channel=False),
+        'all, one scale per channel': made('channel.onnx'),
+        'all, one scale per tensor': made('tensor.onnx', per_channel=False),
         'large kernels in float': made('others.onnx', in_float=large),
-        'large kernels alone': made(
+        'only large kernels': made(
             'large.onnx', in_float=others, moving=False
         ),
     }
     model = onnx.load(path)
     if split_middles(model):
         split = calibrated('split', model)
-        found['all, their middles split off'] = made('split.onnx', split)
+        found['all, their centres split off'] = made('split.onnx', split)
     model = onnx.load(path)
     if equalize(model, path, inputs):
         even = calibrated('even', model)

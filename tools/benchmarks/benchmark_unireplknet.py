@@ -31,11 +31,12 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=['train', 'eval', 'deploy'],
         default=['train', 'eval', 'deploy'],
-        help='a training step, inference in training form, in deploy form',
+        help='a training step, inference in training form, inference in '
+        'deploy form',
     )
     parser.add_argument('--repeats', type=int, default=3, help='(3)')
-    parser.add_argument('--device', help='the GPU if there is one')
-    parser.add_argument('--out', help='JSON file; cases are added to it')
+    parser.add_argument('--device', help='default: the GPU if there is one')
+    parser.add_argument('--out', help='JSON file to which cases are added')
     args = parser.parse_args()
     try:
         args.cases = [tuple(map(int, c.split('x'))) for c in args.cases]

@@ -35,7 +35,9 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--check', action='store_true', help='write nothing; compare'
+        '--check',
+        action='store_true',
+        help='only check that the pictures are current',
     )
     return parser.parse_args()
 
@@ -206,7 +208,7 @@ def main() -> int:
             path.write_text(text)
         elif not path.is_file() or path.read_text() != text:
             print(
-                f'{path.relative_to(ROOT)} is not current; run '
+                f'{path.relative_to(ROOT)} is out of date; run '
                 'tools/benchmarks/draw_speed.py.',
                 file=sys.stderr,
             )

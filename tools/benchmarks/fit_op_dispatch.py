@@ -47,7 +47,9 @@ def parse_args() -> argparse.Namespace:
     part.add_argument('--out', type=Path, required=True)
     part = commands.add_parser('fit', help='write coefficients.py')
     part.add_argument('data', nargs='+')
-    part.add_argument('--out', type=Path, help='instead of the module itself')
+    part.add_argument(
+        '--out', type=Path, help='file to write instead of the module itself'
+    )
     return parser.parse_args()
 
 

@@ -72,7 +72,9 @@ def parse_args():
     parser.add_argument('--minutes', type=float, default=28)
     parser.add_argument('--resume', action='store_true', help='continue DIR')
     parser.add_argument('--steps', nargs='+', choices=SHOWS, metavar='STEP')
-    parser.add_argument('--toy', action='store_true', help='toy size, no GPU')
+    parser.add_argument(
+        '--toy', action='store_true', help='toy sizes, without a GPU'
+    )
     parser.add_argument(
         '--data-root', type=Path, default=ROOT / 'data/camvid', help='CamVid'
     )
@@ -155,7 +157,7 @@ class Day:
         folder.mkdir(parents=True, exist_ok=True)
         limit = min(command.seconds, self.left() - LOST)
         entry.update(
-            ended='cut: the script itself was ended',
+            ended='cut: the script itself was stopped',
             command=' '.join(command.words),
             limit=round(limit),
         )
@@ -192,7 +194,7 @@ class Day:
                     continue
                 room = min(RESULT, RESULTS - size)
                 if path.stat().st_size > room:
-                    results[name][path.name] = 'too large to be kept'
+                    results[name][path.name] = 'too large to keep'
                     continue
                 size += path.stat().st_size
                 results[name][path.name] = content(path)

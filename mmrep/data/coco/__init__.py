@@ -81,14 +81,14 @@ def _check_categories(
     common = [name for name in names if name in classes]
     if common != list(classes):
         if sorted(common) == sorted(classes):
-            why = 'the same classes stand in another order'
+            why = 'the same classes are in another order'
         else:
             why = 'they differ'
         raise UsageError(
             f'the classes of the config and of the annotation file must be '
             f'the same, and {why}: {key} has {some(classes)}; {file.path} has '
-            f"{some(names)}. Set metainfo=dict(classes=...) to the file's "
-            'and num_classes in the heads.'
+            f'{some(names)}. Set metainfo=dict(classes=...) to those of the '
+            'file, and set num_classes in the heads.'
         )
     # others that nothing has, such as Roboflow's first, do no harm
     left = file.used_names().difference(classes)
@@ -134,7 +134,7 @@ def _check_metric(
     check_annotations(other, masks)
     if count != len(file.annotations):
         warnings.warn(
-            f'{what} measures by {count} annotations, those of {path}, and '
+            f'{what} uses the {count} annotations of {path}, but '
             f'{file.path}, the file of its data set, has '
             f'{len(file.annotations)}.',
             stacklevel=2,

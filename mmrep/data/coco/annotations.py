@@ -15,7 +15,7 @@ _RENUMBER = (
     'Number them from 1: for i, a in enumerate(content["annotations"], 1): '
     'a["id"] = i.'
 )
-_BOX = 'bbox must be four numbers, x, y, width and height in pixels'
+_BOX = 'bbox must be four numbers: x, y, width and height in pixels'
 # Annotations whose box is compared with its polygons.
 _SAMPLE = 500
 
@@ -63,9 +63,9 @@ def check_usable(
     """
     if not _has_usable(file, unused, classes):
         raise UsageError(
-            f'the annotation file {file.path} must have boxes, and none of '
-            f'its {count} annotations has a box of at least one pixel, in one '
-            f'of its {len(file.images)} images, of one of the classes '
+            f'the annotation file {file.path} must have boxes, but none of '
+            f'its {count} annotations has a box of at least one pixel in one '
+            f'of its {len(file.images)} images for one of the classes '
             f'{some(classes)}.'
         )
 
@@ -97,7 +97,7 @@ def _refuse(
     raise UsageError(
         f'the annotation file {file.path}: {must}; {len(wrong)} of '
         f'{len(file.annotations)} annotations '
-        f'{"is" if len(wrong) == 1 else "are"} wrong, the first is '
+        f'{"is" if len(wrong) == 1 else "are"} wrong; the first is '
         + (
             f'annotations[{wrong[0]}]'
             if key == 'id'
@@ -126,14 +126,14 @@ def _shown(file: CocoFile, i: int, key: str) -> str:
 
 def _check_ids(file: CocoFile) -> None:
     ids = [entry.get('id') for entry in file.annotations]
-    must = 'annotations must have an id of their own'
+    must = 'each annotation must have its own id'
     absent = [i for i, v in enumerate(ids) if v is None]
     _refuse(file, absent, must, 'id', _RENUMBER, 'no id')
     _refuse(
         file,
         _others(ids, is_number),
         'ids of annotations must be numbers, because pycocotools stores them '
-        'as such',
+        'as numbers',
         'id',
         _RENUMBER,
     )
@@ -141,7 +141,7 @@ def _check_ids(file: CocoFile) -> None:
         file,
         [i for i, v in enumerate(ids) if not v],
         'ids of annotations must not be 0: pycocotools counts a match with '
-        'id 0 as no match, and the AP is too low',
+        'id 0 as no match, which makes the AP too low',
         'id',
         _RENUMBER,
     )
@@ -176,8 +176,8 @@ def _leave_out(file: CocoFile, wrong: Sequence[int]) -> None:
     out = set(wrong)
     warnings.warn(
         f'{len(wrong)} of {len(file.annotations)} annotations in '
-        f'{file.path} are of images that it does not list; they are left '
-        'out.',
+        f'{file.path} belong to images that it does not list; they are '
+        'skipped.',
         stacklevel=2,
     )
     file.annotations = [
@@ -200,7 +200,7 @@ def _check_numbers(file: CocoFile) -> None:
             [i for i, v in enumerate(values) if v not in (0, 1)],
             f'{key} must be 0 or 1',
             key,
-            'Leave it out where it is not known: it then counts as 0.',
+            'Omit it if it is not known: it then counts as 0.',
         )
 
 
@@ -219,14 +219,14 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
         )
     odd = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1)
     wrong = np.flatnonzero(odd).tolist()
-    must = f'{_BOX}, finite, and no size below 0'
+    must = f'{_BOX}, all finite, with no negative size'
     _refuse(file, wrong, must, 'bbox', todo)
     sizes = {i['id']: (i['width'], i['height']) for i in file.images}
     pictures = np.array([sizes[e['image_id']] for e in file.annotations])
     if boxes.max() <= 1 and pictures.min() > 1:
         todo = (
-            'Boxes that are all below 1 are shares of the picture: multiply '
-            'by its width and height.'
+            'All values are below 1, so the boxes look like fractions of the '
+            'picture: multiply them by its width and height.'
         )
         _refuse(file, range(len(boxes)), _BOX, 'bbox', todo)
     beyond = (boxes[:, :2] + boxes[:, 2:] > pictures + 1).any(1)
@@ -242,10 +242,10 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
         _refuse(file, wrong, _BOX, 'bbox', todo, got)
     if wrong:
         warnings.warn(
-            f'{len(wrong)} of {len(boxes)} boxes in {file.path} end beyond '
-            f'their picture, the first is {_named(file, wrong[0])} with '
+            f'{len(wrong)} of {len(boxes)} boxes in {file.path} extend beyond '
+            f'their picture; the first is {_named(file, wrong[0])} with '
             f'{_shown(file, wrong[0], "bbox")} in {by(pictures[wrong[0]])}; '
-            'bbox is x, y of the upper left corner, width and height.',
+            'bbox is x and y of the upper left corner, width and height.',
             stacklevel=2,
         )
     return boxes, pictures
@@ -268,11 +268,11 @@ def _compare_with_polygons(
         return
     text = (
         f'the annotation file {file.path}: {_BOX}, around the polygons of '
-        f'segmentation; {len(wrong)} of {looked_at} that were looked at are '
-        f'elsewhere, the first is {_named(file, wrong[0])} with '
+        f'segmentation; {len(wrong)} of {looked_at} that were checked are '
+        f'elsewhere; the first is {_named(file, wrong[0])} with '
         f'{_shown(file, wrong[0], "bbox")} and polygons in '
         f'{bounds(file.annotations[wrong[0]]["segmentation"])}. x and y are '
-        'of the upper left corner; export both in pixels.'
+        'those of the upper left corner; export both in pixels.'
     )
     if masks:
         raise UsageError(text)
@@ -304,9 +304,9 @@ def _find_unused(
     if unused[first]:
         warnings.warn(
             f'{unused.sum()} of {len(unused)} annotations in {file.path} are '
-            'skipped in training and missed in a test, because their box is '
-            'outside its picture or below a pixel, or their area is 0; the '
-            f'first is {_named(file, first)} with '
+            'skipped in training and count as missed in a test, because '
+            'their box is outside its picture or smaller than a pixel, or '
+            f'their area is 0; the first is {_named(file, first)} with '
             f'{_shown(file, first, "bbox")}.',
             stacklevel=2,
         )
@@ -332,17 +332,19 @@ def _check_masks(file: CocoFile) -> None:
     absent = [i for i, v in enumerate(values) if not v]
     if len(absent) == len(values):
         raise UsageError(
-            f'the annotation file {file.path} must have masks, which the '
-            "config trains or measures, and all of its annotations' "
-            'segmentation are empty; use a config of a detector without '
+            f'the annotation file {file.path} must have masks, because the '
+            'config trains or measures them, but the segmentation of all its '
+            'annotations is empty; use the config of a detector without '
             'masks.'
         )
     _refuse(
         file,
         absent,
-        'segmentation must be there, for masks are trained or measured',
+        'segmentation must be present, because the config trains or measures '
+        'masks',
         'segmentation',
-        'Remove them, or use a config of a detector without masks.',
+        'Remove the annotations, or use the config of a detector without '
+        'masks.',
         'no segmentation',
     )
     sizes = {i['id']: [i['height'], i['width']] for i in file.images}
@@ -361,8 +363,8 @@ def _check_masks(file: CocoFile) -> None:
     if empty and not faults:  # there are some in well-known files
         warnings.warn(
             f'{len(empty)} of {len(values)} masks in {file.path} have no '
-            'pixels, such as flat polygons, and are missed in a test; the '
-            f'first is {_named(file, empty[0])} with '
+            'pixels, such as flat polygons, and count as missed in a test; '
+            f'the first is {_named(file, empty[0])} with '
             f'{_shown(file, empty[0], "segmentation")}.',
             stacklevel=2,
         )

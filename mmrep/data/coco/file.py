@@ -51,13 +51,13 @@ class CocoFile:
         self._check_keys(content)
 
     def _read(self, needs_boxes: bool) -> Dict[str, Any]:
-        what = f'the annotation file {self.path} must be in COCO form'
+        what = f'the annotation file {self.path} must be in COCO format'
         try:
             with open(self.path, encoding='utf-8') as file:
                 content = json.load(file)
         except OSError as error:
             raise UsageError(
-                f'{what}, and cannot be read: {one_line(error)}'
+                f'{what}, but cannot be read: {one_line(error)}'
             ) from error
         # of JSON or of UTF-8; or of a thousand brackets
         except (ValueError, RecursionError) as error:
@@ -65,7 +65,7 @@ class CocoFile:
             if 'BOM' in text:
                 text = (
                     'it begins with a byte order mark, which pycocotools '
-                    'does not skip; save it as UTF-8 without one.'
+                    'cannot read; save it as UTF-8 without one.'
                 )
             raise UsageError(f'{what}, and is not JSON: {text}') from error
         if not isinstance(content, dict):
@@ -98,7 +98,7 @@ class CocoFile:
                     continue
                 got = some(entry) if isinstance(entry, dict) else repr(entry)
                 raise UsageError(
-                    f'the annotation file {self.path} must be in COCO form; '
+                    f'the annotation file {self.path} must be in COCO format; '
                     f'{name}[{i}] must have {", ".join(keys)}, got {got}.'
                 )
 
@@ -121,8 +121,9 @@ class CocoFile:
         odd = [v for v in values if not is_number(v)]
         raise UsageError(
             f'the annotation file {self.path}: {key} of {name} must be a '
-            f'number in all, or a text in all; {len(odd)} of {len(values)} '
-            f'are no numbers, the first is {odd[0]!r}. Give all one type.'
+            f'number everywhere or a string everywhere; {len(odd)} of '
+            f'{len(values)} are not numbers; the first is {odd[0]!r}. Use one '
+            'type for all.'
         )
 
     def check_categories(self) -> None:
@@ -132,9 +133,9 @@ class CocoFile:
             twice = repeated(category[key] for category in self.categories)
             if twice:
                 raise UsageError(
-                    f'the annotation file {self.path} must have each category '
-                    f'once, and {len(twice)} of them have the same {key}, '
-                    f'the first {twice[0]!r}; join them under one id.'
+                    f'the annotation file {self.path} must list each category '
+                    f'once, but {len(twice)} of them have the same {key}, the '
+                    f'first {twice[0]!r}; merge them under one id.'
                 )
 
     def check_images(self, folder: str) -> None:
@@ -148,17 +149,17 @@ class CocoFile:
         if twice:
             raise UsageError(
                 f'the annotation file {self.path} must list each image once, '
-                f'and {len(twice)} of them have the same id, the first '
-                f'{twice[0]!r}; renumber the images, and image_id of the '
-                'annotations with them.'
+                f'but {len(twice)} of them have the same id, the first '
+                f'{twice[0]!r}; renumber the images, and change image_id of '
+                'the annotations to match.'
             )
         for i, image in enumerate(self.images):
             size = image['width'], image['height']
             if not all(type(v) is int and v > 0 for v in size):
                 raise UsageError(
-                    f'the annotation file {self.path}: width and height of an '
-                    f'image must be whole numbers of pixels, got {size!r} in '
-                    f'images[{i}], id {image["id"]!r}.'
+                    f'the annotation file {self.path}: the width and height '
+                    'of an image must be whole numbers of pixels, got '
+                    f'{size!r} in images[{i}], id {image["id"]!r}.'
                 )
         self._check_files(folder)
         self._check_sizes(folder)
@@ -169,9 +170,9 @@ class CocoFile:
         wrong = [i for i, name in enumerate(names) if type(name) is not str]
         if wrong:
             raise UsageError(
-                f'the annotation file {self.path}: file_name must be a text, '
-                f'and {len(wrong)} of {len(names)} are none, the first is '
-                f'{names[wrong[0]]!r} in images[{wrong[0]}].'
+                f'the annotation file {self.path}: file_name must be a '
+                f'string, but {len(wrong)} of {len(names)} are not; the first '
+                f'is {names[wrong[0]]!r} in images[{wrong[0]}].'
             )
         listings: Dict[str, set] = {}
         missing = []
@@ -190,13 +191,13 @@ class CocoFile:
         todo = 'check data_prefix, or remove their entries'
         near = _namesake(folder, missing[0])
         if near:
-            todo = f'there is {near}: give file_name as below {folder}'
+            todo = f'there is {near}: write file_name relative to {folder}'
         elif '\\' in missing[0]:
-            todo = "write / for \\ in file_name, as other systems' paths have"
+            todo = 'write / instead of \\ in file_name'
         elif '://' in missing[0]:
             todo = 'download them, and give their file names'
         raise UsageError(
-            f'the images that {self.path} lists must exist, and {share} '
+            f'the images that {self.path} lists must exist, but {share} '
             f'{total} are missing, e.g. {missing[0]}; {todo}.'
         )
 
@@ -206,8 +207,9 @@ class CocoFile:
         if twins:
             warnings.warn(
                 f'{len(twins)} of {len(names)} images in {self.path} are '
-                f'listed again under another id, the first is {twins[0]}; '
-                'each has a part of the boxes, or all of them twice.',
+                f'listed again under another id, the first one {twins[0]}; '
+                'each entry then has only part of the boxes, or all boxes '
+                'count twice.',
                 stacklevel=2,
             )
 
@@ -232,14 +234,14 @@ class CocoFile:
         if not wrong:
             return
         image, stated, size, turned = wrong[0]
-        hint = ' when it is turned as its EXIF data say' if turned else ''
+        hint = ' when it is rotated as its EXIF data say' if turned else ''
         raise UsageError(
             f'the annotation file {self.path}: width and height must be those '
-            f'of the pictures, and {len(wrong)} of {len(sample)} that were '
-            f'looked at have others, the first is image id {image["id"]!r}, '
-            f'{image["file_name"]}: {by(stated)} in the file, {by(size)} '
-            f'in the picture{hint}. Boxes and masks of another size are in '
-            'the wrong place; export them again for these pictures.'
+            f'of the pictures, but {len(wrong)} of {len(sample)} that were '
+            f'checked differ; the first is image id {image["id"]!r}, '
+            f'{image["file_name"]}: {by(stated)} in the file, {by(size)} in '
+            f'the picture{hint}. Boxes and masks for another size are in the '
+            'wrong place; export them again for these pictures.'
         )
 
 
@@ -304,15 +306,15 @@ def check_same(file: CocoFile, other: CocoFile, what: str) -> None:
     differing += [k for k in others if k not in images]
     if differing:
         raise UsageError(
-            f'{what} must measure by the annotation file of its data set, '
-            f'{file.path}, or one of the same images, and {other.path} '
+            f'{what} must use the annotation file of its data set, '
+            f'{file.path}, or one with the same images, but {other.path} '
             f'differs in {len(differing)} of them, the first with id '
             f'{differing[0]!r}; set ann_file of both to the same file.'
         )
     if categories != other_categories:
         raise UsageError(
-            f'{what} must measure by the categories of its data set, and '
+            f'{what} must use the categories of its data set, but '
             f'{other.path} has {some(n for _, n in other_categories)}, '
-            f'{file.path} has {some(n for _, n in categories)}, or other ids '
-            'of them; set ann_file of both to the same file.'
+            f'{file.path} has {some(n for _, n in categories)}, or their ids '
+            'differ; set ann_file of both to the same file.'
         )

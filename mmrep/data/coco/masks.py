@@ -39,12 +39,14 @@ def fault_of(segmentation: Any, size: List[int]) -> str:
             points = 0
         if points < 6 or points % 2:
             return (
-                'polygons must have at least three points, x and y of each, '
-                'as numbers'
+                'polygons must have at least three points, with x and y of '
+                'each as numbers'
             )
         # a NaN is in the sum, wherever it stands
         if total != total or not -_LARGEST < low <= high < _LARGEST:
-            return 'polygons must have points in the picture, none NaN'
+            return (
+                'polygons must have points in the picture, and none may be NaN'
+            )
     return '' if any(map(_area, segmentation)) else NO_PIXELS
 
 

@@ -54,7 +54,7 @@ def read_source(
         if wrong or not _has(labels, _SUFFIXES[form]):
             hint = f'; it looks like {" and ".join(found)}' if found else ''
             raise UsageError(
-                f'{labels} must hold labels in the form {form} '
+                f'{labels} must hold labels in the format {form} '
                 f'({" or ".join(_SUFFIXES[form])}), and holds none{hint}.'
             )
     return READERS[form](labels, pictures, notes, classes)

@@ -46,7 +46,7 @@ def read(
     for file in files:
         try:
             if not is_coco(read_json(file.path)):
-                notes.add("JSON files that are not COCO's", file.path)
+                notes.add('JSON files that are not in COCO format', file.path)
                 continue
         except LabelError as error:
             raise UsageError(f'{file.path} {error}.') from error
@@ -54,7 +54,7 @@ def read(
         entries += _entries(str(file.path), split, names, notes)
     if not entries:
         raise UsageError(
-            f"{labels} must hold a JSON file in COCO's form, with images, and "
+            f'{labels} must hold a JSON file in COCO format with images, but '
             'has none.'
         )
     finder = Finder(pictures)
@@ -106,10 +106,10 @@ def _read_entry(entry: _Entry, picture: Picture) -> None:
         segmentation = annotation.get('segmentation') or []
         fault = segmentation and fault_of(segmentation, [*stated[::-1]])
         if fault:
-            raise LabelError(f'has a wrong mask of {label!r}: {fault}')
+            raise LabelError(f'has an invalid mask of {label!r}: {fault}')
         if raw:
             if isinstance(segmentation, dict):
-                raise LabelError('has masks of a picture that EXIF turns')
+                raise LabelError('has masks for a picture that EXIF rotates')
             points = picture.turn(points)
             segmentation = [
                 [

@@ -75,11 +75,11 @@ def split_files(
             pictures.append(picture)
     if not masks or not pictures:
         raise UsageError(
-            f'{folder} must hold pictures and masks, in folders such as '
-            'images and masks, or masks beside their pictures with names '
-            'such as a_mask.png, and only '
-            f'{"pictures" if pictures else "masks"} were found, e.g. '
-            f'{found[0].path}; say where the masks are with --labels.'
+            f'{folder} must hold pictures and masks, either in folders such '
+            'as images and masks or side by side with names such as a.jpg '
+            f'and a_mask.png, but only {"pictures" if pictures else "masks"} '
+            f'were found, e.g. {found[0].path}; say where the masks are with '
+            '--labels.'
         )
     return pictures, masks
 
@@ -145,20 +145,20 @@ class MaskReader:
             )
             if len(counts) > MOST + 1:
                 raise UsageError(
-                    f'masks must have a colour for each class, at most {MOST}'
-                    f', and {len(counts)} were found up to {mask.path}; '
-                    'export them as PNG without smoothed borders (JPEG blurs '
-                    'colours), and see that they are masks.'
+                    'masks must have one colour for each class, at most '
+                    f'{MOST}, and {len(counts)} were found up to {mask.path}; '
+                    'check that they are masks, and export them as PNG '
+                    'without smoothed borders (JPEG blurs colours).'
                 )
         if len(kinds) > 1:
             raise UsageError(
-                'masks must be of one kind, and '
-                f'{kinds[True]} is coloured, {kinds[False]} has numbers; give '
-                '--palette to take all by their colours.'
+                f'masks must be of one kind, but {kinds[True]} is coloured, '
+                f'{kinds[False]} has numbers; give --palette to read all of '
+                'them by their colours.'
             )
         if not counts:
             raise UsageError(
-                f'no mask can be read, the first is {masks[0].path}.'
+                f'no mask can be read; the first is {masks[0].path}.'
             )
         self.coloured = True in kinds
         self.counts = counts
@@ -189,7 +189,7 @@ class MaskReader:
         else:
             if max(values) > IGNORED:
                 raise UsageError(
-                    f'labels must be 0 to 255, and the masks have '
+                    'labels must be 0 to 255, but the masks have '
                     f'{max(values)}.'
                 )
             if values != [0, IGNORED]:  # 255 is what is ignored
@@ -204,8 +204,8 @@ class MaskReader:
         if classes:
             if len(classes) != len(values):
                 raise UsageError(
-                    f'--classes must name {len(values)} classes, which the '
-                    f'masks have, got {len(classes)}.'
+                    f'--classes must name {len(values)} classes, as many as '
+                    f'the masks have, got {len(classes)}.'
                 )
             names = list(classes)
         if not self.coloured:
@@ -255,10 +255,10 @@ class MaskReader:
             )
             pixels = int(np.isin(values, unknown).sum())
             raise UsageError(
-                f'{mask.path} must have the colours of the palette, and has '
+                f'{mask.path} must have the colours of the palette, but has '
                 f'{len(unknown)} others ({shown}) in {pixels} pixels; add '
-                'them to the palette file, with the name void if they are no '
-                'class.'
+                'them to the palette file, with the name void if they are '
+                'not a class.'
             )
         lookup = np.array([self.table[v] for v in found.tolist()], np.uint8)
         return lookup[inverse].reshape(values.shape)

@@ -121,8 +121,8 @@ def read(path: Path) -> Palette:
                 if not pairs and not found:  # the line above the columns
                     continue
                 raise UsageError(
-                    f'{path} must have a name and a colour, three numbers '
-                    f'of 0 to 255, in each line, and line {i} is {line!r}.'
+                    f'{path} must have a name and a colour (three numbers '
+                    f'from 0 to 255) in each line, but line {i} is {line!r}.'
                 )
             rest = _NUMBER.sub(' ', line, count=3)
             name = ' '.join(re.sub(r'[,:;\t]+', ' ', rest).split())
@@ -131,13 +131,13 @@ def read(path: Path) -> Palette:
     colours = [colour for _, colour in pairs]
     if not pairs or '' in names or max(map(max, colours)) > 255:
         raise UsageError(
-            f'{path} must have a name and a colour, three numbers of 0 to '
-            '255, in each line.'
+            f'{path} must have a name and a colour (three numbers from 0 to '
+            '255) in each line.'
         )
     again = [c for c in colours if colours.count(c) > 1]
     if again:
         raise UsageError(
-            f'{path} must have a colour of its own for each class, and '
+            f'{path} must have a different colour for each class, but '
             f'{again[0]} is used twice.'
         )
     return make(pairs)

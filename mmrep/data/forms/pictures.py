@@ -120,7 +120,7 @@ class Picture:
         if self.orientation in _SWAPPING and stated == self.size[::-1]:
             return True
         raise UsageError(
-            f'is for a picture of {stated[0]}x{stated[1]}, and the picture '
+            f'is for a picture of {stated[0]}x{stated[1]}, but the picture '
             f'has {self.size[0]}x{self.size[1]}'
         )
 
@@ -207,7 +207,7 @@ def list_pictures(folder: Path) -> List[Picture]:
     ]
     if not found:
         raise UsageError(
-            f'{folder} must hold pictures ({", ".join(SUFFIXES)}), and holds '
+            f'{folder} must hold pictures ({", ".join(SUFFIXES)}), but holds '
             'none.'
         )
     return found

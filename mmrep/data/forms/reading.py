@@ -13,7 +13,7 @@ from rich.progress import track
 from mmrep.data.forms.pictures import Notes, Picture
 from mmrep.errors import UsageError, one_line
 
-KEEP = '--keep-unlabelled takes them as pictures with nothing in them'
+KEEP = '--keep-unlabelled keeps them as pictures with nothing in them'
 
 
 class LabelError(UsageError):
@@ -41,7 +41,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise LabelError(f'is no JSON ({one_line(error)})') from error
+        raise LabelError(f'is not valid JSON ({one_line(error)})') from error
 
 
 def read_xml(path: Path) -> Element:
@@ -65,12 +65,12 @@ def read_xml(path: Path) -> Element:
     except OSError as error:
         raise LabelError(f'cannot be read ({one_line(error)})') from error
     except expat.ExpatError as error:
-        raise LabelError(f'is no XML ({one_line(error)})') from error
+        raise LabelError(f'is not valid XML ({one_line(error)})') from error
 
 
 def _refuse_entity(name: str, *_: Any) -> None:
     raise LabelError(
-        f'declares an entity, {name!r}, and label files need none'
+        f'declares the entity {name!r}, which label files do not need'
     )
 
 
@@ -96,7 +96,7 @@ def points_of(values: Any, least: int) -> List[tuple]:
         LabelError: If there are fewer than ``least``, or they are no points.
     """
     if not isinstance(values, list) or len(values) < least:
-        raise LabelError(f'has a shape that is not of {least} points or more')
+        raise LabelError(f'has a shape without {least} points or more')
     if not all(isinstance(v, (list, tuple)) and len(v) == 2 for v in values):
         raise LabelError('has points that are not [x, y]')
     return [(number(x, 'x'), number(y, 'y')) for x, y in values]
@@ -162,19 +162,19 @@ def read_each(
                 notes.add('label files without a picture skipped', file.path)
                 continue
             if id(picture) in done:
-                raise UsageError(f'is a second one for {picture.path}')
+                raise UsageError(f'is a second label file for {picture.path}')
             picture.read_size()
             read(file, picture)
             done[id(picture)] = picture
         except UsageError as error:
             reasons.append(f'{file.path} {error}')
-            notes.add('label files that are wrong skipped', reasons[-1])
+            notes.add('wrong label files skipped', reasons[-1])
             broken.add(id(picture))
     if not done:
         if reasons:
             raise UsageError(f'no label file can be used: {reasons[0]}.')
         raise UsageError(
-            f'labels must have the names of their pictures, and none of '
+            'labels must have the names of their pictures, but none of '
             f'{len(files)} label files belongs to one of {len(pictures)} '
             f'pictures, e.g. {files[0].path} and {pictures[0].path}.'
         )

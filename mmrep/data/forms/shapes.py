@@ -156,12 +156,14 @@ def clip(picture: Picture, notes: Notes) -> None:
         )
         where = f'{item.label} in {picture.name}'
         if not all(map(math.isfinite, item.box)):
-            notes.add('objects skipped, coordinates are not numbers', where)
+            notes.add(
+                'objects skipped because coordinates are not numbers', where
+            )
             continue
         if inside[2] - inside[0] < 1 or inside[3] - inside[1] < 1:
             small = inside == item.box
             why = 'less than a pixel wide or high' if small else (
-                'outside of the picture'
+                'outside the picture'
             )  # fmt: skip
             notes.add(f'objects skipped, {why}', where)
             continue

@@ -48,7 +48,7 @@ def check_float(graph: Any, path: str) -> None:
     for node in graph.node:
         if node.op_type in _QUANTIZED_KINDS:
             raise UsageError(
-                f'{path} is quantized already (it has {node.op_type}); give '
+                f'{path} is already quantized (it has {node.op_type}); give '
                 'the file that tools/export.py wrote, or a checkpoint.'
             )
 

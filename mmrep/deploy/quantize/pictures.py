@@ -47,7 +47,7 @@ def calibration_paths(cfg: Config, count: int) -> List[str]:
     if not paths:
         raise UsageError(
             'the calibration set, the data set of train_dataloader, must '
-            'have images, and has none; check its data_prefix and ann_file.'
+            'have images, but has none; check its data_prefix and ann_file.'
         )
     return paths
 

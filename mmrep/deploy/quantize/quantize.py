@@ -143,7 +143,7 @@ def quantize(
             ]
             errors = sensitivities(file, inputs, weight_bits, track)
             note(
-                f'sensitivity: {len(errors)} files of one quantized layer, '
+                f'sensitivity: {len(errors)} files with one quantized layer, '
                 f'{len(inputs)} images each'
             )
             attempt.order = list(errors)
@@ -151,8 +151,8 @@ def quantize(
             if count == len(errors):
                 raise UsageError(
                     f'no layer of {path} can be quantized with a loss of '
-                    f'{max_drop} points or less; give a larger --max-drop. '
-                    'Nothing was written.'
+                    f'{max_drop} points or less; nothing was written. Give a '
+                    'larger --max-drop.'
                 )
         in_float, after, written = attempt.done[count]
         bytes_ = [Path(x).stat().st_size for x in (path, written)]

@@ -63,8 +63,8 @@ def score(
         raise
     except Exception as error:  # as each data set and metric says it
         raise UsageError(
-            f'{mode}_dataloader and {mode}_evaluator, by which a score is '
-            f'measured, cannot be built: {one_line(error, kind=True)}'
+            f'{mode}_dataloader and {mode}_evaluator, which measure the '
+            f'score, cannot be built: {one_line(error, kind=True)}'
         ) from error
     guard_loading(loader.dataset)
     prepare_metrics(evaluator)

@@ -39,7 +39,7 @@ def sensitivities(
     nodes = [layer.node for layer in file.layers]
     found = {}
     for layer in track(
-        file.layers, 'Layers, each alone in eight bits', len(nodes)
+        file.layers, 'Layers in eight bits, one at a time', len(nodes)
     ):
         others = [node for node in nodes if node != layer.node]
         path = file.quantize(

@@ -49,8 +49,8 @@ def build_exported(
     expected = model_of(ConfigDict(model=model))
     if file.about['model'] != expected:
         raise UsageError(
-            f'{path} must be of the model of the config ({expected}), and is '
-            f'of another one ({file.about["model"]}).'
+            f"{path} must be a file of the config's model ({expected}), but "
+            f'is one of another model ({file.about["model"]}).'
         )
     if 'align_corners' in file.decisions:
         from mmrep.deploy.runtime.segmentor import ExportedSegmentor
@@ -84,9 +84,8 @@ def use_exported(
     tta = type_name(cfg.get('tta_model') or {})
     if aug_test and tta.endswith('InstanceTTAModel'):
         raise UsageError(
-            '--aug-test with masks needs the features of the model, which '
-            'an exported file does not give; leave it out, or test the '
-            'checkpoint.'
+            '--aug-test with masks needs the features of the model, which an '
+            'exported file does not return; omit it, or test the checkpoint.'
         )
     model = cfg.model
     cfg.model = dict(type='mmrep.ExportedModel', path=path, model=model)

@@ -58,16 +58,15 @@ class ExportedFile:
             )
         if suffix == '.pt2' and runtime is not None:
             raise UsageError(
-                f'a .pt2 is run by PyTorch, not by {runtime}; leave '
-                '--runtime out.'
+                f'a .pt2 needs PyTorch, not {runtime}; omit --runtime.'
             )
         if suffix == '.pt2' and not trust:
             raise UsageError(
-                f'{path} may run code when PyTorch loads it; give '
+                f'{path} may run code when PyTorch loads it; pass '
                 '--trust-checkpoint if you trust its source, or use an .onnx.'
             )
         if suffix == '.xml' and runtime == 'onnxruntime':
-            raise UsageError('an .xml is run by OpenVINO, not by onnxruntime.')
+            raise UsageError('an .xml needs OpenVINO, not onnxruntime.')
         session: Any = _OnnxRuntime
         if suffix == '.pt2':
             session = _Program
@@ -86,8 +85,8 @@ class ExportedFile:
         missing = {'model', 'input', 'decisions'} - set(self.about)
         if missing:
             raise UsageError(
-                f'{path} must be a whole model that tools/export.py wrote, '
-                f'and has no {", ".join(sorted(missing))} in its metadata.'
+                f'{path} must be a whole model written by tools/export.py, '
+                f'but has no {", ".join(sorted(missing))} in its metadata.'
             )
         self.decisions: Dict[str, Any] = json.loads(self.about['decisions'])
 
@@ -179,8 +178,8 @@ class _OpenVino:
             import openvino
         except ImportError as error:
             raise UsageError(
-                'running a model by OpenVINO needs openvino; pip install -r '
-                'requirements/openvino.txt'
+                'running a model with OpenVINO needs openvino; pip install '
+                '-r requirements/openvino.txt'
             ) from error
         core = openvino.Core()
         model = core.read_model(path)

@@ -209,7 +209,7 @@ def _check_left(
                 continue
             raise UsageError(
                 f'a detection of the {name} input, score {score:.5f} of '
-                f'class {label}, is only in one of the file and the model '
-                f'({sum(len(a) for _, a in both)} such of '
-                f'{len(both[0][0].labels)}); nothing was written.'
+                f'class {label}, appears in only one of the two outputs, the '
+                f"file's and the model's ({sum(len(a) for _, a in both)} such "
+                f'of {len(both[0][0].labels)}); nothing was written.'
             )

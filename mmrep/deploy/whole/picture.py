@@ -45,7 +45,7 @@ class WholeModel(nn.Module):
         self.rgb = input.endswith('-rgb')
         if self.rgb and self.channels != 3:
             raise UsageError(
-                f'the input {input} is for pictures of 3 channels, and the '
+                f'the input {input} is for pictures with 3 channels, but the '
                 f'model takes {self.channels}.'
             )
         self._set_preparation(model.data_preprocessor)
@@ -61,8 +61,8 @@ class WholeModel(nn.Module):
         test = getattr(known, 'test_cfg', None) or {}
         if not hasattr(known, '_enable_normalize') or test.get('size'):
             raise UsageError(
-                f'{type(known).__name__} prepares pictures in a way that is '
-                'not exported; --part exports what follows it.'
+                f'{type(known).__name__} prepares pictures in a way that '
+                'cannot be exported; --part exports what follows it.'
             )
         self.swap = known._channel_conversion and self.channels == 3
         self.normalise = known._enable_normalize

@@ -96,8 +96,8 @@ class WholeSegmentor(WholeModel):
         wrong = (self.decide(found['logits']) != found['labels']).sum().item()
         if wrong:
             raise UsageError(
-                f'{wrong} labels of the {name} input are not those of its '
-                'logits; nothing was written.'
+                f'{wrong} labels of the {name} input do not match its logits; '
+                'nothing was written.'
             )
         return differences
 

@@ -67,18 +67,18 @@ class StagedBackbone(BaseModule):
             0 <= i < num_stages for i in self.out_indices
         ):
             raise ValueError(
-                f'out_indices must lie in 0..{num_stages - 1} '
-                f'and not be empty, got {out_indices}.'
+                f'out_indices must be in 0..{num_stages - 1} and not be '
+                f'empty, got {out_indices}.'
             )
         num_parts = len(self._part_depths())
         if not -1 <= frozen_stages <= num_parts:
             raise ValueError(
-                f'frozen_stages must lie in -1..{num_parts}, '
-                f'got {frozen_stages}.'
+                f'frozen_stages must be in -1..{num_parts}, got '
+                f'{frozen_stages}.'
             )
         if not 0 <= drop_path_rate < 1:
             raise ValueError(
-                f'drop_path_rate must lie in [0, 1), got {drop_path_rate}.'
+                f'drop_path_rate must be in [0, 1), got {drop_path_rate}.'
             )
         blocks = sum(self._part_depths())
         # linear from 0 at the first block
@@ -111,8 +111,8 @@ class StagedBackbone(BaseModule):
             )
         if len({len(arch[key]) for key in required}) != 1:
             raise ValueError(
-                f'{", ".join(cls._required)} must have a '
-                f'value per stage each, got {dict(arch)}.'
+                f'{", ".join(cls._required)} must each have a value per '
+                f'stage, got {dict(arch)}.'
             )
         return {**cls._arch_defaults, **arch}
 

@@ -151,8 +151,8 @@ class LargeKernelMobileNetV2(StagedBackbone):
             kernel_sizes = (kernel_sizes,) * len(self.depths)
         if len(kernel_sizes) != len(self.depths):
             raise ValueError(
-                f'kernel_sizes must be a size or {len(self.depths)} of them, '
-                f'got {kernel_sizes}.'
+                f'kernel_sizes must be one size or {len(self.depths)} of '
+                f'them, got {kernel_sizes}.'
             )
         if widen_factor <= 0:
             raise ValueError(

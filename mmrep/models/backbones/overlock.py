@@ -59,8 +59,8 @@ def _large_kernel(
 ) -> DilatedReparamBlock:
     if kernel_size not in BRANCHES:
         raise ValueError(
-            f'kernel sizes must be of {tuple(BRANCHES)}, which have published '
-            f'branches, got {kernel_size}.'
+            f'kernel sizes must be in {tuple(BRANCHES)}, for which branches '
+            f'are published, got {kernel_size}.'
         )
     branches = BRANCHES[kernel_size]
     return DilatedReparamBlock(
@@ -415,8 +415,8 @@ class OverLoCK(StagedBackbone):
         )
         if overview_output and 3 not in self.out_indices:
             raise ValueError(
-                'overview_output adds to the map of index 3, which '
-                f'out_indices must have, got {out_indices}.'
+                'overview_output adds to the map of index 3, so out_indices '
+                f'must contain 3, got {out_indices}.'
             )
         self.overview_output = overview_output
         channels = self.arch['channels']
@@ -468,7 +468,7 @@ class OverLoCK(StagedBackbone):
         arch = super()._parse_arch(arch)
         if len(arch['depths']) != 4:
             raise ValueError(
-                f'depths must be of 4 stages, got {arch["depths"]}.'
+                f'depths must have 4 stages, got {arch["depths"]}.'
             )
         for key in ('focus_depths', 'focus_heads'):
             if len(arch[key]) != 2:

@@ -210,17 +210,17 @@ class DilatedReparamBlock(nn.Module):
         if branches is None:
             if kernel_size not in DILATED_BRANCHES:
                 raise ValueError(
-                    'there are published branches for the kernel sizes '
-                    f'{tuple(DILATED_BRANCHES)}, and others need branches of '
-                    f'their own, got {kernel_size}.'
+                    'branches are published only for the kernel sizes '
+                    f'{tuple(DILATED_BRANCHES)}, so other sizes need the '
+                    f'argument branches, got {kernel_size}.'
                 )
             branches = DILATED_BRANCHES[kernel_size]
         self.branches = tuple((int(k), int(r)) for k, r in branches)
         for k, r in self.branches:
             if k < 1 or k % 2 == 0 or r < 1 or r * (k - 1) >= kernel_size:
                 raise ValueError(
-                    'a branch must be an odd size and a dilation that span '
-                    f'no more than {kernel_size}, got {(k, r)}.'
+                    'a branch must be an odd size and a dilation that '
+                    f'together span at most {kernel_size}, got {(k, r)}.'
                 )
         if len(set(self.branches)) < len(self.branches):
             raise ValueError(

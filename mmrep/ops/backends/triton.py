@@ -131,7 +131,7 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
     if importlib.util.find_spec('triton') is None:
         return 'Triton is not installed (pip install triton)'
     if _FAILURE:
-        return f'failed before: {_FAILURE[0]}'
+        return f'failed earlier: {_FAILURE[0]}'
     if dtype not in DTYPES:
         return f'computes in {DTYPES}, not in {dtype}'
     if device == 'cpu':
@@ -140,7 +140,7 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
     elif device != 'cuda':
         return f'runs on cuda, not on {device}'
     elif torch.version.hip:
-        return 'has not been tried on ROCm'
+        return 'has not been tested on ROCm'
     elif torch.cuda.get_device_capability() < (8, 0):
         return 'needs compute capability 8.0 or later'
     return None
