@@ -1,4 +1,4 @@
-"""The random start of a model."""
+"""Random initialisation of a model."""
 
 import logging
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def initialise(model: nn.Module) -> None:
-    """Have each layer take its random start, without a line for each."""
+    """Initialise each layer at random, without a log line for each."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

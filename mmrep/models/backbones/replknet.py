@@ -122,7 +122,7 @@ class ConvFFN(NormFirstBlock):
 
 
 class RepLKNetStage(nn.Module):
-    """Blocks of one resolution: RepLKBlock and ConvFFN in turn.
+    """Blocks of one resolution, alternating RepLKBlock and ConvFFN.
 
     Args:
         blocks (Sequence[nn.Module]): The blocks.
@@ -350,8 +350,8 @@ class RepLKNet(StagedBackbone):
     def switch_to_deploy(self) -> None:
         """Merge every large kernel with its branch and norms, in place.
 
-        The other norms stay, as in the released deploy files; see
-        :func:`mmrep.deploy.fuse_conv_bn` for those.
+        The other norms stay, as in the released deploy files; to fold them,
+        see :func:`mmrep.deploy.fuse_conv_bn`.
         """
         for module in self.modules():
             if isinstance(module, ReparamLargeKernelConv):
