@@ -1,8 +1,8 @@
-"""Models as folders that others can load without running what is in them.
+"""Model folders that others can load without running their contents.
 
-The config is JSON and never executed. Where it names classes they must be
-registered ones, and it may name no file, so that nothing but mmrep and
-OpenMMLab's packages runs, with the numbers of the folder.
+The config is JSON and never executed. The classes it names must be registered,
+and it must not name files, so only mmrep and OpenMMLab's packages run, with
+the numbers in the folder.
 """
 
 import json
@@ -79,8 +79,8 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
     """The config, the classes, and the file of the weights.
 
     Raises:
-        UsageError: If the folder is not one that mmrep has saved, or its
-            config names what is not allowed.
+        UsageError: If mmrep did not save the folder, or its config names
+            something that is not allowed.
     """
     paths = [Path(folder, n) for n in ('config.json', 'model.safetensors')]
     for path in paths:
@@ -103,7 +103,7 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load the file of a folder; every parameter must be there.
+    """Load the file of a folder; every parameter must be in it.
 
     Raises:
         UsageError: If it does not fit, or cannot be read.
@@ -111,7 +111,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     _, load_model = _safetensors()
     try:
         load_model(model, str(path))
-    except Exception as error:  # safetensors has errors of its own
+    except Exception as error:  # safetensors has its own errors
         raise UsageError(
             f'{path} cannot be loaded: {one_line(error)}.'
         ) from error
@@ -120,13 +120,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def check_config(node: Any, key: str = 'model') -> None:
     """Check that a model's config can do nothing but build modules.
 
-    MMEngine imports what a ``type`` with dots names, mmcv evaluates that of
-    an NMS, and some models evaluate other arguments or read the files that
-    these name, configs and pickles too.
+    MMEngine imports what a ``type`` with dots names, mmcv evaluates the type
+    of an NMS, and some models evaluate other arguments or read files that
+    these name, including configs and pickles.
 
     Raises:
-        UsageError: If a type is not registered, or a value is more than
-            numbers and words or names a file.
+        UsageError: If a type is not registered, or a value names a file or
+            holds more than numbers and words.
     """
     if isinstance(node, dict):
         for name, value in node.items():
@@ -168,10 +168,10 @@ def _check_type(key: str, name: Any) -> None:
 
 
 def _mark_tuples(node: Any) -> Any:
-    """JSON has lists alone, and to some transforms a tuple is something else.
+    """Mark tuples, because JSON has only lists and some transforms differ.
 
-    Only the model is built from a folder; the rest of the config is there to
-    be read.
+    Only the model is built from a folder; the rest of the config is for
+    reading.
     """
     if isinstance(node, dict):
         return {key: _mark_tuples(value) for key, value in node.items()}

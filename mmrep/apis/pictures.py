@@ -1,4 +1,4 @@
-"""Pictures as a config's test pipeline reads them, and as they are shown."""
+"""Pictures as a config's test pipeline reads them and as they are shown."""
 
 import copy
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ from mmrep.deploy.inputs import picture_dataset
 from mmrep.errors import UsageError, one_line
 
 Image = Union[str, Path, np.ndarray, PIL.Image.Image]
-# Modes of Pillow with more than a byte a band.
+# Pillow's modes with more than one byte per band.
 _WIDE_MODES = ('I', 'F')
-# Of a test pipeline, what sliding windows do without.
+# Steps of a test pipeline that sliding windows skip.
 _SIZES = ('Resize', 'ResizeToMultiple')
-# What leaves the bands of a picture as they are loaded.
+# Transforms that keep the bands of a picture as they are loaded.
 _PLAIN = (*_SIZES, 'Pad', 'RandomFlip', 'PackSegInputs', 'PackDetInputs')
 
 
@@ -38,7 +38,7 @@ def named(image: Image) -> Iterator[None]:
 
 
 def name_of(image: Image) -> str:
-    """A picture's path, or that it has none."""
+    """A picture's path, or a text that it has none."""
     return 'an array' if isinstance(image, np.ndarray) else str(image)
 
 
@@ -46,11 +46,11 @@ def given(image: Image) -> Union[str, np.ndarray]:
     """An image as a path or an array.
 
     Args:
-        image (str | Path | np.ndarray | PIL.Image.Image): One of Pillow is
-            turned as its EXIF data say, as OpenCV does with a file.
+        image (str | Path | np.ndarray | PIL.Image.Image): A Pillow image is
+            rotated as its EXIF data say, as OpenCV does with a file.
 
     Raises:
-        UsageError: If it is of another kind.
+        UsageError: If it has another type.
     """
     if isinstance(image, np.ndarray):
         return image
@@ -74,20 +74,20 @@ def given(image: Image) -> Union[str, np.ndarray]:
 def check_targets(
     targets: Iterable[Path], inputs: Iterable[Union[str, Path]], option: str
 ) -> None:
-    """Raise if a picture would take the place of one of the user's own.
+    """Raise an error if a picture would replace one of the user's.
 
     Args:
         targets (Iterable[Path]): The pictures.
-        inputs (Iterable[str | Path]): Files that are read; none beside them
-            is replaced.
-        option (str): What says where the pictures go.
+        inputs (Iterable[str | Path]): Files that are read; nothing next to
+            them may be replaced.
+        option (str): Name of the option that says where the pictures go.
 
     Raises:
-        UsageError: With the first such picture.
+        UsageError: Names the first such picture.
     """
     folders = set()
     for path in map(Path, inputs):
-        # where a link lies, and where it points to
+        # where a link is, and where it points to
         folders |= {path.parent.resolve(), path.resolve().parent}
     for target in targets:
         if target.parent.resolve() in folders and target.exists():
@@ -125,15 +125,15 @@ def read_image(image: Image) -> np.ndarray:
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:
-    """A picture of any bands and type, to be looked at.
+    """A picture with any bands and of any type, for viewing.
 
     Args:
         pixels (np.ndarray): Shape (H, W) or (H, W, C).
 
     Returns:
-        np.ndarray: Shape (H, W, 3), uint8: the first three bands, of fewer
-        the first one. What is not bytes is stretched from its 2nd to its
-        98th percentile.
+        np.ndarray: Shape (H, W, 3), uint8: the first three bands, or the first
+            one if there are fewer. Values other than bytes are stretched from
+            their 2nd to their 98th percentile.
     """
     pixels = np.atleast_3d(pixels)
     pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., [0] * 3]
@@ -182,14 +182,16 @@ class PictureReader:
         """A picture as the pipeline loads it.
 
         Args:
-            image (str | Path | np.ndarray): A file; or an array, BGR bytes or,
-                for a model of other than one or three channels, (H, W, C).
+            image (str | Path | np.ndarray): A file; or an array of BGR bytes
+                or, for a model without one or three channels, of shape (H, W,
+                C).
 
         Returns:
-            dict: ``img``, shape (H, W) or (H, W, C), and what belongs to it.
+            dict: ``img``, shape (H, W) or (H, W, C), and its metadata.
 
         Raises:
-            UsageError: If it is not an image, or not of the model's channels.
+            UsageError: If it is not an image, or does not have the model's
+                channels.
         """
         if isinstance(image, np.ndarray):
             pixels = self._array(image)
@@ -204,7 +206,7 @@ class PictureReader:
                 results = self._load(dict(img_path=str(image)))
             except (OSError, cv2.error):
                 raise
-            except Exception as error:  # each image library raises its own
+            except Exception as error:  # each library has its own
                 text = one_line(error, kind=True)
                 raise UsageError(
                     f'{image} is not an image ({text})'
@@ -235,14 +237,14 @@ class PictureReader:
         return image
 
     def at_own_size(self, image: Image) -> np.ndarray:
-        """A picture as the network gets it, but for the pipeline's resizing.
+        """A picture as the network gets it, without the pipeline's resizing.
 
         Returns:
             np.ndarray: Shape (H, W, C).
 
         Raises:
-            UsageError: If it is not an image, or the pipeline changes its
-                size by more than a resizing.
+            UsageError: If it is not an image, or the pipeline changes its size
+                other than by resizing.
         """
         results = self.load(image)
         size = results['img'].shape[:2]

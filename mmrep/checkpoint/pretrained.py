@@ -27,7 +27,7 @@ def fit_pretrained(
         Match: The tensors to load; nothing is missing or unexpected.
 
     Raises:
-        CheckpointError: If the file is absent, cannot be read, or does not
+        CheckpointError: If the file is missing, cannot be read, or does not
             fit.
     """
     if '://' not in filename and not osp.isfile(osp.expanduser(filename)):

@@ -213,7 +213,7 @@ def _check_preprocessor(cfg: Config) -> None:
     if kind and 'backbone' in model and not model.get('data_preprocessor'):
         raise UsageError(
             "model.data_preprocessor must be set, e.g. dict(type='"
-            f"{kind}', mean=[...], std=[...], bgr_to_rgb=True), and is "
+            f"{kind}', mean=[...], std=[...], bgr_to_rgb=True), but is "
             f'{model.get("data_preprocessor")}.'
         )
 
@@ -407,7 +407,7 @@ def _check_truth(key: str, metric: dict, cfg: Config, loader: str) -> None:
         return
     if not gives_instances(cfg, loader):
         raise UsageError(
-            f'{key}.ann_file must be the annotation file of {loader}, and is '
+            f'{key}.ann_file must be the annotation file of {loader}, but is '
             f'{metric.get("ann_file")!r}: there is nothing to compare with.'
         )
 

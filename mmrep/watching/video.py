@@ -1,4 +1,4 @@
-"""Videos with predictions drawn into them, a frame at a time in memory."""
+"""Videos with predictions drawn in; one frame is in memory at a time."""
 
 import time
 from pathlib import Path
@@ -31,7 +31,7 @@ from mmrep.files import replaced
 _SUFFIXES = (
     '.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv'
 )  # fmt: skip
-# Of cameras and folders that say none.
+# Frames per second of cameras and folders that have no rate.
 _RATE = 25.0
 
 
@@ -40,7 +40,7 @@ class Clip(NamedTuple):
 
     Attributes:
         source: A file, a folder, or the number of a camera.
-        rate: Frames a second.
+        rate: Frames per second.
         total: How many frames there should be; None for a camera.
         frames: BGR arrays of shape (H, W, 3), read one by one.
     """
@@ -77,8 +77,8 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
     Args:
         source (str): A file that OpenCV can read, a folder whose files are
             frames in the order of their names, or the number of a camera.
-        rate (float, optional): Frames a second of a folder or camera.
-            Defaults to None, 25 or what the camera says.
+        rate (float, optional): Frames per second of a folder or camera.
+            Defaults to None, which means 25 or the camera's rate.
 
     Returns:
         Clip: Its frames.
@@ -154,25 +154,25 @@ def write_video(
 ) -> int:
     """Draw predictions into each frame of a clip.
 
-    The video has the rate and as many frames as the clip, in MPEG-4. A
-    camera's ends with an interrupt, and repeats frames while the model
-    computes, so that it is as long as what was filmed.
+    The video has the rate and the number of frames of the clip, in MPEG-4. A
+    camera's video ends with an interrupt and repeats frames while the model
+    computes, so it lasts as long as the recording.
 
     Args:
-        inferencer (Inferencer): Of a segmentor or detector.
+        inferencer (Inferencer): For a segmentor or detector.
         clip (Clip): What :func:`open_clip` returned.
-        out_dir (str): Where ``NAME.mp4`` goes, whole or not at all.
+        out_dir (str): Folder for ``NAME.mp4``, which is complete or absent.
         opacity (float): See :meth:`Inferencer.draw`. Defaults to 0.5.
         score_thr (float): See :meth:`Inferencer.draw`. Defaults to 0.3.
         track (Callable): Passes the frames on, as a progress bar does.
             Defaults to ``iter``.
 
     Returns:
-        int: How many frames the video has.
+        int: Number of frames of the video.
 
     Raises:
-        UsageError: If there is no frame, the video would replace a file
-            beside the clip, or it cannot be written.
+        UsageError: If there are no frames, the video would replace a file next
+            to the clip, or it cannot be written.
     """
     path = Path(out_dir, clip.name)
     if not clip.is_camera:
@@ -216,7 +216,7 @@ def _draw(
         picture = _draw_labels(frame, sample, inferencer.meta, opacity)
     else:
         picture = inferencer.draw(frame, sample, score_thr=score_thr)
-    # codecs take pairs of lines and columns
+    # codecs need even numbers of lines and columns
     odd_height, odd_width = (size % 2 for size in picture.shape[:2])
     return cv2.copyMakeBorder(
         picture, 0, odd_height, 0, odd_width, cv2.BORDER_REPLICATE
@@ -229,7 +229,7 @@ def _draw_labels(
     meta: Dict[str, Any],
     opacity: float,
 ) -> np.ndarray:
-    """A label map with a legend that is as wide for every frame.
+    """A label map with a legend of the same width for every frame.
 
     It has all classes, or the most frequent of the frame if there is no room.
     """
@@ -258,7 +258,7 @@ def _writer(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
 
 
 def _check(partial: Path, path: Path, written: int) -> None:
-    """OpenCV says nothing when the disk is full."""
+    """Check the video, because OpenCV does not report a full disk."""
     capture = cv2.VideoCapture(str(partial))
     found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
