@@ -60,7 +60,7 @@ def test_other_forms(coco_cfg, coco_root, text, hint):
 def test_wrong_box(coco_cfg, coco_root, box):
     change(coco_root, lambda c: c['annotations'][2].update(bbox=box))
     text = message(coco_cfg)
-    assert 'bbox must be four numbers, x, y, width and height' in text
+    assert 'bbox must be four numbers: x, y, width and height' in text
     assert f'the first is annotations[2], id 3, with bbox {box!r}.' in text
 
 
@@ -280,7 +280,7 @@ def test_annotations_of_a_metric_s_own_file(coco_cfg, coco_root):
     coco_cfg.val_evaluator.ann_file = str(other)
     del content['annotations'][-1]
     other.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match='CocoMetric measures by .* has'):
+    with pytest.warns(UserWarning, match='CocoMetric uses the .* has'):
         check_data(coco_cfg, 'val_dataloader')
     content['annotations'][0]['id'] = 0
     other.write_text(json.dumps(content))

@@ -54,7 +54,7 @@ def polygons(place):
         ),
         (
             annotations(lambda a: a.update(id=a['id'] // 2 + 1)),
-            'must have its own id; 68 of 69 annotations are wrong, '
+            'must have its own id; 68 of 69 annotations are wrong; '
             'the first is annotations[1] with id 2.',
         ),
         (
@@ -172,8 +172,14 @@ def polygons(place):
                 text,
             )
             for value, text in (
-                ([1, 1, 9, 1, 9, '9'], 'x and y of each, as numbers; 1 of'),
-                ([1, 1, 9, 1, None, 9], 'x and y of each, as numbers; 1 of'),
+                (
+                    [1, 1, 9, 1, 9, '9'],
+                    'with x and y of each as numbers; 1 of',
+                ),
+                (
+                    [1, 1, 9, 1, None, 9],
+                    'with x and y of each as numbers; 1 of',
+                ),
                 (
                     [1, 1, 9, float('nan'), 9, 9],
                     'in the picture, and none may be NaN',
@@ -285,7 +291,7 @@ def test_what_others_export(coco_cfg, coco_root, edit, text):
                 file_name=c['images'][0]['file_name']
             ),
             '1 of 16 images in .* are listed again under another id, the '
-            'first is shapes_training_00000.jpg',
+            'first one shapes_training_00000.jpg',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(0, 60), 10),

@@ -307,7 +307,7 @@ def test_saving_nowhere(cfg, check, tmp_path):
     del cfg.test_evaluator.output_dir
     assert message(check, cfg, 'test_dataloader') == (
         'test_evaluator.format_only=True measures nothing and only saves '
-        'predictions; say where, with --out DIR.'
+        'predictions; say where with --out DIR.'
     )
 
 
