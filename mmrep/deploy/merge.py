@@ -1,4 +1,4 @@
-"""From a trained checkpoint to a merged one with a config of its own."""
+"""Turn a trained checkpoint into a merged one with its own config."""
 
 from pathlib import Path
 from typing import Dict, List, NamedTuple
@@ -21,7 +21,7 @@ class Reparameterized(NamedTuple):
     Attributes:
         checkpoint: The merged weights.
         config: The config that loads them.
-        differences: For each input, those of the model's outputs.
+        differences: Differences of the model's outputs, for each input.
         norms: Number of batch norms before and after.
         parameters: Number of parameters before and after.
     """
@@ -43,14 +43,14 @@ def reparameterize(
 ) -> Reparameterized:
     """Merge a trained model, check it, and write it with a config.
 
-    What is checked is what was written: both files are read back, and the
-    model's outputs are compared with the training form's.
+    The check covers what was written: both files are read back, and the
+    model's outputs are compared with those of the training form.
 
     Args:
         cfg (Config): Config of the training form of a segmentor or detector.
         checkpoint (str): Its weights.
-        out (str): Path of the merged weights; the config goes beside it, with
-            the suffix ``.py``.
+        out (str): Path of the merged weights; the config is written next to
+            it, with the suffix ``.py``.
         inputs (dict[str, Tensor]): Maps (N, C, H, W) to check with, by name.
         tolerance (float): Largest relative difference. Defaults to 1e-4.
         trust (bool): Run code that the checkpoint may contain. Defaults to
@@ -60,7 +60,7 @@ def reparameterize(
         Reparameterized: Paths, differences and sizes.
 
     Raises:
-        UsageError: If the input is wrong or merged already, or an output
+        UsageError: If the input is wrong or already merged, or an output
             differs by more than ``tolerance``; nothing is written then.
     """
     path = Path(out)
@@ -73,7 +73,7 @@ def reparameterize(
     to_deploy_form(model)
     after = count_norms(model), count_parameters(model)
     merged = deploy_config(cfg)
-    # the last one gets its name first: a config is never without weights
+    # the last one gets its name first, so a config is never without weights
     with replaced(config_path) as new_config, replaced(path) as new_path:
         meta = dict(dataset_meta=model.dataset_meta, deploy_form=True)
         torch_save(dict(meta=meta, state_dict=model.state_dict()), new_path)
@@ -102,7 +102,7 @@ def reparameterize(
 def check_tolerance(
     name: str, differences: List[Difference], tolerance: float
 ) -> None:
-    """Raise if an output differs by more than ``tolerance``, relatively."""
+    """Raise if a relative difference exceeds ``tolerance``."""
     worst = differences[0]
     if not worst.relative <= tolerance:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Exported files in the place of a config's model and its checkpoint."""
+"""Exported files that replace a config's model and its checkpoint."""
 
 import json
 from typing import Optional
@@ -30,20 +30,20 @@ def build_exported(
     device: str = 'cpu',
     trust: bool = False,
 ) -> nn.Module:
-    """Build what stands in a model's place, for configs.
+    """Build the replacement of a model, for configs.
 
     Args:
-        path (str): A whole model that ``tools/export.py`` wrote.
+        path (str): A whole model written by ``tools/export.py``.
         model (dict): Config of the model that was exported.
-        runtime (str, optional): As :class:`ExportedFile` takes it.
-        device (str): As :class:`ExportedFile` takes it. Defaults to 'cpu'.
-        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+        runtime (str, optional): See :class:`ExportedFile`.
+        device (str): See :class:`ExportedFile`. Defaults to 'cpu'.
+        trust (bool): See :class:`ExportedFile`. Defaults to False.
 
     Returns:
         nn.Module: A segmentor of MMSegmentation or a detector of MMDetection.
 
     Raises:
-        UsageError: If the file does not run, or is of another model.
+        UsageError: If the file does not run, or belongs to another model.
     """
     file = ExportedFile(path, runtime, device, trust)
     expected = model_of(ConfigDict(model=model))
@@ -68,18 +68,18 @@ def use_exported(
     trust: bool = False,
     aug_test: bool = False,
 ) -> None:
-    """Have a config's model be an exported file, in place.
+    """Replace a config's model by an exported file, in place.
 
     Args:
         cfg (Config): Config of the model that was exported.
-        path (str): As :class:`ExportedFile` takes it.
-        runtime (str, optional): As :class:`ExportedFile` takes it.
-        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+        path (str): See :class:`ExportedFile`.
+        runtime (str, optional): See :class:`ExportedFile`.
+        trust (bool): See :class:`ExportedFile`. Defaults to False.
         aug_test (bool): Whether its ``tta_model`` will be used. Defaults to
             False.
 
     Raises:
-        UsageError: If the file cannot do what the ``tta_model`` asks for.
+        UsageError: If the file cannot do what the ``tta_model`` needs.
     """
     tta = type_name(cfg.get('tta_model') or {})
     if aug_test and tta.endswith('InstanceTTAModel'):
@@ -105,20 +105,20 @@ def load_exported(
     device: str = 'cpu',
     trust: bool = False,
 ) -> nn.Module:
-    """An exported file as :func:`mmrep.deploy.load_model` gives a model.
+    """Load an exported file, like :func:`mmrep.deploy.load_model` a model.
 
     Args:
         cfg (Config): Config of the model that was exported.
         path (str): The file.
-        runtime (str, optional): As :class:`ExportedFile` takes it.
-        device (str): Where predictions go. Defaults to 'cpu'.
-        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+        runtime (str, optional): See :class:`ExportedFile`.
+        device (str): Device of the predictions. Defaults to 'cpu'.
+        trust (bool): See :class:`ExportedFile`. Defaults to False.
 
     Returns:
         nn.Module: With ``cfg`` and ``dataset_meta``.
 
     Raises:
-        UsageError: If the file does not run, or is of another model.
+        UsageError: If the file does not run, or belongs to another model.
     """
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model = build_exported(path, cfg.model, runtime, device, trust)
