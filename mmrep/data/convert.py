@@ -1,7 +1,7 @@
-"""From a labelling tool's form to what the configs read.
+"""Convert the format of a labelling tool to the one that configs read.
 
-Either way OUT has ``images/{train,val,test}``. Beside them lie
-``annotations/{train,val,test}.json`` in COCO's form, or label maps in
+OUT has ``images/{train,val,test}`` and either
+``annotations/{train,val,test}.json`` in COCO format, or label maps in
 ``annotations/{train,val,test}`` with their classes in ``palette.txt``.
 """
 
@@ -28,7 +28,7 @@ FORMS = (*READERS, 'masks')
 RATIOS = (0.8, 0.1, 0.1)
 _JPEG = ('.jpg', '.jpeg', '.jpe', '.jfif')
 _BACKGROUND = ('background', '_background_', '__background__', 'bg')
-# LabelMe's name for what is no class
+# LabelMe's name for pixels without a class
 _IGNORED = ('__ignore__', '_ignore_', 'ignore', 'void')
 
 
@@ -37,9 +37,10 @@ class Result:
     """What a conversion did.
 
     Args:
-        pictures (dict): How many of each split.
-        classes (dict): How many objects (pixels of label maps) each has.
-        notes (list[str]): What was left out or changed.
+        pictures (dict): Number of pictures in each split.
+        classes (dict): Number of objects (or pixels of label maps) of each
+            class.
+        notes (list[str]): What was skipped or changed.
     """
 
     pictures: Dict[str, int]
@@ -63,19 +64,19 @@ def convert(
 
     Args:
         form (str): One of :data:`FORMS`.
-        src (str): Folder of the pictures, and of the labels.
+        src (str): Folder with the pictures and the labels.
         out (str): Folder to make.
-        labels (str, optional): Folder of the labels, if it is not below
+        labels (str, optional): Folder with the labels, if they are not below
             ``src``. Defaults to None.
         to_masks (bool): Draw the objects as label maps. Defaults to False.
         palette (str, optional): A palette file, for masks. Defaults to None.
         classes (Sequence[str]): Names of the classes, in the order of their
             labels. Defaults to those that are found.
         ratios (Sequence[float], optional): Shares of train, val and test.
-            Defaults to None, which keeps the splits that the source has and
-            else takes :data:`RATIOS`.
-        seed (int): Of the split. Defaults to 0.
-        keep_unlabelled (bool): Keep pictures without labels, as ones with
+            Defaults to None, which keeps the splits of the source, or uses
+            :data:`RATIOS` if it has none.
+        seed (int): Seed of the split. Defaults to 0.
+        keep_unlabelled (bool): Keep pictures without labels as pictures with
             nothing in them. Defaults to False.
 
     Returns:
@@ -196,7 +197,7 @@ def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
 
 
 def _check_names(pictures: Sequence[Picture]) -> None:
-    """No two pictures become one."""
+    """Check that no two pictures get the same name."""
     found: Dict[Tuple[Optional[str], str], Path] = {}
     for picture in pictures:
         name = '/'.join(picture.key)
@@ -214,7 +215,7 @@ def _split(
     seed: int,
     notes: Notes,
 ) -> None:
-    """Give each picture a split."""
+    """Assign a split to each picture."""
     own = {picture.split for picture in pictures}
     if ratios is None and own >= {'train', 'val'}:
         pictures = [p for p in pictures if p.split is None]
@@ -246,7 +247,7 @@ def _split_name(picture: Picture) -> str:
 
 
 def _copy(picture: Picture, folder: Path, suffix: Optional[str]) -> None:
-    """Copy a picture; write it anew where another suffix is needed."""
+    """Copy a picture, or rewrite it if it needs another suffix."""
     place = folder / 'images' / str(picture.split) / picture.name
     place.parent.mkdir(parents=True, exist_ok=True)
     if suffix is None:
@@ -267,7 +268,7 @@ def _copy(picture: Picture, folder: Path, suffix: Optional[str]) -> None:
 
 
 def _write_coco(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
-    """Write the pictures, and a file in COCO's form for each split."""
+    """Write the pictures, and a file in COCO format for each split."""
     names = [n for n in source.classes if n.lower() not in _IGNORED]
     ids = {name: i for i, name in enumerate(names, 1)}
     content: Dict[str, Dict[str, list]] = {}
@@ -324,9 +325,9 @@ def _rounded(segmentation: Any) -> Any:
 
 
 def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
-    """Write label maps of the objects' polygons, the later above the earlier.
+    """Write label maps of the objects' polygons, later ones on top.
 
-    What has no object is 'background', label 0.
+    Pixels without an object are 'background', label 0.
     """
     names = [n for n in source.classes if n.lower() not in _IGNORED]
     ground = next((n for n in names if n.lower() in _BACKGROUND), 'background')
@@ -371,7 +372,7 @@ def _write_masks(
     label_map: Callable[[Picture], np.ndarray],
     notes: Notes,
 ) -> Dict[str, int]:
-    """Write pictures of one suffix, label maps, and the palette."""
+    """Write pictures with the same suffix, label maps, and the palette."""
     suffixes = {
         '.jpg' if s in _JPEG else s
         for s in (p.path.suffix.lower() for p in pictures)

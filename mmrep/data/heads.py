@@ -1,9 +1,9 @@
-"""Whether a segmentor's heads, its data set and its metrics fit together.
+"""Check that a segmentor's heads, data set and metrics fit together.
 
-They are set in many places, and MMSegmentation compares none of them: a head
-with too few classes ends in an index error (on a GPU in an assertion that
-takes the process with it), and a metric that ignores another label than the
-heads measures too little and says nothing.
+They are set in many places, which MMSegmentation does not compare: a head with
+too few classes ends in an index error (on a GPU, in an assertion that kills
+the process), and a metric that ignores a different label from the heads
+silently gives too low a score.
 """
 
 import warnings
@@ -14,14 +14,14 @@ from torch import nn
 from mmrep.data.images import built_datasets, built_transforms
 from mmrep.errors import UsageError
 
-# They make labels of their own: edges, depths.
+# They make their own labels: edges, depths.
 _OWN_LABELS = ('STDCHead', 'VPDDepthHead')
-# Label maps are read as bytes, and 255 is what is ignored.
+# Label maps are read as bytes, and 255 is ignored.
 MAX_CLASSES = 255
 
 
 def heads(model: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
-    """The heads of a segmentor that learn classes, by their config keys."""
+    """The heads of a segmentor that learn classes, by config key."""
     for name in ('decode_head', 'auxiliary_head'):
         found = getattr(model, name, None)
         stages = isinstance(found, nn.ModuleList)  # cascades, several heads
@@ -32,7 +32,7 @@ def heads(model: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
 
 
 def num_labels(head: nn.Module) -> int:
-    """How many labels a head learns: two where it has one output."""
+    """Number of labels that a head learns; a single output learns two."""
     single = getattr(head, 'out_channels', None) == 1
     return max(head.num_classes, 2) if single else head.num_classes
 
@@ -42,9 +42,9 @@ def _ignore_index(head: nn.Module) -> Optional[int]:
 
 
 def input_channels(model: nn.Module) -> int:
-    """Channels of the image, which the first convolution takes."""
+    """Channels of the image, as the first convolution takes them."""
     for module in model.modules():
-        if type(module).__name__ == 'Focus':  # YOLOX's: 2 x 2 pixels as one
+        if type(module).__name__ == 'Focus':  # YOLOX stacks 2 x 2 pixels
             return input_channels(module.conv) // 4
         if isinstance(module, nn.Conv2d):
             return module.in_channels
@@ -55,9 +55,9 @@ def check_model(model: nn.Module) -> None:
     """Check that a segmentor's heads can learn and that it can predict.
 
     Raises:
-        UsageError: If heads differ in classes or in the label that they
-            ignore, a loss does not fit its head, or ``test_cfg`` lacks the
-            size of windows.
+        UsageError: If heads differ in classes or in the label they ignore, a
+            loss does not fit its head, or ``test_cfg`` lacks the size of
+            windows.
     """
     found = dict(heads(model))
     for key, head in found.items():
@@ -89,7 +89,7 @@ def check_model(model: nn.Module) -> None:
 def _check_equal(
     found: Dict[str, nn.Module], key: str, what: str, get: Any
 ) -> None:
-    """Raise if a head differs from the one that predicts."""
+    """Raise an error if a head differs from the one that predicts."""
     main = [k for k in found if k.startswith('model.decode_head')][-1:]
     if not main:
         return
@@ -103,7 +103,7 @@ def _check_equal(
 def _check_loss(key: str, loss: nn.Module, head: nn.Module) -> None:
     kind = type(loss).__name__
     outputs = getattr(head, 'out_channels', None) or head.num_classes
-    # those of PIDNet, which its head calls in its own way
+    # losses of PIDNet, which its head calls in its own way
     by_feat = getattr(head, 'loss_by_feat', None)
     plain = getattr(by_feat, '__qualname__', '').startswith('BaseDecodeHead')
     if plain and kind in ('OhemCrossEntropy', 'BoundaryLoss'):
@@ -167,9 +167,8 @@ def check_dataset(
     Args:
         key (str): The data loader, for messages.
         model (nn.Module): A segmentor.
-        dataset (Dataset): One of MMSegmentation's, or a wrapper of such.
-        metrics (Sequence): The metrics that are measured on it. Defaults to
-            none.
+        dataset (Dataset): MMSegmentation's data set, or a wrapper of one.
+        metrics (Sequence): Metrics computed on it. Defaults to none.
 
     Raises:
         UsageError: If they do not fit together.
@@ -198,7 +197,7 @@ def check_dataset(
             f'that of the heads, {ignored}, got {metric.ignore_index}'
         )
         if ignored is not None and 0 <= ignored < num_labels(head):
-            # a class that is measured though not trained
+            # a class that is measured but not trained
             warnings.warn(f'{text}.', stacklevel=2)
             continue
         raise UsageError(
@@ -228,7 +227,7 @@ def _check_classes(key: str, head: nn.Module, classes: Sequence[str]) -> None:
 def _check_reading(
     key: str, dataset: Any, head: nn.Module, ignored: Optional[int]
 ) -> None:
-    """Check what a pipeline makes of labels."""
+    """Check how a pipeline changes labels."""
     reduced = bool(getattr(dataset, 'reduce_zero_label', False))
     for transform in built_transforms(dataset):
         name = type(transform).__name__
@@ -270,7 +269,7 @@ def _check_reading(
 
 
 def _check_fill(what: str, fill: Any, head: nn.Module) -> None:
-    """Check the label of pixels that a pipeline or the model adds."""
+    """Check the label of pixels that a pipeline or the model pads."""
     ignored = _ignore_index(head)
     if fill is None or fill == ignored:
         return
@@ -293,14 +292,14 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     Args:
         key (str): The data loader, for messages.
         model (nn.Module): A segmentor.
-        sample (dict): What the data set's pipeline gives: ``inputs``, a
-            tensor (C, H, W) or a list of such.
+        sample (dict): Output of the data set's pipeline: ``inputs``, a tensor
+            (C, H, W) or a list of these.
 
     Raises:
-        UsageError: If it has not.
+        UsageError: If it does not.
     """
     inputs = sample.get('inputs') if isinstance(sample, dict) else None
-    if inputs is None:  # a user's own form
+    if inputs is None:  # a user's own format
         return
     first = inputs[0] if isinstance(inputs, list) else inputs
     channels, *size = first.shape

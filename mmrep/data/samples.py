@@ -1,7 +1,7 @@
-"""What the files of a segmentation data set hold, looked at before a run.
+"""Check the files of a segmentation data set before a run.
 
-Files are looked up by one listing a folder, and a sample of the label maps is
-read: what is wrong with all of them is known in seconds, not in the middle
+Files are looked up with one listing per folder, and a sample of the label maps
+is read. Errors that affect all of them are found in seconds, not in the middle
 of a run, or never.
 """
 
@@ -23,12 +23,12 @@ from mmrep.data.images import (
 from mmrep.data.labels import JPEG, LabelCheck
 from mmrep.errors import UsageError, counted, one_line
 
-# How many label maps are read, and for how long.
+# How many label maps are read, and for how many seconds.
 SAMPLE = 100
 SECONDS = 10
-# Where none of so many samples can be loaded, none is expected to be.
+# If none of this many samples can be loaded, none is expected to be.
 TRIES = 8
-# Whose loading transforms read files.
+# Data sets whose loading transforms read files.
 _KNOWN = ('mmcv.', 'mmdet.', 'mmseg.')
 
 
@@ -47,11 +47,11 @@ def check_samples(
         dataset (Dataset): One of MMSegmentation's, or a wrapper of such.
         metrics (Sequence): The metrics that are measured on it. Defaults to
             none.
-        skip_corrupt (bool): Leave out samples that cannot be loaded, as long
-            as there are others. Defaults to False.
+        skip_corrupt (bool): Skip samples that cannot be loaded, as long as
+            there are others. Defaults to False.
 
     Returns:
-        list[str]: What is no error, but should be known.
+        list[str]: Notes that are not errors.
 
     Raises:
         UsageError: If files are missing, none of several samples can be
@@ -79,7 +79,7 @@ def check_samples(
             if type(t).__name__.startswith('Load')
         ]
         reads = [t for t in loaders if type(t).__name__ == 'LoadAnnotations']
-        # what a user's own transforms read need not be files
+        # a user's own transforms may read something other than files
         known = all(type(t).__module__.startswith(_KNOWN) for t in loaders)
         if known:
             labels = any('Annotation' in type(t).__name__ for t in loaders)
@@ -113,7 +113,7 @@ def check_samples(
 
 
 def _spread(infos: List[dict], most: int) -> List[dict]:
-    """At most so many of a list, evenly spread."""
+    """At most this many items of a list, evenly spaced."""
     places = np.linspace(0, len(infos) - 1, min(most, len(infos)))
     return [infos[i] for i in sorted({round(p) for p in places})]
 
@@ -121,7 +121,7 @@ def _spread(infos: List[dict], most: int) -> List[dict]:
 def _check_purpose(
     key: str, info: dict, reads: bool, metrics: Sequence[Any]
 ) -> None:
-    """Check that labels are there where they are used, and only there."""
+    """Check that labels exist where they are used, and only there."""
     evaluator = key.replace('_dataloader', '_evaluator')
     labelled = bool(info.get('seg_map_path'))
     way = (
@@ -156,7 +156,7 @@ def _check_purpose(
 
 
 def _missing(paths: Sequence[str]) -> List[str]:
-    """Those of some local files that do not exist."""
+    """The local files in a list that do not exist."""
     listings: Dict[str, Set[str]] = {}
     missing = []
     for path in paths:
@@ -213,7 +213,7 @@ def _check_label_maps(key: str, infos: List[dict]) -> None:
 def _check_loading(
     key: str, loaders: Sequence[Any], infos: Sequence[dict]
 ) -> None:
-    """Raise if none of several samples can be loaded."""
+    """Raise an error if none of several samples can be loaded."""
     reasons = []
     coloured = None
     for info in infos:
@@ -221,7 +221,7 @@ def _check_loading(
         for loader in loaders:
             try:
                 results = loader(results)
-            except Exception as error:  # each image library raises its own
+            except Exception as error:  # each library has its own
                 reason = one_line(error, kind=True)
             else:
                 if results is not None:
@@ -249,7 +249,7 @@ def _count_labels(
     counts: np.ndarray,
     skip_corrupt: bool,
 ) -> int:
-    """Add the labels of files to ``counts``; return how many were read."""
+    """Add the labels of files to ``counts``; return the number read."""
     end = time.monotonic() + SECONDS
     read = 0
     for info in infos:
@@ -261,7 +261,7 @@ def _count_labels(
             coloured = find_colours(results)
             labels = results['gt_seg_map']
             found = np.bincount(labels.ravel(), minlength=256)
-        except Exception:  # the run names such a file, or leaves it out
+        except Exception:  # the run names such a file, or skips it
             continue
         if coloured and not skip_corrupt:
             raise UsageError(coloured)
@@ -283,7 +283,7 @@ def _judge(
     total: int,
     trains: bool,
 ) -> List[str]:
-    """What the labels that occur say of a data set."""
+    """Judge a data set by the labels that occur."""
     ignored = getattr(head, 'ignore_index', None)
     present = [
         i for i in range(num_labels(head)) if counts[i] and i != ignored

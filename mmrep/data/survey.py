@@ -1,4 +1,4 @@
-"""What a converted data set holds: form, classes, sizes, objects."""
+"""What a converted data set holds: labels, classes, sizes, objects."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from mmrep.data.forms.pictures import (
 )
 from mmrep.errors import UsageError
 
-# Pictures and label maps that are opened; more are a sample.
+# Most pictures and label maps to open; if there are more, a sample is.
 _SAMPLE = 200
 
 
@@ -34,18 +34,18 @@ class Survey:
         root (Path): Its folder.
         form (str): 'label maps', 'boxes' or 'boxes and masks'.
         classes (list[str]): Their names.
-        palette (list[tuple]): An RGB colour of each.
-        images (dict): Of each split the folder of its pictures.
-        labels (dict): Of each split the annotation file or folder.
-        counts (dict): Of each split the number of pictures.
+        palette (list[tuple]): An RGB colour of each class.
+        images (dict): For each split, the folder of its pictures.
+        labels (dict): For each split, the annotation file or folder.
+        counts (dict): For each split, the number of pictures.
         size (tuple): Width and height that half of the pictures reach.
         largest (tuple): The largest width and height.
-        suffix (str): Of the pictures, for label maps.
-        objects (tuple): The root of the area, in pixels, below which a tenth,
-            half and nine tenths of the training objects lie.
-        most (int): Objects in the fullest picture.
-        empty (int): Training pictures without an object.
-        amounts (dict): Objects, or pixels, of each class in training.
+        suffix (str): Suffix of the pictures, for label maps.
+        objects (tuple): The 10th, 50th and 90th percentile of the square root
+            of the area, in pixels, of the training objects.
+        most (int): Largest number of objects in a picture.
+        empty (int): Number of training pictures without an object.
+        amounts (dict): Number of training objects, or pixels, of each class.
     """
 
     root: Path
@@ -65,10 +65,10 @@ class Survey:
 
 
 def survey(folder: str) -> Survey:
-    """Look at a folder that ``mmrep data convert`` made, or one laid out so.
+    """Examine a folder with the layout that ``mmrep data convert`` writes.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If it has another layout.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -144,7 +144,7 @@ def _survey_coco(root: Path, files: Dict[str, Path]) -> Survey:
 
 
 def _folder_of(root: Path, split: str, file: CocoFile) -> str:
-    """Where the pictures of a file are."""
+    """The folder with the pictures of a file."""
     if not file.images:
         return f'images/{split}'
     name = file.images[0]['file_name']

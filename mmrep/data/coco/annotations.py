@@ -1,4 +1,4 @@
-"""Annotations of a file in COCO's form: what is wrong with them, in a line."""
+"""Check the annotations of a file in COCO format."""
 
 import math
 import warnings
@@ -16,20 +16,21 @@ _RENUMBER = (
     'a["id"] = i.'
 )
 _BOX = 'bbox must be four numbers: x, y, width and height in pixels'
-# Annotations whose box is compared with its polygons.
+# Number of annotations whose box is compared with its polygons.
 _SAMPLE = 500
 
 
 def check_annotations(file: CocoFile, masks: bool) -> np.ndarray:
-    """Ids, references, boxes, areas and masks can be computed with.
+    """Check that ids, references, boxes, areas and masks can be used.
 
     Args:
-        file (CocoFile): The file, whose images and categories are checked.
-            Annotations of images that it does not list are taken out of it.
-        masks (bool): Whether masks are trained or measured.
+        file (CocoFile): The file, whose images and categories have been
+            checked. Annotations of images that it does not list are removed
+            from it.
+        masks (bool): Whether masks are used for training or scores.
 
     Returns:
-        np.ndarray: For each annotation, whether it is left out in training.
+        np.ndarray: For each annotation, whether training skips it.
 
     Raises:
         UsageError: If some are wrong.
@@ -37,7 +38,7 @@ def check_annotations(file: CocoFile, masks: bool) -> np.ndarray:
     if file.annotations:
         _check_ids(file)
         _check_references(file)
-    if not file.annotations:  # none of a listed image
+    if not file.annotations:  # no annotation of a listed image
         return np.zeros(0, bool)
     _check_numbers(file)
     boxes, pictures = _check_boxes(file)
@@ -50,7 +51,7 @@ def check_annotations(file: CocoFile, masks: bool) -> np.ndarray:
 def check_usable(
     file: CocoFile, unused: np.ndarray, classes: Sequence[str], count: int
 ) -> None:
-    """Something is left to train or measure.
+    """Check that something is left to train or measure.
 
     Args:
         file (CocoFile): The file.
@@ -59,7 +60,7 @@ def check_usable(
         count (int): Annotations that the file had.
 
     Raises:
-        UsageError: If there is not.
+        UsageError: If nothing is left.
     """
     if not _has_usable(file, unused, classes):
         raise UsageError(
@@ -78,16 +79,16 @@ def _refuse(
     todo: str,
     got: Optional[str] = None,
 ) -> None:
-    """Raise an error if there are annotations that are wrong.
+    """Raise an error if there are wrong annotations.
 
     Args:
         file (CocoFile): Their file.
-        wrong (Sequence[int]): Their places in the list.
+        wrong (Sequence[int]): Their indices in the list.
         must (str): What must hold.
-        key (str): What is wrong with them.
+        key (str): The key that is wrong.
         todo (str): What to do.
-        got (str, optional): What the first one has. Defaults to None, the
-            value of the key.
+        got (str, optional): What the first one has instead. Defaults to None,
+            the value of the key.
 
     Raises:
         UsageError: If there is one.
@@ -172,7 +173,7 @@ def _check_references(file: CocoFile) -> None:
 
 
 def _leave_out(file: CocoFile, wrong: Sequence[int]) -> None:
-    """Do without annotations of images that are not listed, as all do."""
+    """Drop annotations of images that are not listed, as all tools do."""
     out = set(wrong)
     warnings.warn(
         f'{len(wrong)} of {len(file.annotations)} annotations in '
@@ -205,7 +206,7 @@ def _check_numbers(file: CocoFile) -> None:
 
 
 def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
-    """Boxes, shape (N, 4), and sizes of their pictures, shape (N, 2)."""
+    """Check boxes; return them (N, 4) and the picture sizes (N, 2)."""
     values = [entry['bbox'] for entry in file.annotations]
     wrong = [] if _are_all_boxes(values) else _others(values, _is_box)
     todo = 'Remove them, or export the boxes again.'
@@ -254,7 +255,7 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
 def _compare_with_polygons(
     file: CocoFile, boxes: np.ndarray, masks: bool
 ) -> None:
-    """Boxes that are not around their polygons are of another form."""
+    """Refuse or warn about boxes that do not enclose their polygons."""
     step = math.ceil(len(boxes) / _SAMPLE)
     looked_at, wrong = 0, []
     for i in range(0, len(boxes), step):
@@ -276,7 +277,7 @@ def _compare_with_polygons(
     )
     if masks:
         raise UsageError(text)
-    warnings.warn(text, stacklevel=2)  # the polygons may be what is wrong
+    warnings.warn(text, stacklevel=2)  # the polygons may be wrong instead
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
@@ -292,7 +293,7 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
 def _find_unused(
     file: CocoFile, boxes: np.ndarray, pictures: np.ndarray
 ) -> np.ndarray:
-    """Which annotations MMDetection leaves out; pycocotools counts them."""
+    """Annotations that MMDetection skips but pycocotools counts."""
     ends = np.minimum(boxes[:, :2] + boxes[:, 2:], pictures)
     areas = np.array([float(entry['area']) for entry in file.annotations])
     unused = (
@@ -360,7 +361,7 @@ def _check_masks(file: CocoFile) -> None:
         faults[NO_PIXELS] = empty
     for fault, wrong in faults.items():
         _refuse(file, wrong, fault, 'segmentation', 'Export the masks again.')
-    if empty and not faults:  # there are some in well-known files
+    if empty and not faults:  # well-known files have some
         warnings.warn(
             f'{len(empty)} of {len(values)} masks in {file.path} have no '
             'pixels, such as flat polygons, and count as missed in a test; '
@@ -378,7 +379,7 @@ def _is_id(value: Any) -> bool:
 def _unknown(value: Any, known: set) -> bool:
     try:
         return value not in known
-    except TypeError:  # a list and the like
+    except TypeError:  # such as a list
         return True
 
 

@@ -1,10 +1,10 @@
-"""Annotation files in COCO's form: what is wrong with one, in a line.
+"""Check annotation files in COCO format.
 
-pycocotools and MMDetection take much that they then compute nonsense from:
-a match to an annotation with id 0 counts as none, a mask of another size than
-its picture scores nothing, boxes of an unknown category are left out. Each
-check says what must hold, how many entries do not, which is the first, and
-what to do.
+pycocotools and MMDetection accept much input that leads to nonsense: a match
+with an annotation with id 0 counts as none, a mask whose size differs from
+that of its picture scores nothing, boxes of an unknown category are dropped.
+Each check says what must hold, how many entries violate it, which one is the
+first, and what to do.
 """
 
 import json
@@ -24,22 +24,22 @@ _KEYS = dict(
     annotations=('image_id', 'category_id', 'bbox', 'area'),
     categories=('id', 'name'),
 )
-# EXIF's orientations that exchange width and height
+# EXIF orientations that swap width and height
 _TURNED = (5, 6, 7, 8)
-# Pictures whose headers are read; more are a sample.
+# Most pictures whose headers are read; if there are more, a sample is.
 _HEADERS = 500
 
 
 class CocoFile:
-    """A file of annotations whose lists and keys are those of COCO.
+    """An annotation file with COCO's lists and keys.
 
     Args:
         path (str): The file.
-        needs_boxes (bool): Whether it is trained or measured on. A file to
-            predict for may lack annotations.
+        needs_boxes (bool): Whether it is used for training or scores. A file
+            for predictions may lack annotations.
 
     Raises:
-        UsageError: If it cannot be read, or is not in COCO's form.
+        UsageError: If it cannot be read, or is not in COCO format.
     """
 
     def __init__(self, path: str, needs_boxes: bool) -> None:
@@ -59,7 +59,7 @@ class CocoFile:
             raise UsageError(
                 f'{what}, but cannot be read: {one_line(error)}'
             ) from error
-        # of JSON or of UTF-8; or of a thousand brackets
+        # from JSON, from UTF-8, or from a thousand brackets
         except (ValueError, RecursionError) as error:
             text = one_line(error)
             if 'BOM' in text:
@@ -86,7 +86,7 @@ class CocoFile:
 
     def _check_keys(self, content: Dict[str, Any]) -> None:
         for name, keys in _KEYS.items():
-            try:  # the quick way, for there may be a million
+            try:  # the fast way, because there may be a million
                 for key in keys:
                     for entry in content[name]:
                         entry[key]
@@ -113,7 +113,7 @@ class CocoFile:
         return {c['name'] for c in self.categories if c['id'] in ids}
 
     def _check_kind(self, name: str, key: str) -> None:
-        """Values are all numbers or all texts, for they are sorted."""
+        """Check that values are all numbers or all strings, to sort."""
         values = [entry[key] for entry in getattr(self, name)]
         kinds = set(map(type, values))
         if kinds <= {int, float} or kinds == {str}:
@@ -127,7 +127,7 @@ class CocoFile:
         )
 
     def check_categories(self) -> None:
-        """Ids and names of the categories are unique."""
+        """Check that ids and names of the categories are unique."""
         for key in ('id', 'name'):
             self._check_kind('categories', key)
             twice = repeated(category[key] for category in self.categories)
@@ -139,7 +139,7 @@ class CocoFile:
                 )
 
     def check_images(self, folder: str) -> None:
-        """Images have ids of their own, sizes, and files that exist."""
+        """Check that images have different ids, sizes, and existing files."""
         if not self.images:
             raise UsageError(
                 f'the annotation file {self.path} must list images.'
@@ -165,7 +165,7 @@ class CocoFile:
         self._check_sizes(folder)
 
     def _check_files(self, folder: str) -> None:
-        """One listing a folder, which is quick where a query a file is not."""
+        """Check files with one listing per folder, not one query per file."""
         names = [image['file_name'] for image in self.images]
         wrong = [i for i, name in enumerate(names) if type(name) is not str]
         if wrong:
@@ -202,7 +202,7 @@ class CocoFile:
         )
 
     def _warn_of_twins(self, names: List[str]) -> None:
-        """As where two exports were joined."""
+        """Warn of images listed twice, as after joining two exports."""
         twins = repeated(names)
         if twins:
             warnings.warn(
@@ -214,7 +214,7 @@ class CocoFile:
             )
 
     def _check_sizes(self, folder: str) -> None:
-        """The sizes in the file are those of the pictures."""
+        """Check that the sizes in the file are those of the pictures."""
         step = math.ceil(len(self.images) / _HEADERS)
         sample = self.images[::step]
         wrong = []
@@ -225,9 +225,9 @@ class CocoFile:
                 with Image.open(path) as picture:
                     size = picture.size
                     turned = picture.getexif().get(274) in _TURNED
-            except Exception:  # a broken picture is named when it is read
+            except Exception:  # a broken picture is reported when it is read
                 continue
-            if turned:  # it is turned when it is loaded
+            if turned:  # it is rotated when it is loaded
                 size = size[::-1]
             if stated != size:
                 wrong.append((image, stated, size, turned))
@@ -246,7 +246,7 @@ class CocoFile:
 
 
 def repeated(values: Iterable[Any]) -> List[Any]:
-    """Values that come again, in order."""
+    """Values that occur again, in order."""
     seen: set = set()
     twice = []
     for value in values:
@@ -257,7 +257,7 @@ def repeated(values: Iterable[Any]) -> List[Any]:
 
 
 def _namesake(folder: str, path: str) -> str:
-    """A file of that name in another case, folder or format, '' if none."""
+    """A file with this name in another case, folder or format, or ''."""
     stem = osp.splitext(osp.basename(path))[0].lower()
     names = sorted(os.listdir(folder)) if osp.isdir(folder) else []
     near = [name for name in names if osp.splitext(name)[0].lower() == stem]
@@ -265,7 +265,7 @@ def _namesake(folder: str, path: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file is one; true and false are none."""
+    """Whether a JSON value is a number; true and false are not."""
     return type(value) in (int, float)
 
 
@@ -289,7 +289,7 @@ def _identity(file: CocoFile) -> Tuple[Dict[Any, str], List[Tuple[Any, str]]]:
 
 
 def check_same(file: CocoFile, other: CocoFile, what: str) -> None:
-    """Check that a metric's file speaks of the images of a data set's.
+    """Check that a metric's file has the images of a data set's file.
 
     Args:
         file (CocoFile): The data set's.

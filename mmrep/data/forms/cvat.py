@@ -1,4 +1,4 @@
-"""CVAT: one XML file "for images 1.1", or its export in COCO's form."""
+"""CVAT: one XML file "for images 1.1", or its export in COCO format."""
 
 from pathlib import Path
 from typing import Dict, List, Optional
@@ -46,7 +46,7 @@ class _Entry:
 def read(
     labels: Path, pictures: List[Picture], notes: Notes, classes: List[str]
 ) -> Source:
-    """Read CVAT's XML for images, else the COCO files of its other export."""
+    """Read CVAT's XML for images, or else the COCO files it exports."""
     entries: List[_Entry] = []
     names: Dict[str, None] = {}
     for path in list_files(labels):
@@ -140,7 +140,7 @@ def _outline(shape: Element, degrees: float) -> List[tuple]:
 
 
 def _mask(shape: Element, label: str, picture: Picture):
-    """Run lengths of rows within a box, of zeros first."""
+    """A mask from run lengths of the rows in a box, zeros first."""
     left, top, width, height = (
         int(_value(shape, key)) for key in ('left', 'top', 'width', 'height')
     )

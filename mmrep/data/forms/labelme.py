@@ -34,7 +34,7 @@ def is_labelme(content: Any) -> bool:
 def read(
     labels: Path, pictures: List[Picture], notes: Notes, classes: List[str]
 ) -> Source:
-    """Read LabelMe's JSON files; shapes of one group are one object."""
+    """Read LabelMe's JSON files; the shapes of a group are one object."""
     finder = Finder(pictures)
 
     def find(file: LabelFile) -> Picture:
@@ -99,7 +99,7 @@ def _outline(kind: str, values: Any) -> List[tuple]:
 
 
 def _mask(shape: dict, label: str, picture: Picture, raw: bool) -> Any:
-    """A shape that is a PNG picture of its box."""
+    """A shape given as a PNG picture of its box."""
     left, top = points_of(shape.get('points'), 2)[0]
     if raw:
         raise LabelError(

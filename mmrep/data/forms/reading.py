@@ -1,4 +1,4 @@
-"""Reading label files: what the readers of all forms share and give."""
+"""Read label files: code shared by the readers of all formats."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ KEEP = '--keep-unlabelled keeps them as pictures with nothing in them'
 
 
 class LabelError(UsageError):
-    """A label file cannot be used; the text goes on after its name."""
+    """A label file cannot be used; the text continues after its name."""
 
 
 def read_text(path: Path) -> str:
-    """A text in UTF-8, also with a mark in front.
+    """A text in UTF-8, with or without a byte order mark.
 
     Raises:
         LabelError: If it is none.
@@ -47,10 +47,10 @@ def read_json(path: Path) -> Any:
 def read_xml(path: Path) -> Element:
     """The root of an XML file; entities are refused, not expanded.
 
-    A few lines of them can grow to gigabytes, or name other files.
+    A few lines of entities can expand to gigabytes, or name other files.
 
     Raises:
-        LabelError: If it is none, or declares entities.
+        LabelError: If it is not XML, or declares entities.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()
@@ -93,7 +93,7 @@ def points_of(values: Any, least: int) -> List[tuple]:
     """Points of a label file, [[x, y], ...].
 
     Raises:
-        LabelError: If there are fewer than ``least``, or they are no points.
+        LabelError: If there are fewer than ``least``, or they are not points.
     """
     if not isinstance(values, list) or len(values) < least:
         raise LabelError(f'has a shape without {least} points or more')
@@ -104,13 +104,13 @@ def points_of(values: Any, least: int) -> List[tuple]:
 
 @dataclass
 class Source:
-    """A data set that was read.
+    """A data set as it was read.
 
     Args:
-        classes (list[str]): Names in the order that the form gives.
-        pictures (list[Picture]): Those with labels, each with its objects.
-        unlabelled (list[Picture]): Those without.
-        palette (dict): RGB colours by name, as far as the form has them.
+        classes (list[str]): Names in the order of the format.
+        pictures (list[Picture]): Pictures with labels, each with its objects.
+        unlabelled (list[Picture]): Pictures without labels.
+        palette (dict): RGB colours by name, if the format has them.
     """
 
     classes: List[str]
@@ -120,7 +120,7 @@ class Source:
 
 
 def progress(items: Sequence, text: str) -> Any:
-    """Go through items with a bar on the standard error output."""
+    """Iterate over items with a progress bar on standard error."""
     return track(items, text, console=Console(stderr=True))
 
 
@@ -135,18 +135,18 @@ def read_each(
 ) -> Source:
     """Read a label file for each picture.
 
-    What is wrong with one file leaves out its picture, which is noted: it is
-    not taken as one without objects.
+    If a label file is wrong, its picture is skipped with a note; it does not
+    count as a picture without objects.
 
     Args:
-        form (str): Name of the form.
+        form (str): Name of the format.
         files (Sequence[LabelFile]): The label files.
         pictures (list[Picture]): The pictures.
         find (callable): Finds the picture of a file.
         read (callable): Reads a file into its picture; may raise UsageError.
         notes (Notes): Gets what was left out.
-        classes (Sequence[str]): Names in the form's order; those of the
-            objects, sorted, if there are none. Defaults to ().
+        classes (Sequence[str]): Names in the order of the format. Defaults to
+            (), the sorted names of the objects.
 
     Raises:
         UsageError: If nothing is left.

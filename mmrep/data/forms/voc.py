@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file for each picture, as labelImg and CVAT write it."""
+"""Pascal VOC: an XML file for each picture, as from labelImg and CVAT."""
 
 from pathlib import Path
 from typing import Dict, List

@@ -1,7 +1,7 @@
 """YOLO: a text file for each picture, a line for each object.
 
-``class x y width height`` is a box, by its centre; ``class x1 y1 x2 y2 x3 y3
-...`` a polygon; all as shares of the picture.
+``class x y width height`` is a box, given by its centre; ``class x1 y1 x2 y2
+x3 y3 ...`` is a polygon. All values are shares of the picture.
 """
 
 from pathlib import Path
@@ -20,10 +20,10 @@ from mmrep.data.forms.reading import (
 from mmrep.data.forms.shapes import add_points, corners
 from mmrep.errors import UsageError, one_line
 
-# Texts that are no labels: names, lists of pictures, what exports add.
+# Text files that are not labels: names, lists of pictures, notes of exports.
 NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'names.txt')
 _OTHERS = {'train', 'val', 'valid', 'test', 'classes', 'names', 'notes'}
-# Rounding may leave a share a little above 1.
+# Rounding may leave a share slightly above 1.
 _SLACK = 0.05
 
 
