@@ -1,4 +1,4 @@
-"""From a config to a runner that is ready to train or test."""
+"""Build a runner that is ready to train or test from a config."""
 
 import copy
 import logging
@@ -48,7 +48,7 @@ def build_runner(
     trust_checkpoint: bool = False,
     skip_corrupt: bool = False,
 ) -> Runner:
-    """Build what a run needs, so that a wrong config fails before it starts.
+    """Build everything a run needs, so a wrong config fails early.
 
     Args:
         cfg (Config): Config of the run, with ``work_dir``; ``load_from`` and
@@ -96,7 +96,7 @@ def build_runner(
         if lock.warning:
             notes.append(lock.warning)
     runner = _build('model, hooks', lambda: runner_class.from_cfg(cfg))
-    runner.lock = lock  # as long as the runner lives
+    runner.lock = lock  # as long as the runner exists
     for note in notes:
         runner.logger.warning(note)
     runner.logger.info(backend_report())
@@ -139,7 +139,7 @@ def _check_start(runner: Runner, strict: bool, trust: bool) -> None:
 
 
 def _ends_with_one(runner: Runner) -> bool:
-    """Whether the last batch of an epoch has one image; it is said."""
+    """Whether the last batch of an epoch has one image; log it if so."""
     loader = runner.train_loop.dataloader
     if (
         runner.world_size > 1
@@ -158,7 +158,7 @@ def _ends_with_one(runner: Runner) -> bool:
 
 
 def _check_pretrained(runner: Runner, trust: bool) -> None:
-    """Check that the file the backbone starts from has parameters of it."""
+    """Check that the backbone's pretrained file has its parameters."""
     backbone = getattr(unwrapped(runner.model), 'backbone', None)
     init_cfg = getattr(backbone, 'init_cfg', None)
     if not isinstance(init_cfg, dict):
@@ -194,7 +194,7 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
 
 
 def _build(part: str, build: Callable[[], Any]) -> Any:
-    """Call ``build``; tell the user when the config is what is wrong."""
+    """Call ``build``; tell the user if the config is wrong."""
     try:
         return build()
     except UsageError:
@@ -224,7 +224,7 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             text += f'{frame.line} ({Path(frame.filename).name})'
         if text.endswith('need at least one array to concatenate'):
-            # how MMEngine's datasets fail when they are empty
+            # how MMEngine's datasets fail if they are empty
             text = (
                 'the data set found no images; check data_prefix, '
                 'img_suffix and ann_file'
@@ -234,7 +234,7 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
                 "; for another number, set type='mmrep.SegDataPreProcessor'"
             )
         if text.endswith('in METAINFO.'):
-            # how MMSegmentation's do when they have other classes
+            # how MMSegmentation's datasets fail with other classes
             text += (
                 ' The metainfo of the config or its base has the classes of '
                 'another data set: set metainfo=None in the data set to use '
@@ -247,7 +247,7 @@ def _build(part: str, build: Callable[[], Any]) -> Any:
 
 
 def _try_schedulers(runner: Runner, schedulers: Any) -> None:
-    """Build them for a parameter of no model; the run does it too late."""
+    """Build schedulers for a dummy parameter; the run builds them late."""
     wrapper = runner.optim_wrapper
     if not schedulers or not isinstance(wrapper, OptimWrapper):
         return
@@ -265,7 +265,7 @@ def _try_schedulers(runner: Runner, schedulers: Any) -> None:
 
 
 def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
-    """Build a loop with its data set, whose images are guarded."""
+    """Build a loop with its data set, and guard its images."""
     loop = _build(
         f'{mode}_dataloader, {mode}_cfg',
         lambda: getattr(runner, f'{mode}_loop'),
@@ -290,12 +290,12 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
 
 
 def prepare_metrics(evaluator: Any) -> None:
-    """Prepare MMDetection's metrics for what they take, or say they do not."""
+    """Fix values for MMDetection's metrics, or refuse them."""
     repair_recalls()
     for metric in getattr(evaluator, 'metrics', ()):
         kind = type(metric).__name__
         if kind == 'CocoMetric':
-            # pycocotools needs an array, where a config has a list
+            # pycocotools needs an array, but a config has a list
             metric.iou_thrs = np.atleast_1d(metric.iou_thrs)
         elif kind == 'VOCMetric' and metric.metric == 'recall':
             classes = (metric.dataset_meta or {}).get('classes') or ()
@@ -308,10 +308,10 @@ def prepare_metrics(evaluator: Any) -> None:
 
 
 def _log_batch_size(runner: Runner) -> int:
-    """Say which total batch the recipe assumes; return what this run has."""
+    """Log the batch size the recipe assumes; return that of this run."""
     loop = runner.train_loop
     loader = loop.dataloader
-    # a batch sampler, as MMDetection's, takes the place of batch_size
+    # a batch sampler, such as MMDetection's, replaces batch_size
     per_process = loader.batch_size or loader.batch_sampler.batch_size
     total = per_process * runner.world_size
     text = f'total batch size {total} ({runner.world_size} x {per_process})'

@@ -1,4 +1,4 @@
-"""A config for a data set of one's own, short enough to read and change."""
+"""Write a config for a data set, short enough to read and change."""
 
 import re
 import textwrap
@@ -12,14 +12,14 @@ from mmrep.data.survey import Survey
 from mmrep.errors import UsageError, counted
 
 METHODS = ('upernet', 'fcos', 'cascade-mask-rcnn')
-# The configs of a method to inherit from, the first that there is.
+# Configs of a method to inherit from; the first that exists is used.
 _DATA = ('ade20k', 'ade20k-640x640', 'coco', 'camvid', 'bccd', 'shapes')
-# The largest pictures of the recipes: of models for a CPU, and of others.
+# Largest pictures of the recipes, for models for a CPU and for others.
 _SMALL, _DETECTION = (480, 360), (1333, 800)
 _SEGMENTATION = 512
 # Objects below this many pixels are hard to find.
 _LEAST_OBJECT = 32
-# Samples that a run sees: small sets many times, large ones fewer.
+# Samples that a run sees: small sets are repeated more often.
 _SAMPLES = 20000
 
 
@@ -33,13 +33,13 @@ class _Plan:
     batch: int
     lr: float
     length: int  # epochs of a detector, iterations of a segmentor
-    backbone: Optional[dict]  # where no base has it
-    multiple: Optional[int]  # of which test images are
+    backbone: Optional[dict]  # if no base has it
+    multiple: Optional[int]  # of the test images
     notes: List[str]
 
 
 def list_models(method: str) -> Dict[str, str]:
-    """The configs that a method has, by the name of the model."""
+    """The configs of a method, by the name of the model."""
     found: Dict[str, str] = {}
     for data in reversed(_DATA):
         for name in config_names():
@@ -60,19 +60,19 @@ def write_config(
 
     Args:
         data (Survey): The data set.
-        model (str): Of the names of our configs. Defaults to
+        model (str): Model, as in the names of our configs. Defaults to
             'unireplknet-t'.
         method (str, optional): One of :data:`METHODS`. Defaults to None, a
             segmentor for label maps and a detector for boxes, with masks if
             all objects have one.
         epochs (int, optional): How often each picture is seen. Defaults to
             None, which depends on the number of pictures.
-        batch_size (int, optional): Defaults to None, which is the base's, or
-            fewer for few pictures.
+        batch_size (int, optional): Defaults to None, the base's batch size, or
+            less for few pictures.
 
     Returns:
-        tuple: The text of the config, and what was chosen and why, a line
-        each.
+        tuple: The text of the config, and lines that say what was chosen and
+            why.
 
     Raises:
         UsageError: If model or method do not fit.
@@ -123,7 +123,7 @@ def _choose_method(data: Survey, method: Optional[str]) -> str:
 
 
 def _choose_base(method: str, model: str) -> Tuple[str, Optional[dict]]:
-    """The config to inherit from, and a backbone if it has another."""
+    """The config to inherit from, and the backbone if it differs."""
     models = list_models(method)
     if model in models:
         return models[model], None
@@ -222,7 +222,7 @@ def _tell_data(data: Survey) -> str:
 def _fit(
     size: Tuple[int, int], limit: Tuple[int, int], wish: float
 ) -> Tuple[Tuple[int, int], str]:
-    """Long and short side that pictures are resized to, and why.
+    """Long and short side to which pictures are resized, and why.
 
     Args:
         size (tuple): Width and height of the pictures.
@@ -249,7 +249,7 @@ def _fit(
 
 
 def _listed(values: List[str], brackets: str) -> str:
-    """A tuple or list of some lines."""
+    """A tuple or list over several lines."""
     text = ', '.join(values) + ','
     lines = textwrap.wrap(text, 75, break_long_words=False) or ['']
     body = ''.join(f'    {line}\n' for line in lines)
@@ -257,7 +257,7 @@ def _listed(values: List[str], brackets: str) -> str:
 
 
 def _loaders(data: Survey, plan: _Plan, entries: Dict[str, str]) -> List[str]:
-    """The three loaders; a set without test pictures tests on val."""
+    """The three loaders; without test pictures, val is used."""
     lines = []
     for split in ('train', 'val', 'test'):
         entry = entries[split if split in entries else 'val']
@@ -478,7 +478,7 @@ auto_scale_lr = dict(enable=False, base_batch_size={plan.batch})"""
 
 
 def _detector(plan: _Plan, masks: bool, most: int) -> str:
-    """The classes in all heads, and another backbone."""
+    """The classes of all heads, and the backbone if it differs."""
     parts: List[Tuple[str, Any]] = list((plan.backbone or {}).items())
     body = ''.join(f'    {key}={_dict_text(value)},\n' for key, value in parts)
     if masks:

@@ -1,4 +1,4 @@
-"""Configs as MMSegmentation 0.x and MMDetection 2.x read them."""
+"""Configs for MMSegmentation 0.x and MMDetection 2.x."""
 
 from typing import List
 
@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mmrep.errors import UsageError
 
-# Keys of MMCV 1.x, which no run reads any more, and what took their place.
+# Keys of MMCV 1.x, which no run reads any more, and their replacements.
 _OLD_KEYS = {
     'checkpoint_config': 'default_hooks.checkpoint',
     'data': 'train_dataloader, val_dataloader and test_dataloader',
@@ -20,7 +20,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def check_age(cfg: Config) -> List[str]:
-    """Tell a config of MMCV 1.x from today's, and name what is left of one.
+    """Recognise configs of MMCV 1.x, and name leftover keys.
 
     Returns:
         list[str]: What the user should know.

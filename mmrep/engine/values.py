@@ -1,4 +1,4 @@
-"""Whether values of a config are of the kind that their place takes."""
+"""Check that values of a config have the right type."""
 
 from numbers import Real
 from typing import Any, Dict, Iterator, Optional, Tuple
@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from mmrep.errors import UsageError
 
-# What may be a word, a number or a dict.
+# Keys whose value may be a word, a number or a dict.
 _FREE = {
     *('add_extra_convs', 'arch', 'compile', 'compile_backbone', 'data_prefix'),
     *('log_level', 'loss_scale', 'resume'),
@@ -15,15 +15,15 @@ _FREE = {
 
 
 def check_options(cfg: Config, options: Dict[str, Any]) -> None:
-    """Check that options are of the kind of what they replace.
+    """Check that options have the type of the values they replace.
 
     Args:
         cfg (Config): The config without the options.
         options (dict): Dotted keys and their values.
 
     Raises:
-        UsageError: If a word takes the place of something else, or a number
-            that of a word or a dict.
+        UsageError: If a word replaces something else, or a number replaces a
+            word or a dict.
     """
     for key, value in options.items():
         old = _value_at(cfg._cfg_dict, key)
@@ -35,10 +35,10 @@ def check_options(cfg: Config, options: Dict[str, Any]) -> None:
 
 
 def check_loss_weights(cfg: Config) -> None:
-    """Check the weights of losses, which are read when a loss is computed.
+    """Check the weights of losses, which are read only in a loss.
 
     Raises:
-        UsageError: If one is no number.
+        UsageError: If one is not a number.
     """
     for key, value in _named('loss_weight', cfg.get('model'), 'model'):
         if not _are_numbers(value):
@@ -46,7 +46,7 @@ def check_loss_weights(cfg: Config) -> None:
 
 
 def _expected(old: Any, value: Any) -> Optional[str]:
-    """What a value must be in the place of an old one, None if it is."""
+    """What a value must be to replace an old one, or None if it is."""
     is_word = isinstance(value, str)
     if isinstance(old, bool):
         return f'True or False, as {old} is' if is_word else None
@@ -64,7 +64,7 @@ def _expected(old: Any, value: Any) -> Optional[str]:
 
 
 def _are_numbers(value: Any) -> bool:
-    """Whether something is a number, or has numbers alone."""
+    """Whether something is a number, or has only numbers."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(map(_are_numbers, value))
     return isinstance(value, Real) and not isinstance(value, bool)
@@ -77,7 +77,7 @@ def _has_words(value: Any) -> bool:
 
 
 def _value_at(node: Any, key: str) -> Any:
-    """What a config has at a dotted key, None if it has nothing."""
+    """The value of a config at a dotted key, or None."""
     for part in key.split('.'):
         if isinstance(node, dict):
             node = node.get(part)
@@ -89,7 +89,7 @@ def _value_at(node: Any, key: str) -> Any:
 
 
 def _named(name: str, node: Any, place: str) -> Iterator[Tuple[str, Any]]:
-    """What a config has under a name, wherever that stands."""
+    """The values of a config with a name, wherever it occurs."""
     items: Any = ()
     if isinstance(node, dict):
         items = node.items()

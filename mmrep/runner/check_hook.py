@@ -1,4 +1,4 @@
-"""What a segmentor, its data and its metrics must be, before a run."""
+"""Check a segmentor, its data and its metrics before a run."""
 
 import logging
 import traceback
@@ -24,13 +24,13 @@ from mmrep.runner.sampler import seeded
 class SegmentationCheckHook(Hook):
     """Compare a segmentor with its data sets and metrics before a run.
 
-    It also repairs losses (:func:`mmrep.compat.repair_losses`) and names the
-    files that metrics write. The first of several processes alone looks at
-    files. Other models are left alone.
+    It also fixes losses (:func:`mmrep.compat.repair_losses`) and names the
+    files that metrics write. Only the first of several processes reads files.
+    Other models are not checked.
 
     Args:
-        skip_corrupt (bool): Whether training leaves out samples that cannot
-            be loaded. Defaults to False.
+        skip_corrupt (bool): Whether training skips samples that cannot be
+            loaded. Defaults to False.
     """
 
     def __init__(self, skip_corrupt: bool = False) -> None:
@@ -66,7 +66,7 @@ class SegmentationCheckHook(Hook):
 
 
 def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
-    """The loops that a run has built, with their metrics."""
+    """The loops of a run, with their metrics."""
     for mode in ('train', 'val', 'test'):
         loop = getattr(runner, f'_{mode}_loop')
         if isinstance(loop, BaseLoop):
@@ -76,14 +76,14 @@ def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
 
 
 def _check_drawing(runner: Runner, dataset: Any) -> None:
-    """Raise if the pictures that are to be drawn on cannot be shown."""
+    """Raise an error if pictures to draw on cannot be shown."""
     if not any(
         type(hook).__name__ == 'SegVisualizationHook' and hook.draw
         for hook in runner.hooks
     ):
         return
     path = next(built_datasets(dataset)).get_data_info(0)['img_path']
-    level = cv2.setLogLevel(0)  # it would say more than the error below
+    level = cv2.setLogLevel(0)  # it would print more than the error below
     shown = '://' in path or cv2.imread(path) is not None
     cv2.setLogLevel(level)
     if not shown:
@@ -100,7 +100,7 @@ def _first_sample(key: str, dataset: Any) -> dict:
             return dataset[0]
     except UsageError:
         raise
-    except Exception as error:  # transforms fail in as many ways as there are
+    except Exception as error:  # transforms fail in many ways
         print_log(traceback.format_exc(), 'current', logging.DEBUG)
         text = one_line(error, kind=True)
         raise UsageError(
