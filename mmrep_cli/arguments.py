@@ -1,7 +1,7 @@
-"""What the scripts in ``tools/`` share on the command line.
+"""Command-line options shared by the scripts in ``tools/``.
 
-Only the standard library is imported here, so that ``--help`` is there at
-once: ``import mmrep`` imports torch and takes seconds.
+Only the standard library is imported here, so ``--help`` appears at once:
+``import mmrep`` imports torch and takes seconds.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _OptionsAction(argparse.Action):
-    """KEY=VALUE, as :class:`mmrep.engine.cli.OptionsAction` reads it."""
+    """KEY=VALUE, parsed by :class:`mmrep.engine.cli.OptionsAction`."""
 
     def __call__(self, *args: Any) -> None:
         from mmrep.engine.cli import OptionsAction
@@ -85,7 +85,7 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse; say what is wrong with ``--cfg-options`` if it is not K=V."""
+    """Parse; explain errors of ``--cfg-options``."""
     try:
         return parser.parse_args()
     except ValueError as error:  # from OptionsAction
@@ -93,7 +93,7 @@ def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse, and tell MMEngine the local rank if the launcher gave it."""
+    """Parse, and pass on the local rank if the launcher gave it."""
     args = parse_arguments(parser)
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', args.local_rank)

@@ -1,9 +1,10 @@
 """Effective receptive field: the pixels that one point of a map depends on.
 
-Measured and summarised as with RepLKNet (`Scaling Up Your Kernels to 31x31
-<https://arxiv.org/abs/2203.06717>`_, Table 10), so the numbers can be laid
-beside the paper's.
-Source: https://github.com/DingXiaoH/RepLKNet-pytorch/tree/b76808a/erf
+It is measured and summarised as for RepLKNet (`Scaling Up Your Kernels to
+31x31
+<https://arxiv.org/abs/2203.06717>`_, Table 10), so the numbers can be compared
+with the paper's. Source:
+https://github.com/DingXiaoH/RepLKNet-pytorch/tree/b76808a/erf
 """
 
 from contextlib import contextmanager
@@ -24,11 +25,12 @@ class ERF:
     """What :func:`contribution_scores` found.
 
     Args:
-        scores (np.ndarray): Contribution of each pixel, (H, W), mean over the
-            images, before any scaling.
+        scores (np.ndarray): Contribution of each pixel, (H, W), as the mean
+            over the images, before any scaling.
         map_size (tuple[int, int]): Height and width of the feature map.
-        images (int): Images in the mean.
-        skipped (int): Images left out, whose gradient is not finite.
+        images (int): Number of images in the mean.
+        skipped (int): Number of images skipped because their gradient is not
+            finite.
     """
 
     scores: np.ndarray
@@ -44,10 +46,10 @@ class Area:
     Args:
         threshold (float): The share.
         side (int, optional): Side of the square in pixels; None if no square
-            holds so much.
+            holds this share.
         ratio (float, optional): Its area divided by the image's.
-        held (float): Share that this square holds, or the largest one where
-            there is none.
+        held (float): Share that this square holds, or that the largest square
+            holds if there is none.
     """
 
     threshold: float
@@ -63,13 +65,14 @@ def contribution_scores(
 ) -> ERF:
     """Contribution of each pixel to the centre of a feature map.
 
-    For each batch: the positive part of the map's centre, summed over
-    channels; the positive part of its gradient with respect to the input,
-    summed over images and channels. Then the mean over the batches.
+    For each batch, it takes the positive part of the map's centre, summed over
+    channels, and then the positive part of its gradient with respect to the
+    input, summed over images and channels. The result is the mean over the
+    batches.
 
     Args:
         network (nn.Module): A backbone in evaluation mode.
-        images (Iterable[Tensor]): Batches (N, C, H, W) of one size.
+        images (Iterable[Tensor]): Batches (N, C, H, W) of the same size.
         layer (str, optional): Name of a submodule whose output is the map.
             Defaults to None, the last map that the network returns.
 
@@ -77,8 +80,8 @@ def contribution_scores(
         ERF: The scores.
 
     Raises:
-        UsageError: If the layer does not exist or gives no map, the network
-            cannot take such images, or no gradient is finite.
+        UsageError: If the layer does not exist or does not return a map, the
+            network does not accept such images, or no gradient is finite.
     """
     if network.training:
         raise ValueError(
@@ -111,7 +114,7 @@ def input_gradient(
     found = _feature_map(network, image, layer)
     height, width = found.shape[2:]
     centre = found[:, :, height // 2, width // 2]
-    # not autograd.grad, which some networks' activation checkpoints refuse
+    # not autograd.grad, which some activation checkpoints refuse
     centre.relu().sum().backward()
     if image.grad is None:
         raise UsageError('the feature map does not depend on the image.')
@@ -152,7 +155,7 @@ def _feature_map(
 def _kept(
     network: nn.Module, layer: Optional[str], outputs: Dict[str, Any]
 ) -> Iterator[None]:
-    """Put what a submodule returns into ``outputs``."""
+    """Store the outputs of a submodule in ``outputs``."""
     if layer is None:
         yield
         return
@@ -177,12 +180,12 @@ def _kept(
 
 
 def rescale(scores: np.ndarray) -> np.ndarray:
-    """log10(x + 1), divided by its maximum, as the paper shows scores.
+    """log10(x + 1), divided by its maximum, as in the paper's figures.
 
     Raises:
         UsageError: If every score is zero.
     """
-    # log1p keeps what is far below 1, where x + 1 would round to 1
+    # log1p keeps values far below 1, where x + 1 would round to 1
     scaled = np.log1p(scores.astype(np.float64)) / np.log(10)
     if not scaled.max() > 0:
         raise UsageError(
@@ -196,11 +199,11 @@ def rescale(scores: np.ndarray) -> np.ndarray:
 def high_contribution_areas(
     scores: np.ndarray, thresholds: Iterable[float] = THRESHOLDS
 ) -> List[Area]:
-    """High-contribution areas of scores: small ones mean a narrow field.
+    """High-contribution areas of scores; small ones mean a narrow field.
 
-    Squares have odd sides from 3 and lie around pixel (H // 2, W // 2). In a
-    map of even size the largest leaves out a row and a column, so a field as
-    wide as a small map may have no square for a high threshold.
+    Squares have odd sides from 3 on and are centred on pixel (H // 2, W // 2).
+    In a map of even size the largest square misses a row and a column, so a
+    field as wide as a small map may have no square for a high threshold.
 
     Args:
         scores (np.ndarray): Contributions (H, W), scaled (:func:`rescale`).
@@ -246,7 +249,7 @@ def high_contribution_areas(
 
 
 def notes_on(found: ERF, areas: Iterable[Area]) -> List[str]:
-    """What a reader of the ratios has to know, in sentences without a stop."""
+    """Notes for readers of the ratios: sentences without a full stop."""
     notes = []
     if found.skipped:
         notes.append(

@@ -407,8 +407,8 @@ def test_paths_of_a_message_hub():
 @pytest.mark.parametrize(
     'most, text',
     [
-        (dict(max_iters=2), 'is of iter 2, and train_cfg.max_iters is 2'),
-        (dict(max_epochs=0), 'is of epoch 0, and train_cfg.max_epochs is 0'),
+        (dict(max_iters=2), 'is from iter 2, and train_cfg.max_iters is 2'),
+        (dict(max_epochs=0), 'is from epoch 0, and train_cfg.max_epochs is 0'),
         (dict(max_iters=3), None),
     ],
 )
