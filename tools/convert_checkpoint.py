@@ -1,9 +1,10 @@
 """Convert a released checkpoint for a config's model.
 
-Takes the authors' backbone files, MMPretrain's classifiers, and segmentors
-and detectors of MMSegmentation and MMDetection (0.x and 2.x too), in training
-or deploy form. Every key must be explained, or nothing is written. OUT holds
-tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
+It reads the authors' backbone files, MMPretrain's classifiers, and segmentors
+and detectors of MMSegmentation and MMDetection (including 0.x and 2.x), in
+training or deploy form. Nothing is written unless every key is explained. OUT
+holds tensors and plain metadata: the data set's classes and the SHA-256 of
+SRC.
 """
 
 import argparse

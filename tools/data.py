@@ -259,7 +259,7 @@ def _new_config(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    # they import MMDetection, which takes seconds
+    # these import MMDetection, which takes seconds
     from mmrep.analysis.data_report import report_data
 
     report = report_data(load_config(args.config, args.cfg_options))

@@ -1,8 +1,8 @@
 """Open a page to drop pictures on, to try a segmentor or detector.
 
-The page has the prediction over the picture, a legend, and the seconds taken.
-It needs Gradio (pip install gradio) and no network, and only this machine
-sees it if no other --host is given. Ctrl-C ends it.
+The page shows the prediction over the picture, a legend, and the seconds it
+took. It needs Gradio (pip install gradio) but no network, and only this
+machine can open it unless --host is given. Ctrl-C ends it.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Export a model's deploy form as ONNX (OUT.onnx) or torch.export (OUT.pt2).
 
-A segmentor or detector is exported whole: a picture in, labels or boxes and
-masks out; docs/deployment.md says how to use the file. It is run on noise of
-three sizes and on a picture of the test set, and compared with what the model
-predicts, before it gets its name.
+A segmentor or detector is exported as a whole: from a picture to labels or
+boxes and masks; docs/deployment.md says how to use the file. Before the file
+gets its name, it runs on noise of three sizes and on a picture of the test
+set, and its results are compared with the model's predictions.
 """
 
 import argparse
@@ -173,7 +173,7 @@ def main() -> None:
 def _pictures(
     cfg: Config, module: WholeModel, path: Optional[str]
 ) -> Dict[str, Tensor]:
-    """The picture of the check, as the test pipeline prepares it."""
+    """The picture of the check, prepared by the test pipeline."""
     path = path or first_test_image(cfg)
     if path is None:
         return {}

@@ -1,10 +1,11 @@
 """Count the parameters and FLOPs of a config's model.
 
-FLOPs are multiply-adds, as papers count them: of convolutions and matrix
+FLOPs are multiply-adds, as in papers: those of convolutions and matrix
 products, for one image, without resizing or slicing it. Parameters are those
-of the parts that inference runs; an auxiliary head is named apart. Published
-counts are of the deploy form (--deploy). Of two-stage detectors each box head
-is counted for 1000 boxes and each mask head for 100, as MMDetection 2.x did.
+of the parts that inference runs; an auxiliary head is listed separately.
+Published counts are for the deploy form (--deploy). For two-stage detectors,
+each box head counts for 1000 boxes and each mask head for 100, as in
+MMDetection 2.x.
 """
 
 import argparse
@@ -64,7 +65,7 @@ from mmrep.errors import UsageError
 
 @contextmanager
 def messages_to_stderr() -> Iterator[None]:
-    """Send to stderr what libraries print, and loggers opened meanwhile."""
+    """Send output of libraries and of loggers opened meanwhile to stderr."""
     sys.stdout.flush()
     stdout = os.dup(1)
     os.dup2(2, 1)
@@ -85,7 +86,7 @@ def measure(args: argparse.Namespace) -> Complexity:
     cfg: Config = load_config(args.config, args.cfg_options)
     try:
         return measure_model(build_model(cfg, meta=True), args)
-    except ValuesNeeded:  # such as by deformable attention
+    except ValuesNeeded:  # such as those of deformable attention
         return measure_model(build_model(cfg), args)
 
 

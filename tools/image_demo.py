@@ -1,9 +1,9 @@
-"""Predict pictures or a video with a segmentor or detector, and draw it.
+"""Predict pictures or a video with a segmentor or detector, and draw them.
 
-A segmentor's picture has the colours of the classes over the image and a
-legend of their names; a detector's has boxes with labels. Files that are not
+For a segmentor, a picture shows the colours of the classes over the image and
+a legend of their names; for a detector, boxes with labels. Files that are not
 images are named and skipped, and the exit status is then 1. A video becomes
-one of the same rate and number of frames; Ctrl-C ends that of a camera.
+one with the same rate and number of frames; Ctrl-C ends the video of a camera.
 """
 
 import argparse
@@ -168,7 +168,7 @@ def write_clip(
     args: argparse.Namespace,
     console: Console,
 ) -> None:
-    """Write the video of a clip, and say what it has."""
+    """Write the video of a clip, and report on it."""
     if clip.is_camera:
         console.print('Press Ctrl-C to end the video.')
     frames = write_video(

@@ -1,6 +1,6 @@
-"""Draw losses, learning rate and scores of trainings, and print the best.
+"""Draw losses, learning rate and scores of runs, and print the best score.
 
-One run is drawn with all its losses and scores, several are compared.
+One run is drawn with all its losses and scores; several runs are compared.
 """
 
 import argparse

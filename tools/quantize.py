@@ -1,10 +1,10 @@
 """Quantize a model to eight bits, if it keeps its score.
 
-ONNX Runtime's static quantization, calibrated on training images as the test
-pipeline prepares them. The file is scored on the validation set beside the
-float one. If it loses more than --max-drop points of mIoU or AP, the layers
-that cause the largest error stay in float, until it holds; a file that does
-not hold is not written.
+It uses ONNX Runtime's static quantization, calibrated on training images
+prepared by the test pipeline. The file and the float one are scored on the
+validation set. If it loses more than --max-drop points of mIoU or AP, the
+layers with the largest errors stay in float until it keeps its score;
+otherwise no file is written.
 """
 
 import argparse
@@ -137,7 +137,7 @@ def check(args: argparse.Namespace) -> None:
 def export(cfg: Config, checkpoint: str, out: str, trust: bool) -> None:
     note(f'exporting {checkpoint}')
     model = load_model(cfg, checkpoint, deploy=True, trust=trust)
-    # AP of masks is measured in the original picture
+    # the AP of masks is measured in the original picture
     module = whole_model(model, masks='raw')
     about = describe_whole(cfg, model.dataset_meta, module)
     export_onnx(module, out, metadata=about)
@@ -152,7 +152,7 @@ def note(text: str) -> None:
 
 
 def report(done: Quantized) -> str:
-    """What was measured, as Markdown."""
+    """The measurements as Markdown."""
     lines = ['| | float | eight bits |', '| --- | --- | --- |']
     for name, value in done.float_score.items():
         lines.append(f'| {name} | {value:.2f} | {done.score[name]:.2f} |')

@@ -1,10 +1,10 @@
 """Merge a trained segmentor or detector into its deploy form.
 
-The large kernels take in their parallel branches, and batch norms are folded
-into the convolutions beside them. The merged weights go to OUT, and a config
-that loads them to the same name with the suffix .py; it inherits from no
-file, so both can be moved. Both are read back and compared with the training
-form, on random and on real input, before they get their names.
+Parallel branches are merged into the large kernels, and batch norms are folded
+into the convolutions next to them. The merged weights go to OUT, and a config
+that loads them goes to the same name with the suffix .py; it inherits from no
+file, so both can be moved. Before they get their names, both are read back and
+compared with the training form, on random and on real input.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> None:
     if args.data_root:
         set_data_root(cfg, args.data_root, ['test_dataloader'])
     model = build_model(cfg)
-    model_kind(model)  # raises for other models
+    model_kind(model)  # raises an error for other models
     image = args.image or first_test_image(cfg)
     if image is None:
         raise UsageError(

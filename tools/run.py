@@ -1,9 +1,9 @@
 """Run a script with mmrep imported, such as MMDetection's own tools.
 
-TOOL is a Python file, or PACKAGE::NAME for a script that mmdet, mmseg or mmrep
-carries, such as mmdet::analysis_tools/confusion_matrix or
-mmrep::dataset_converters/make_shapes; the arguments behind it are the
-script's. With mmrep imported, mmcv's operators work without a compiler, and
+TOOL is a Python file, or PACKAGE::NAME for a script that comes with mmdet,
+mmseg or mmrep, such as mmdet::analysis_tools/confusion_matrix or
+mmrep::dataset_converters/make_shapes; the arguments after it are those of the
+script. With mmrep imported, mmcv's operators work without a compiler, and
 configs find mmrep's classes and bases.
 """
 
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_tool(tool: str) -> Path:
-    """The file that TOOL names."""
+    """The file of TOOL."""
     from mmrep.errors import UsageError
 
     package, _, name = tool.rpartition('::')

@@ -1,6 +1,6 @@
 """Test a segmentor or detector and print its metrics.
 
-In the checkpoint's place may be a file that tools/export.py wrote.
+Instead of a checkpoint, you can pass a file written by tools/export.py.
 """
 
 import argparse

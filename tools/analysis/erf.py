@@ -1,11 +1,11 @@
 """Measure the effective receptive field of backbones.
 
-The gradient of the centre of a feature map with respect to the image says
+The gradient of the centre of a feature map with respect to the image shows
 which pixels it depends on. For each config, --out-dir receives the
 contribution of each pixel as a matrix (.npy) and as a heat map (.png), and for
-all together erf.md and erf.json: the area of the smallest square around the
+all of them erf.md and erf.json: the area of the smallest square around the
 centre that holds 20, 30, 50 and 99 percent of the contribution, divided by the
-area of the image. The bigger, the wider the field.
+area of the image. Larger values mean a wider field.
 """
 
 import argparse
@@ -113,7 +113,7 @@ from mmrep.errors import UsageError, one_line
 def one_each(
     option: str, values: Optional[List[str]], count: int, one_for_all: bool
 ) -> List[Optional[str]]:
-    """A value of an option for each config."""
+    """The values of an option, one for each config."""
     if values is None:
         return [None] * count
     if one_for_all and len(values) == 1:
@@ -128,7 +128,7 @@ def one_each(
 
 
 def names_of(configs: List[str]) -> List[str]:
-    """Names for the files: the configs', numbered where they repeat."""
+    """Names for the files: those of the configs, numbered if repeated."""
     stems = [Path(config).stem for config in configs]
     names: List[str] = []
     for stem in stems:
@@ -223,7 +223,7 @@ def main() -> None:
         )
     ]
     layers = one_each('--layer', args.layer, len(configs), True)
-    # all that is given is read before the first network is run
+    # read all inputs before the first network runs
     if args.images:
         find_images(args.images, 1)
     loaded = [

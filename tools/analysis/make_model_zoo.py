@@ -1,8 +1,8 @@
 """Write docs/model_zoo.md from configs/metafile.yml and the configs.
 
-Parameters and FLOPs are counted as tools/get_flops.py counts them, in deploy
-form. With --check nothing is written, and the exit status says whether the
-file is current.
+Parameters and FLOPs are counted as in tools/get_flops.py, in deploy form. With
+--check nothing is written, and the exit status says whether the file is
+current.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def measure(model_cfg: Config, shape: Tuple[int, int]) -> Dict[str, int]:
 
 
 def measure_all(metafile: dict) -> Dict[str, Dict[str, int]]:
-    """What :func:`measure` finds for each config; equal models once."""
+    """:func:`measure` for each config; equal models are measured once."""
     known: Dict[str, Dict[str, int]] = {}
     results = {}
     for family in metafile['Families']:
@@ -160,7 +160,7 @@ def file_table(family: dict) -> List[str]:
 
 
 def render(metafile: dict, counts: Dict[str, Dict[str, int]]) -> str:
-    """The page: the prose, with tables in the places that it marks."""
+    """The page: the text, with tables inserted at its marks."""
     tables: List[str] = []
     files: List[str] = []
     for family in metafile['Families']:

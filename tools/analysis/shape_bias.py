@@ -2,10 +2,10 @@
 
 The images have the shape of one class and the texture of another, in the
 layout of https://github.com/rgeirhos/texture-vs-shape: a folder for each class
-of shapes, files such as cat/cat7-elephant1.png, a cat with an elephant's skin.
-Shape bias is shape decisions / (shape + texture decisions). A classifier of
-ImageNet-1K decides among 16 categories, by the mean probability of their
-classes; any other one among its own classes.
+of shapes, with files such as cat/cat7-elephant1.png, a cat with an elephant's
+skin. Shape bias is shape decisions / (shape + texture decisions). An
+ImageNet-1K classifier decides among 16 categories, by the mean probability of
+their classes; any other classifier decides among its own classes.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Compare backbones: kernels, parameters, FLOPs, time, and receptive field.
 
-The backbones of the configs are built with random weights and brought to
-their deploy form. They take turns in this process, so the times are of one
-run. FLOPs are multiply-adds. --erf reads what tools/analysis/erf.py measured
-of the same configs.
+The backbones of the configs have random weights and are in deploy form. They
+take turns in this process, so the times come from one run. FLOPs are
+multiply-adds. --erf reads the results of tools/analysis/erf.py for the same
+configs.
 
     tools/benchmarks/benchmark_backbones.py CONFIG [CONFIG ...] --out JSON
 """
@@ -64,7 +64,7 @@ from mmrep.files import write_json
 from mmrep.machine import facts
 from mmrep.ops.timing import time_in_turn
 
-COUNTED_AT = 224  # as the papers do
+COUNTED_AT = 224  # as in the papers
 LARGE = 5
 
 

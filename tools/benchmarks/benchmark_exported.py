@@ -1,8 +1,8 @@
-"""Say what a picture costs in an exported model, whole and by part.
+"""Measure the time of a picture in an exported model, in all and by part.
 
-ONNX Runtime's profile of the nodes, added up over the network (with the heads
-on its maps), NMS, RoIAlign, the heads of the RoIs and the pasting of masks.
-All numbers are of the same runs; the picture is noise.
+It adds up ONNX Runtime's profile of the nodes over the network (with the heads
+on its maps), NMS, RoIAlign, the RoI heads and the pasting of masks. All
+numbers come from the same runs; the picture is noise.
 
     tools/benchmarks/benchmark_exported.py model.onnx --shape 800 1344
 """

@@ -1,11 +1,11 @@
-"""Time configs' models in training and inference, and measure their memory.
+"""Measure time and memory of configs' models in training and inference.
 
-No weights or data are needed: models have random weights and see random
-images. A step of training has AdamW's update; inference is the network from
-normalised images to a segmentor's logits, or to the maps of a detector's neck,
-in one or several forms. All cases of a call take turns, each in a process of
-its own and all in memory, so that ratios are of one run. A GPU is used if
-there is one; CUDA_VISIBLE_DEVICES= hides it.
+No weights or data are needed: models have random weights and get random
+images. A training step includes AdamW's update. Inference is the network from
+normalised images to a segmentor's logits or to the maps of a detector's neck,
+in one or several forms. All cases of a call take turns, each in its own
+process and all in memory, so ratios come from one run. A GPU is used if there
+is one; CUDA_VISIBLE_DEVICES= hides it.
 
     tools/benchmarks/benchmark_model.py CONFIG --form train deploy onnx compile
     tools/benchmarks/benchmark_model.py CONFIG --mode training \\
@@ -239,7 +239,7 @@ def note(text: str) -> None:
 
 
 def circumstances(args: argparse.Namespace) -> dict:
-    """Where, when and with what it was measured."""
+    """Where, when and with which versions it was measured."""
     return {
         **facts(),
         'threads': args.threads,
@@ -249,7 +249,7 @@ def circumstances(args: argparse.Namespace) -> dict:
 
 
 def draw(rows: List[dict], path: str) -> None:
-    """Bars of the times, a panel for each model."""
+    """Draw bars of the times, with a panel for each model."""
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.get('ms')]

@@ -1,9 +1,9 @@
 """Draw the bar charts of the documentation from docs/benchmarks/*.json.
 
-Writes docs/assets/speed.svg, the operator and two networks beside nn.Conv2d
-and the authors' code, and docs/assets/model_speed.svg, forms and types of
-whole models. With --check nothing is written, and the exit status says whether
-the files are current. Needs the standard library alone.
+It writes docs/assets/speed.svg, which compares the operator and two networks
+with nn.Conv2d and the authors' code, and docs/assets/model_speed.svg, with
+forms and types of whole models. With --check nothing is written, and the exit
+status says whether the files are current. It needs only the standard library.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT / 'docs/benchmarks'
-WIDTH, LEFT, ROW = 660, 250, 21  # pixels; LEFT is where bars begin
+WIDTH, LEFT, ROW = 660, 250, 21  # pixels; bars begin at LEFT
 BARS = WIDTH - LEFT - 60
 DARK, LIGHT = '#2b5277', '#e8862e'
 
 
 class Bar(NamedTuple):
-    """A row: how many times faster."""
+    """A row with a speed-up."""
 
     label: str
     times: float
@@ -47,7 +47,7 @@ def load(name: str) -> dict:
 
 
 def operator_bars() -> Dict[str, List[Bar]]:
-    """Beside nn.Conv2d in each layout, and networks beside their authors'."""
+    """The operator against nn.Conv2d, and networks against their authors'."""
     forward, both = [], []
     for row in load('op_targets_cpu')['targets']['rows']:
         batch, channels, height, width = row['shape']
@@ -85,7 +85,7 @@ def operator_bars() -> Dict[str, List[Bar]]:
 
 
 def model_bars() -> Dict[str, List[Bar]]:
-    """Deploy form beside training form, bf16 beside fp32."""
+    """Deploy form against training form, bf16 against fp32."""
     names = {
         'upernet_replknet31b_ade20k': 'RepLKNet-31B',
         'upernet_unireplknet-t_ade20k': 'UniRepLKNet-T',
@@ -134,7 +134,7 @@ def draw(
         parts.append(f'<text x="{x}" y="{at}"{more}>{escape(words)}</text>')
 
     def length(times: float) -> float:
-        """0 at 1 times; a logarithm where values are far apart."""
+        """Length of a bar, 0 for 1; logarithmic if values are far apart."""
         if log:
             return BARS * math.log(times) / math.log(most)
         return BARS * (times - 1) / (most - 1)

@@ -1,7 +1,7 @@
-"""Convert BCCD, boxes of blood cells, to COCO's form.
+"""Convert BCCD, boxes of blood cells, to COCO format.
 
-SRC is the folder BCCD of https://github.com/Shenggan/BCCD_Dataset, in the form
-of Pascal VOC: Annotations, ImageSets/Main and JPEGImages; 205 training, 87
+SRC is the folder BCCD of https://github.com/Shenggan/BCCD_Dataset, in Pascal
+VOC format: Annotations, ImageSets/Main and JPEGImages, with 205 training, 87
 validation and 72 test images of 640x480.
 """
 
@@ -35,7 +35,7 @@ CLASSES = ('RBC', 'WBC', 'Platelets')
 
 
 def read_boxes(path: Path) -> List[Dict[str, Any]]:
-    """Boxes of a file that are not empty, as COCO's without ids."""
+    """Non-empty boxes of a file, in COCO format without ids."""
     boxes = []
     for found in ET.parse(path).getroot().iter('object'):
         left, top, right, bottom = (
@@ -43,7 +43,7 @@ def read_boxes(path: Path) -> List[Dict[str, Any]]:
             for side in ('xmin', 'ymin', 'xmax', 'ymax')
         )
         width, height = right - left, bottom - top
-        if not width * height:  # two of the published boxes
+        if not width * height:  # two of the published boxes are
             continue
         boxes.append(
             dict(

