@@ -5,20 +5,20 @@ import sys
 
 from mmrep_cli.arguments import add_config_options, parse_arguments
 
-_CONVERT = """Convert a data set to what the configs read.
+_CONVERT = """Convert a data set to the format that configs read.
 
-Boxes and polygons become COCO's form: OUT/images/{train,val,test} and
-OUT/annotations/{train,val,test}.json. Masks become label maps:
+Boxes and polygons are converted to COCO format: OUT/images/{train,val,test}
+and OUT/annotations/{train,val,test}.json. Masks become label maps:
 OUT/annotations/{train,val,test}/*.png, with the classes in OUT/palette.txt.
-Files are found by their names, in any usual folders.
+Files are found by name, in the usual folder layouts.
 """
 
 _NEW_CONFIG = """Write a config for a converted data set.
 
     mmrep data new-config DIR --out my.py
 
-It inherits from one of ours. What was chosen, and why, is said on standard
-error, and stands at the top of the config.
+It inherits from one of mmrep's configs. Standard error and the top of the
+config say what was chosen, and why.
 """
 
 

@@ -234,7 +234,7 @@ def _stages(state: Iterable[str], prefix: str) -> List[str]:
 
 
 def _unbuilt(found: State, expected: State, prefix: str) -> List[str]:
-    """Keys of stages behind the last one of the model."""
+    """Keys of stages after the last one of the model."""
     last = max((int(n) for n in _stages(expected, prefix)), default=-1)
     parts = {key[len(prefix) :].split('.')[0] for key in expected}
     keys = []

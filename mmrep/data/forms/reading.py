@@ -24,7 +24,7 @@ def read_text(path: Path) -> str:
     """A text in UTF-8, with or without a byte order mark.
 
     Raises:
-        LabelError: If it is none.
+        LabelError: If it is not text in UTF-8.
     """
     try:
         return path.read_text(encoding='utf-8-sig')
@@ -36,7 +36,7 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file.
 
     Raises:
-        LabelError: If it is none.
+        LabelError: If it is not JSON.
     """
     try:
         return json.loads(read_text(path))
@@ -78,7 +78,7 @@ def number(text: Any, what: str) -> float:
     """A number of a label file.
 
     Raises:
-        LabelError: If it is none.
+        LabelError: If it is not a number.
     """
     try:
         return float(text)
@@ -144,7 +144,7 @@ def read_each(
         pictures (list[Picture]): The pictures.
         find (callable): Finds the picture of a file.
         read (callable): Reads a file into its picture; may raise UsageError.
-        notes (Notes): Gets what was left out.
+        notes (Notes): Receives what was skipped.
         classes (Sequence[str]): Names in the order of the format. Defaults to
             (), the sorted names of the objects.
 

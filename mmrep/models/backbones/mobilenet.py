@@ -107,7 +107,7 @@ class LargeKernelMobileNetV2(StagedBackbone):
             True.
         in_channels (int): Channels of the image. Defaults to 3.
         out_indices (Sequence[int]): Stages whose maps are returned; their
-            strides are 2, 4, 8, 16, 16, 32 and 32. Stages behind the last
+            strides are 2, 4, 8, 16, 16, 32 and 32. Stages after the last
             one are not built. Defaults to (1, 2, 4, 6).
         norm_cfg (dict): Config of every norm. Defaults to dict(type='BN').
         act_cfg (dict): Config of every activation. Defaults to

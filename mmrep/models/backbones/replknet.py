@@ -161,7 +161,7 @@ class RepLKNet(StagedBackbone):
             Defaults to '31B'.
         in_channels (int): Channels of the image. Defaults to 3.
         out_indices (Sequence[int]): Stages whose maps are returned, of
-            strides 4, 8, 16 and 32. Stages behind the last one are not
+            strides 4, 8, 16 and 32. Stages after the last one are not
             built. Defaults to (0, 1, 2, 3).
         drop_path_rate (float): Stochastic depth of the last block; it grows
             linearly from 0 at the first. Defaults to 0.

@@ -178,7 +178,7 @@ def fold_bn_behind(block: nn.Module, bn: nn.Module) -> nn.Module:
     Args:
         block (nn.Module): A :class:`DilatedReparamBlock`; the norm can be
             folded only into its deploy form.
-        bn (nn.Module): The norm behind it.
+        bn (nn.Module): The norm after it.
 
     Returns:
         nn.Module: The replacement of the norm: an ``nn.Identity``, or the norm
