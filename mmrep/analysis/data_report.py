@@ -369,7 +369,7 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         if both:
             example = min(both[0][first]), min(both[0][second])
             report.notes.append(
-                f'{first} and {second} have the same pictures ({len(both)}), '
+                f'{first} and {second} share pictures ({len(both)}), '
                 f'which makes scores too good, e.g. {example[0]} and '
                 f'{example[1]}'
             )

@@ -73,7 +73,7 @@ def test_camvid(convert, camvid, tmp_path):
          'trainannot/a.png must be an image'),
         (lambda src: cv2.imwrite(
             str(src / 'testannot/a.png'), np.full((6, 8), 12, np.uint8)),
-         'labels to 12'),
+         'labels up to 12'),
         (lambda src: cv2.imwrite(
             str(src / 'testannot/a.png'), np.zeros((6, 9), np.uint8)),
          r'size of its image, \(6, 8\), got \(6, 9\)'),

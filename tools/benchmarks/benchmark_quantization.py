@@ -253,7 +253,7 @@ def variants(
     if equalize(model, path, inputs):
         even = calibrated('even', model)
         found['all, channels equalized'] = made('even.onnx', even)
-    found[f'all, weights of {15 - bits} bits'] = made(
+    found[f'all, {15 - bits}-bit weights'] = made(
         'bits.onnx', weight_bits=15 - bits
     )
     return found
