@@ -37,7 +37,7 @@ import mmrep
 model = mmrep.from_pretrained('path/of/this/folder')
 ```
 
-`model.safetensors` has the weights and `config.json` the config and the
+`model.safetensors` holds the weights, and `config.json` the config and the
 classes. Nothing in this folder is executed.
 """
 

@@ -217,7 +217,7 @@ class PictureReader:
         if self._plain and found != self.channels:
             raise UsageError(
                 f'{image} must have as many channels as the model takes, '
-                f"{self.channels}, and has {found} when the config's test "
+                f"{self.channels}, but has {found} when the config's test "
                 "pipeline loads it; see LoadImageFromFile's color_type and "
                 'imdecode_backend'
             )

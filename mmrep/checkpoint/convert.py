@@ -102,7 +102,7 @@ def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
         if not averages:
             raise CheckpointError(
                 'the checkpoint must hold averaged weights under one of '
-                f'{", ".join(_EMA_NAMES)}, and holds {some(checkpoint)}.'
+                f'{", ".join(_EMA_NAMES)}, but holds {some(checkpoint)}.'
             )
         holder = averages[0]
     elif averages and not {'state_dict', 'model'} & checkpoint.keys():

@@ -47,7 +47,7 @@ def fit_pretrained(
         if not below:
             raise CheckpointError(
                 f'{filename} must have parameters under the prefix '
-                f'{prefix!r}, and has none (it begins with '
+                f'{prefix!r}, but has none (it begins with '
                 f'{next(iter(state))!r}); set model.backbone.init_cfg.prefix '
                 'to None.'
             )

@@ -47,7 +47,7 @@ class FolderDataset(BaseDataset):
         if len(folders) != self.num_classes:
             raise UsageError(
                 f'{root} must hold a folder for each of {self.num_classes} '
-                f'classes, and holds {len(folders)} folders.'
+                f'classes, but holds {len(folders)} folders.'
             )
         self._metainfo['classes'] = tuple(folders)
         images = [
@@ -59,7 +59,7 @@ class FolderDataset(BaseDataset):
         if not images:
             raise UsageError(
                 f'the folders in {root} must hold images '
-                f'({", ".join(_SUFFIXES)}), and hold none.'
+                f'({", ".join(_SUFFIXES)}), but hold none.'
             )
         return images
 

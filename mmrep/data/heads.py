@@ -316,7 +316,7 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     if channels != expected:
         raise UsageError(
             f'the pictures of {key} must have as many channels as the model '
-            f'takes, {expected}, and have {channels} after the pipeline; set '
+            f'takes, {expected}, but have {channels} after the pipeline; set '
             'model.backbone.in_channels, or load them in another way '
             "(LoadImageFromFile's color_type and imdecode_backend)."
         )

@@ -248,7 +248,7 @@ def test_images_are_those_of_the_config(tmp_path, monkeypatch):
         next(read_images(paths, 6, cfg))
     monkeypatch.undo()
     (folder / 'd.jpg').write_bytes(b'not an image')
-    with pytest.raises(UsageError, match='d.jpg cannot be read'):
+    with pytest.raises(UsageError, match='d.jpg is not a readable'):
         list(read_images(find_images(str(tmp_path), 50), 6, cfg))
 
 

@@ -344,7 +344,7 @@ def test_channels(cfg, built):
     for given in (sample, dict(inputs=[sample['inputs']] * 2)):
         assert message(*check, given).startswith(
             'the pictures of test_dataloader must have as many channels as '
-            'the model takes, 3, and have 6 after the pipeline; set '
+            'the model takes, 3, but have 6 after the pipeline; set '
         )
 
 

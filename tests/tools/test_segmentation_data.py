@@ -155,7 +155,7 @@ def test_last_batch_of_one_image(tool):
         ),
         (
             "model['backbone'].update(in_channels=4)",
-            'as many channels as the model takes, 4, and have 3',
+            'as many channels as the model takes, 4, but have 3',
         ),
         (
             'train_dataloader.update(dataset=dict(reduce_zero_label=False))',

@@ -67,7 +67,7 @@ class CocoFile:
                     'it begins with a byte order mark, which pycocotools '
                     'cannot read; save it as UTF-8 without one.'
                 )
-            raise UsageError(f'{what}, and is not JSON: {text}') from error
+            raise UsageError(f'{what}, but is not JSON: {text}') from error
         if not isinstance(content, dict):
             raise UsageError(
                 f'{what}, an object with the lists {", ".join(_LISTS)}; got '

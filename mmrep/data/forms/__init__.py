@@ -55,7 +55,7 @@ def read_source(
             hint = f'; it looks like {" and ".join(found)}' if found else ''
             raise UsageError(
                 f'{labels} must hold labels in the format {form} '
-                f'({" or ".join(_SUFFIXES[form])}), and holds none{hint}.'
+                f'({" or ".join(_SUFFIXES[form])}), but holds none{hint}.'
             )
     return READERS[form](labels, pictures, notes, classes)
 
