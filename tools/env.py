@@ -81,7 +81,7 @@ def gpus() -> str:
 
     if not torch.cuda.is_available():
         build = torch.version.cuda or torch.version.hip
-        return f'none (PyTorch is built for {build or "the CPU alone"})'
+        return f'none (PyTorch is built for {build or "only the CPU"})'
     lines = []
     for i in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(i)

@@ -1,6 +1,6 @@
 """Run one of RepLKNet's five guidelines as an experiment.
 
-    1  latency of 24 depth-wise layers beside nn.Conv2d (paper: Table 1)
+    1  latency of 24 depth-wise layers against nn.Conv2d (paper: Table 1)
     2  MobileNetV2 with and without shortcuts (Table 2)
     3  MobileNetV2 with and without the re-parameterized branch (Table 3)
     4  kernel sizes 3-3-3-3 to 31-29-27-13 in a small RepLKNet (Table 5)

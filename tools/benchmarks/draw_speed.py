@@ -78,9 +78,9 @@ def operator_bars() -> Dict[str, List[Bar]]:
             name = f'UniRepLKNet-T, {names[row["mode"]]}'
             networks.append(Bar(name, row['faster_by']))
     return {
-        'One layer, forward and backward, beside nn.Conv2d': both,
-        'One layer, forward, beside nn.Conv2d': forward,
-        "A whole backbone, beside the authors' code": networks,
+        'One layer, forward and backward, against nn.Conv2d': both,
+        'One layer, forward, against nn.Conv2d': forward,
+        "A whole backbone, against the authors' code": networks,
     }
 
 
@@ -113,8 +113,8 @@ def model_bars() -> Dict[str, List[Bar]]:
                 label = f'{names[row["model"]]}, 256×256'
                 types.append(Bar(label, plain / row['ms']))
     return {
-        'UperNet, inference: deploy form beside training form': forms,
-        'UperNet, training step: bf16 beside fp32': types,
+        'UperNet, inference: deploy form against training form': forms,
+        'UperNet, training step: bf16 against fp32': types,
     }
 
 
