@@ -10,7 +10,7 @@
 # make docs         the site of docs/, into site/; its own small environment
 
 PYTHON ?= python3
-# .venv, or for another Python one with its name, such as .venv-python3.12
+# .venv or, for another Python, one with its name, such as .venv-python3.12
 VENV ?= .venv$(patsubst %,-%,$(filter-out python3,$(notdir $(PYTHON))))
 UPSTREAM := .venv-upstream
 CUDA := .venv-cuda
@@ -29,7 +29,7 @@ quickstart: $(VENV)/.installed data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR)
 	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR)/iter_600.pth \
 	    --aug-test --work-dir $(WORK_DIR) --show-dir $(WORK_DIR)/pictures
-	@echo 'Chance, all ground, is an mIoU of 10.5.'
+	@echo 'Predicting ground everywhere gives an mIoU of 10.5.'
 	@echo 'Predictions over the images: $(WORK_DIR)/pictures'
 
 test: $(VENV)/.tests-installed
@@ -44,7 +44,7 @@ projects: $(VENV)/.tests-installed
 test-upstream: $(UPSTREAM)/.installed
 	$(UPSTREAM)/bin/python $(PYTEST) $(PYTEST_ARGS)
 
-# which of torchvision's operators load, and equal mmrep's, is said in the log
+# the log says which of torchvision's operators load and equal mmrep's
 test-cuda-build: $(CUDA)/.installed
 	$(CUDA)/bin/python $(PYTEST) -rA --log-level INFO \
 	    tests/compat/test_torchvision.py

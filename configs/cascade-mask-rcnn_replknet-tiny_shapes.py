@@ -56,7 +56,7 @@ model = dict(
             num_convs=2, in_channels=64, conv_out_channels=64, num_classes=6
         ),
     ),
-    # proposals enough for six shapes in an image
+    # enough proposals for six shapes in an image
     train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=32)),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=32)),
 )

@@ -2,7 +2,7 @@
 # Paper: box AP 53.0, mask AP 46.0 (the authors').
 # 8 GPUs x 4 images x 36 epochs = 4.26 M samples; see the ImageNet-1K config.
 #
-# Beside it: the weights and less drop path.
+# Differences: the weights and less drop path.
 _base_ = './cascade-mask-rcnn_replknet31b_coco.py'
 # docs/model_zoo.md#weights says where it comes from.
 checkpoint = 'pretrained/RepLKNet-31B_ImageNet-22K.pth'

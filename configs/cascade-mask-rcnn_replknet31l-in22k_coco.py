@@ -2,7 +2,7 @@
 # Paper: box AP 53.9, mask AP 46.5 (the authors').
 # 8 GPUs x 4 images x 36 epochs = 4.26 M samples; see 31B's config.
 #
-# Beside it: the widths, the weights and more drop path.
+# Differences: the widths, the weights and more drop path.
 _base_ = './cascade-mask-rcnn_replknet31b-in22k_coco.py'
 # docs/model_zoo.md#weights says where it comes from.
 checkpoint = 'pretrained/RepLKNet-31L_ImageNet-22K.pth'

@@ -3,9 +3,9 @@
 # 8 GPUs x 4 images x 36 epochs = 4.26 M samples. The 4 images and lr=4e-4 are
 # the authors', the number of GPUs is not stated.
 #
-# Beside 31B's config: XL's arch, norms on the maps that the neck gets, drop
-# path, and the mean and standard deviation of its pretraining, in validation
-# too, which the authors' config leaves at ImageNet's.
+# It differs from 31B's config in the arch, norms on the maps that the neck
+# gets, drop path, and the mean and standard deviation of its pretraining, also
+# in validation, where the authors' config keeps ImageNet's.
 _base_ = './cascade-mask-rcnn_replknet31b-in22k_coco.py'
 # docs/model_zoo.md#weights says where it comes from.
 checkpoint = 'pretrained/RepLKNet-XL_MegData73M.pth'

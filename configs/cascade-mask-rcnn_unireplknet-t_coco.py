@@ -1,6 +1,6 @@
 # Cascade Mask R-CNN, UniRepLKNet-T (ImageNet-1K), COCO, 3x.
 # Paper: box AP 51.7, mask AP 44.9 (the authors').
-# 8 GPUs x 2 images x 36 epochs = 4.26 M samples, as the authors'.
+# 8 GPUs x 2 images x 36 epochs = 4.26 M samples, like the authors.
 _base_ = [
     '_base_/models/cascade-mask-rcnn_unireplknet-t.py',
     '_base_/datasets/coco_instance.py',

@@ -1,6 +1,6 @@
 # Mask R-CNN, OverLoCK-B (ImageNet-1K), COCO, 1x.
 # Paper: box AP 49.9, mask AP 44.4 (the authors').
-# 8 GPUs x 2 images x 12 epochs = 1.42 M samples, as the authors'.
+# 8 GPUs x 2 images x 12 epochs = 1.42 M samples, like the authors.
 _base_ = './mask-rcnn_overlock-t_coco-1x.py'
 
 checkpoint = 'https://github.com/LMMMEng/OverLoCK/releases/download/v1/overlock_b_in1k_224.pth'

@@ -1,6 +1,6 @@
 # Mask R-CNN, OverLoCK-T (ImageNet-1K), COCO, 1x.
 # Paper: box AP 48.3, mask AP 43.3 (the authors').
-# 8 GPUs x 2 images x 12 epochs = 1.42 M samples, as the authors'.
+# 8 GPUs x 2 images x 12 epochs = 1.42 M samples, like the authors.
 _base_ = [
     '_base_/models/mask-rcnn_overlock-t.py',
     '_base_/datasets/coco_instance_one-scale.py',

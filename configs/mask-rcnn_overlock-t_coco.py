@@ -1,6 +1,6 @@
 # Mask R-CNN, OverLoCK-T (ImageNet-1K), COCO, 3x.
 # Paper: box AP 49.6, mask AP 43.9 (the authors').
-# 8 GPUs x 2 images x 36 epochs = 4.26 M samples, as the authors'.
+# 8 GPUs x 2 images x 36 epochs = 4.26 M samples, like the authors.
 _base_ = [
     '_base_/models/mask-rcnn_overlock-t.py',
     '_base_/datasets/coco_instance.py',

@@ -1,6 +1,6 @@
 # UperNet, OverLoCK-B (ImageNet-1K), ADE20K at 512x512.
 # Paper: mIoU 51.7 single-scale (the authors').
-# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, as the authors'.
+# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, like the authors.
 _base_ = './upernet_overlock-t_ade20k.py'
 
 checkpoint = 'https://github.com/LMMMEng/OverLoCK/releases/download/v1/overlock_b_in1k_224.pth'

@@ -1,6 +1,6 @@
 # UperNet, OverLoCK-T (ImageNet-1K), ADE20K at 512x512.
 # Paper: mIoU 50.3 single-scale (the authors').
-# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, as the authors'.
+# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, like the authors.
 _base_ = [
     '_base_/models/upernet_overlock-t.py',
     '_base_/datasets/ade20k_multiple32.py',

@@ -3,9 +3,9 @@
 # 8 GPUs x 4 images x 160,000 iterations = 5.12 M samples, as the authors'
 # 64 x 2 x 40,000.
 #
-# Beside upernet_replknet31b_ade20k.py: the weights, the crop, less drop path,
-# and a test in windows. As in the authors' config images are resized to
-# 2048x512 here, too; only their FLOPs are of 2560x640.
+# It differs from upernet_replknet31b_ade20k.py in the weights, the crop, less
+# drop path, and a test in windows. As in the authors' config images are
+# resized to 2048x512 here, too; only their FLOPs are of 2560x640.
 _base_ = [
     '_base_/models/upernet_replknet31b.py',
     '_base_/datasets/ade20k_crop640.py',

@@ -3,9 +3,10 @@
 # 16 GPUs x 2 images x 160,000 iterations = 5.12 M samples, the authors'
 # setting.
 #
-# Beside 31B's config: XL's arch, norms on the maps that the heads get, more
-# drop path, and the mean and standard deviation of its pretraining. The
-# authors' config names the test pipeline for training, which this corrects.
+# It differs from 31B's config in the arch, norms on the maps that the heads
+# get, more drop path, and the mean and standard deviation of its pretraining.
+# The authors' config names the test pipeline for training, which this
+# corrects.
 _base_ = './upernet_replknet31b-in22k_ade20k-640x640.py'
 # docs/model_zoo.md#weights says where it comes from.
 checkpoint = 'pretrained/RepLKNet-XL_MegData73M.pth'

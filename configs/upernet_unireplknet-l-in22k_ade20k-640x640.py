@@ -1,6 +1,6 @@
 # UperNet, UniRepLKNet-L (ImageNet-22K, tuned on 1K), ADE20K at 640x640.
 # Paper: mIoU 54.5 single-scale, 55.0 multi-scale (the authors').
-# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, as the authors'.
+# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, like the authors.
 _base_ = './upernet_unireplknet-s-in22k_ade20k-640x640.py'
 
 checkpoint = 'https://huggingface.co/DingXiaoH/UniRepLKNet/resolve/main/unireplknet_l_in22k_to_in1k_384_acc87.88.pth'

@@ -1,6 +1,6 @@
 # UperNet, UniRepLKNet-S (ImageNet-22K, tuned on 1K), ADE20K at 640x640.
 # Paper: mIoU 52.3 single-scale, 52.7 multi-scale (the authors').
-# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, as the authors'.
+# 8 GPUs x 2 images x 160,000 iterations = 2.56 M samples, like the authors.
 #
 # The authors' configs at 640x640 define crops of that size, but leave the
 # training data with their base's of 512x512; this corrects it.

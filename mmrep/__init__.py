@@ -1,8 +1,8 @@
 """Re-parameterized large-kernel ConvNets for dense prediction.
 
-Importing the package registers its models and hooks with MMEngine, and lets
-mmcv's operators work where mmcv was not compiled. Where only torch is
-installed, :mod:`mmrep.ops` still works and nothing is registered.
+Importing the package registers its models and hooks with MMEngine, and makes
+mmcv's operators work if mmcv was not compiled. If only torch is installed,
+:mod:`mmrep.ops` still works and nothing is registered.
 """
 
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ __all__ = ['__version__', 'create_model', 'from_pretrained']
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs MMSegmentation when it is asked for."""
+    """Import what needs MMSegmentation when it is first used."""
     if name in ('create_model', 'from_pretrained'):
         from mmrep import apis
 

@@ -1,7 +1,7 @@
-"""``python -m mmrep`` is the command ``mmrep``, seconds later.
+"""``python -m mmrep`` is the command ``mmrep``, but starts more slowly.
 
-Python imports the package first, and with it PyTorch; ``mmrep`` does that only
-for a command that needs it.
+Python imports the package first, and with it PyTorch, whereas ``mmrep`` does
+that only for a command that needs it.
 """
 
 from mmrep_cli import main

@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there."""
+"""Files and folders that are either complete or absent."""
 
 import errno
 import io
@@ -29,7 +29,7 @@ class WriteError(UsageError):
 
     Args:
         path (Path): The file or folder.
-        error (OSError): Why not.
+        error (OSError): The reason.
     """
 
     def __init__(self, path: Path, error: OSError) -> None:
@@ -38,7 +38,7 @@ class WriteError(UsageError):
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk, or the user's part, is full."""
+    """Whether an error says that the disk or the user's quota is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
@@ -46,23 +46,24 @@ def is_full(error: BaseException) -> bool:
 def replaced(
     path: Union[str, Path], flush: bool = False, shared: bool = False
 ) -> Iterator[Path]:
-    """Write a file or a folder under another name until it is whole.
+    """Write a file or a folder under a temporary name until it is complete.
 
-    When all went well it gets its own name, and takes the place of what had
-    it; otherwise nothing is left. What killed processes left in the folder
-    is removed first.
+    If all goes well it then gets its final name and replaces what had that
+    name; otherwise nothing is left. Remains of killed processes in the folder
+    are removed first.
 
     Args:
-        path (str | Path): Where the file or folder goes. The folder around
-            it is made.
-        flush (bool): Have the disk hold it before it gets its name, so that
-            also a loss of power leaves the old or the new. Defaults to False.
+        path (str | Path): Where the file or folder goes. Its parent folder is
+            created.
+        flush (bool): Flush it to disk before it gets its name, so that even a
+            power failure leaves either the old or the new one. Defaults to
+            False.
         shared (bool): Whether other processes write parts of it, at
             :func:`partial_path`. Defaults to False.
 
     Yields:
-        Path: Another name in the same folder, with the same suffix. Nothing
-        is there yet.
+        Path: The temporary name, in the same folder and with the same suffix.
+            Nothing exists there yet.
 
     Raises:
         WriteError: If the system cannot write it, as when the disk is full.
@@ -72,7 +73,7 @@ def replaced(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_remains_once(path.parent.resolve())
-        if not shared:  # of an earlier process with the same id
+        if not shared:  # from an earlier process with the same id
             remove(partial)
         yield partial
         if flush:
@@ -109,7 +110,7 @@ def new_folder(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def partial_path(path: Path, shared: bool = False) -> Path:
-    """Where a file or folder is until it is whole; see :func:`replaced`."""
+    """Where a file or folder is until it is complete; see :func:`replaced`."""
     owner = '' if shared else f'-{os.getpid()}-{_host()}'
     # a name may have 255 bytes
     name = os.fsencode(path.name)[-150:].decode(errors='ignore')
@@ -117,13 +118,13 @@ def partial_path(path: Path, shared: bool = False) -> Path:
 
 
 def remove_remains(folder: Union[str, Path], shared: bool = False) -> None:
-    """Remove what processes that were killed had begun to write.
+    """Remove what killed processes had begun to write.
 
     Args:
-        folder (str | Path): Where they wrote. What belongs to a process that
-            runs, or to another machine, stays.
-        shared (bool): Remove also what several processes wrote together, for
-            a caller who knows that none does any more. Defaults to False.
+        folder (str | Path): Where they wrote. Files of a running process or of
+            another machine stay.
+        shared (bool): Also remove what several processes wrote together, for a
+            caller who knows that none of them still does. Defaults to False.
     """
     for path in Path(folder).glob('.partial*'):
         name = _PARTIAL.match(path.name)
@@ -140,33 +141,33 @@ def remove_remains(folder: Union[str, Path], shared: bool = False) -> None:
 
 @lru_cache
 def _remove_remains_once(folder: Path) -> None:
-    """Not again for each of thousands of pictures."""
+    """Remove remains only once, not for each of thousands of pictures."""
     remove_remains(folder)
 
 
 @lru_cache
 def _host() -> str:
-    """This machine, or container with ids of processes of its own."""
+    """This machine, or this container, which has its own process ids."""
     name = socket.gethostname().partition('.')[0][:63]
-    with suppress(OSError):  # on Linux alone
+    with suppress(OSError):  # only on Linux
         name += f'-{os.stat("/proc/self/ns/pid").st_ino}'
     return name
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == 'nt':  # there os.kill ends a process, whatever the signal
+    if os.name == 'nt':  # os.kill ends a process there, whatever the signal
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's
         return True
     return True
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -174,7 +175,7 @@ def remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold a file, or the entries of a folder."""
+    """Flush a file, or the entries of a folder, to disk."""
     folder = path.is_dir()
     try:
         handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
@@ -182,7 +183,7 @@ def _flush(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-    except OSError:  # Windows and some file systems cannot for folders
+    except OSError:  # Windows and some file systems cannot flush folders
         if not folder:
             raise
 
@@ -199,10 +200,10 @@ def write_json(path: Union[str, Path], value: Any) -> None:
 
 
 def torch_save(data: Any, path: Path) -> None:
-    """``torch.save``, whose errors are those of the file.
+    """``torch.save``, but with the errors of the file.
 
-    Given a path it raises a RuntimeError that does not name the cause, such
-    as a full disk.
+    With a path, ``torch.save`` raises a RuntimeError that does not name the
+    cause, such as a full disk.
 
     Raises:
         OSError: If the file cannot be written.
@@ -215,11 +216,11 @@ def torch_save(data: Any, path: Path) -> None:
 def write_image(
     path: Union[str, Path], image: np.ndarray, params: Sequence[int] = ()
 ) -> None:
-    """``cv2.imwrite``, which on a full disk writes a part and says nothing.
+    """``cv2.imwrite``, but with an error if the disk is full.
 
     Args:
-        path (str | Path): The file; its suffix says the format.
-        image (np.ndarray): As OpenCV takes it, shape (H, W) or (H, W, C).
+        path (str | Path): The file; its suffix sets the format.
+        image (np.ndarray): In OpenCV's form, shape (H, W) or (H, W, C).
         params (Sequence[int]): OpenCV's parameters of the format.
 
     Raises:

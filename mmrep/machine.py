@@ -1,4 +1,4 @@
-"""What results were obtained with: device, versions, date and commit."""
+"""Where results come from: device, versions, date and commit."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from mmrep.version import __version__
 
 
 def facts(device: Optional[str] = None) -> Dict[str, Any]:
-    """What a benchmark writes beside its numbers.
+    """Facts that a benchmark writes next to its numbers.
 
     Args:
         device (str, optional): 'cpu' or 'cuda'. Defaults to None, the GPU if
@@ -53,10 +53,10 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str:
-    """The commit of the repository that mmrep is in, if it is in one."""
+    """The commit of mmrep's repository, if it is in one."""
     command = ['git', '-C', str(Path(__file__).parent), 'rev-parse', 'HEAD']
     try:
         done = subprocess.run(command, capture_output=True, text=True)
-    except OSError:  # no git
+    except OSError:  # git is not installed
         return 'unknown'
     return done.stdout.strip() or 'unknown'

@@ -1,7 +1,7 @@
 """Child registries of MMEngine's roots, scope ``mmrep``.
 
-A root's children see each other by scope, so ``type='mmrep.RepLKNet'`` is
-found from MMSegmentation's and MMDetection's configs alike.
+A root's children see each other by scope, so both MMSegmentation's and
+MMDetection's configs can find ``type='mmrep.RepLKNet'``.
 """
 
 import inspect
@@ -34,8 +34,8 @@ from mmrep.errors import one_line
 
 _ROOTS = [r for r in vars(mmengine.registry).values() if type(r) is Registry]
 
-# Backbones, the classifier around one, and what builds a model in deploy form
-# or of an exported file.
+# Backbones, the classifier around one, and builders of models in deploy form
+# or from an exported file.
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
@@ -46,21 +46,21 @@ MODELS = Registry(
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmrep', locations=['mmrep.runner']
 )
-# How a model is wrapped for several processes.
+# Wrappers of a model for several processes.
 MODEL_WRAPPERS = Registry(
     'model_wrapper',
     parent=MMENGINE_MODEL_WRAPPERS,
     scope='mmrep',
     locations=['mmrep.runner'],
 )
-# How a backbone reads the file that it starts from.
+# Initializers, which read the file that a backbone starts from.
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer',
     parent=MMENGINE_INITIALIZERS,
     scope='mmrep',
     locations=['mmrep.checkpoint'],
 )
-# How parameters are grouped for the optimizer.
+# Constructors that group parameters for the optimizer.
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -86,14 +86,14 @@ METRICS = Registry(
     scope='mmrep',
     locations=['mmrep.data', 'mmrep.data.iou'],
 )
-# The order of samples.
+# Samplers, which order the samples.
 DATA_SAMPLERS = Registry(
     'data sampler',
     parent=MMENGINE_DATA_SAMPLERS,
     scope='mmrep',
     locations=['mmrep.runner'],
 )
-# How a run goes through its iterations, updates parameters, and saves.
+# Loops, optimizer wrappers and runners.
 LOOPS = Registry(
     'loop', parent=MMENGINE_LOOPS, scope='mmrep', locations=['mmrep.runner']
 )
@@ -109,14 +109,14 @@ RUNNERS = Registry(
     scope='mmrep',
     locations=['mmrep.runner'],
 )
-# What a run writes beside its checkpoints.
+# What a run writes besides its checkpoints.
 VISBACKENDS = Registry(
     'vis_backend',
     parent=MMENGINE_VISBACKENDS,
     scope='mmrep',
     locations=['mmrep.runner'],
 )
-# How a model too large for one GPU is spread.
+# How a model too large for one GPU is split.
 STRATEGIES = Registry(
     'strategy',
     parent=MMENGINE_STRATEGIES,
@@ -126,9 +126,9 @@ STRATEGIES = Registry(
 
 
 def type_name(part: Optional[dict]) -> str:
-    """The type of a part of a config, '' if it has none.
+    """The type of a part of a config, or '' if it has none.
 
-    A class may stand there too; it is named as a string would name it, by
+    It may also be a class, which is then named as a string would name it, by
     its package and its name.
     """
     kind: Any = (part or {}).get('type') or ''
@@ -138,14 +138,14 @@ def type_name(part: Optional[dict]) -> str:
 
 
 def name_types(node: Any, scope: str) -> None:
-    """Put names where classes stand as types, as in MMEngine's new configs.
+    """Replace classes by their names, as types in MMEngine's new configs.
 
-    What is written from a config can then be read again, and libraries that
-    look for a name find it. A class that is not registered stays.
+    The written config can then be read again, and libraries that look for a
+    name find it. A class that is not registered stays.
 
     Args:
         node (Any): A config or a part of one, changed in place.
-        scope (str): Where names without one are looked for first.
+        scope (str): Scope in which names without one are looked up first.
     """
     if isinstance(node, (list, tuple)):
         for value in node:
@@ -157,7 +157,7 @@ def name_types(node: Any, scope: str) -> None:
             name_types(value, scope)
             continue
         if isinstance(value, str) and value.count('.') > 1:
-            # MMEngine writes classes so, into work dirs
+            # MMEngine writes classes like this into work dirs
             value = get_object_from_string(value)
         if isinstance(value, (type, FunctionType)):
             node[key] = _registered_name(value, scope) or value

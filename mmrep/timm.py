@@ -1,8 +1,8 @@
 """The backbones as models of timm.
 
 After ``import mmrep.timm``, ``timm.create_model('replknet31b.mmrep',
-features_only=True)`` gives a feature extractor, and so
-segmentation_models.pytorch has its encoder ``tu-replknet31b.mmrep``.
+features_only=True)`` returns a feature extractor, and
+segmentation_models.pytorch has the encoder ``tu-replknet31b.mmrep``.
 """
 
 from typing import Any, Dict, List, Optional, Sequence
@@ -40,7 +40,7 @@ default_cfgs = generate_default_cfgs(
 
 
 class Features(nn.Module):
-    """A backbone as timm's feature extractors are.
+    """A backbone in the form of timm's feature extractors.
 
     Attributes:
         feature_info (FeatureInfo): Channels and strides of the maps.
@@ -55,7 +55,7 @@ class Features(nn.Module):
         self.feature_info = FeatureInfo(feature_info, backbone.out_indices)
 
     def forward(self, x: Tensor) -> List[Tensor]:
-        """Maps of ``out_indices``, of an image (N, in_chans, H, W)."""
+        """Maps of ``out_indices`` for images (N, in_chans, H, W)."""
         return list(self.backbone(x))
 
 
@@ -70,26 +70,27 @@ def _create(
     pretrained_cfg_overlay: Optional[Dict[str, Any]] = None,
     cache_dir: Any = None,
 ) -> Features:
-    """Build what ``timm.create_model`` is asked for.
+    """Build the model that ``timm.create_model`` requests.
 
     Raises:
-        UsageError: If a classifier is asked for, or weights without a file.
+        UsageError: If a classifier is requested, or weights without a file.
     """
     if not features_only:
         raise UsageError(
             f'{name} is a backbone: timm.create_model needs '
-            'features_only=True; mmrep.models.ImageClassifier classifies.'
+            'features_only=True; to classify images, use '
+            'mmrep.models.ImageClassifier.'
         )
     kind, arch = _MODELS[name]
     with torch.device('meta'):
         probe = kind(arch)
-    with torch.device('cpu'):  # OverLoCK looks at the values of indices
+    with torch.device('cpu'):  # OverLoCK reads the values of the indices
         maps = probe(torch.rand(1, 3, 64, 64, device='meta'))
     info = [
         dict(num_chs=m.shape[1], reduction=64 // m.shape[2], module=f'{i}')
         for i, m in enumerate(maps)
     ]
-    if isinstance(out_indices, int):  # timm's "the last so many"
+    if isinstance(out_indices, int):  # timm's form of "the last N"
         out_indices = range(len(info))[-out_indices:]
     backbone = kind(
         arch,
@@ -103,8 +104,8 @@ def _create(
         file = (pretrained_cfg_overlay or {}).get('file')
         if file is None:
             raise UsageError(
-                f'{name} comes without weights: pass pretrained_cfg_overlay='
-                'dict(file=PATH), or drop pretrained.'
+                f'{name} comes without weights: pass '
+                'pretrained_cfg_overlay=dict(file=PATH), or drop pretrained.'
             )
         state = fit_pretrained(backbone, file).state
         backbone.load_state_dict(state, strict=False)

@@ -1,12 +1,11 @@
 """The command ``mmrep``: ``mmrep train CONFIG`` is ``tools/train.py CONFIG``.
 
-A command is a script of tools/, which is run as ``python tools/train.py``
-runs it; the first paragraph of its docstring is what ``mmrep --help`` says of
-it. Scripts whose first argument is a subcommand (``mmrep data convert``) have
-their own subparsers. To add a command, write the script and name it in
-``COMMANDS``.
+A command is a script in tools/, which runs as with ``python tools/train.py``;
+``mmrep --help`` shows the first paragraph of its docstring. Scripts whose
+first argument is a subcommand (``mmrep data convert``) have their own
+subparsers. To add a command, write the script and add it to ``COMMANDS``.
 
-This package stands beside mmrep, because importing mmrep imports torch.
+This package is separate from mmrep, because importing mmrep imports torch.
 """
 
 import argparse
@@ -42,8 +41,8 @@ COMMANDS = {
 def shipped(name: str) -> Path:
     """The folder ``configs``, ``projects`` or ``tools`` of this mmrep.
 
-    An installed package has it in ``mmrep/.mim``, as OpenMMLab's packages do;
-    a clone has it beside the package.
+    An installed package has it in ``mmrep/.mim``, like OpenMMLab's packages; a
+    clone has it next to the package.
     """
     package = Path(find_spec('mmrep').origin).parent
     installed = package / '.mim' / name
@@ -51,12 +50,12 @@ def shipped(name: str) -> Path:
 
 
 def config_names() -> List[str]:
-    """The names of mmrep's configs, those of projects left out."""
+    """The names of mmrep's configs, without those of projects."""
     return sorted(path.stem for path in shipped('configs').glob('*.py'))
 
 
 def main() -> None:
-    """Run a command with the arguments behind its name."""
+    """Run a command with the arguments after its name."""
     parser = argparse.ArgumentParser(
         prog='mmrep',
         description='Large-kernel ConvNets for segmentation and detection.',
@@ -70,8 +69,8 @@ def main() -> None:
         '--completion',
         action='version',
         version=_completion(),
-        help='print what makes bash and zsh complete commands and configs: '
-        'eval "$(mmrep --completion)"',
+        help='print the script that makes bash and zsh complete commands and '
+        'configs: eval "$(mmrep --completion)"',
     )
     parser.add_argument('command', help='one of the commands below')
     parser.add_argument(
@@ -81,7 +80,7 @@ def main() -> None:
     if args.command not in COMMANDS:
         close = difflib.get_close_matches(args.command, COMMANDS, 1)
         sys.exit(
-            f'error: {args.command!r} is not a command of mmrep; '
+            f'error: {args.command!r} is not an mmrep command; '
             + (f'did you mean {close[0]!r}?' if close else 'see mmrep --help.')
         )
     script = shipped('tools') / COMMANDS[args.command]
@@ -89,8 +88,8 @@ def main() -> None:
 
 
 def run_script(script: Path, argv: List[str]) -> None:
-    """Run a script with a ``sys.argv`` of its own, the first word too."""
-    # runpy.run_path() would put the path there, and so into --help
+    """Run a script with its own ``sys.argv``, including the first word."""
+    # runpy.run_path() would put the path there, and thus into --help
     sys.argv = argv
     main_module = types.ModuleType('__main__')
     main_module.__file__ = str(script)
@@ -108,7 +107,7 @@ def _list_commands() -> str:
 
 
 def _completion() -> str:
-    """A script for bash; files are completed where no name fits."""
+    """A script for bash; files are completed if no name fits."""
     return f"""\
 [ -z "$ZSH_VERSION" ] || {{ autoload -U +X bashcompinit && bashcompinit; }}
 _mmrep() {{

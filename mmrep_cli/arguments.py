@@ -1,7 +1,7 @@
-"""What the scripts in ``tools/`` share on the command line.
+"""Command-line options shared by the scripts in ``tools/``.
 
-Only the standard library is imported here, so that ``--help`` is there at
-once: ``import mmrep`` imports torch and takes seconds.
+Only the standard library is imported here, so ``--help`` appears at once:
+``import mmrep`` imports torch and takes seconds.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def _whole(text: str, least: int) -> int:
 
 
 class _OptionsAction(argparse.Action):
-    """KEY=VALUE, as :class:`mmrep.engine.cli.OptionsAction` reads it."""
+    """KEY=VALUE, parsed by :class:`mmrep.engine.cli.OptionsAction`."""
 
     def __call__(self, *args: Any) -> None:
         from mmrep.engine.cli import OptionsAction
@@ -42,11 +42,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that train.py and test.py have in common."""
     parser.add_argument(
         '--work-dir',
-        help="where logs, checkpoints and metrics go; the config's, or "
-        'work_dirs/ and its name, if not given',
+        help='folder for logs, checkpoints and metrics (default: the '
+        "config's, or work_dirs/CONFIG)",
     )
     parser.add_argument(
-        '--data-root', help="folder of the data set, instead of the config's"
+        '--data-root', help="folder of the data set (default: the config's)"
     )
     add_checkpoint_arguments(parser)
     parser.add_argument(
@@ -65,8 +65,8 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='load checkpoints that may run code; only for files whose source '
-        'you trust',
+        help='load checkpoints that may run code; use it only for files '
+        'whose source you trust',
     )
 
 
@@ -79,8 +79,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. '
-        'model.backbone.with_cp=True train_dataloader.num_workers=2; lists '
-        'as key="[a,b]", dicts as key="dict(a=1,b=2)"',
+        'model.backbone.with_cp=True train_dataloader.num_workers=2; write '
+        'lists as key="[a,b]", dicts as key="dict(a=1,b=2)"',
     )
 
 
@@ -89,8 +89,8 @@ def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--runtime',
         choices=['onnxruntime', 'openvino'],
-        help='what runs an exported model; ONNX Runtime for .onnx, OpenVINO '
-        'for .xml and PyTorch for .pt2 if not given',
+        help='what runs an exported model (default: ONNX Runtime for .onnx, '
+        'OpenVINO for .xml, PyTorch for .pt2)',
     )
 
 
@@ -99,13 +99,13 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--amp',
         choices=['bf16', 'fp16'],
-        help='predict in 16 bits, but for the last layers of the heads and '
-        'NMS; fp32 if not given',
+        help='predict in 16 bits, except for the last layers of the heads '
+        'and NMS (default: fp32)',
     )
 
 
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse; say which argument is empty, or ``--cfg-options`` not K=V."""
+    """Parse; refuse empty arguments, explain errors of ``--cfg-options``."""
     _refuse_empty(parser)
     try:
         return parser.parse_args()
@@ -131,7 +131,7 @@ def _word(text: str) -> str:
 
 
 def parse_run_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse, and tell MMEngine the local rank if the launcher gave it."""
+    """Parse, and pass on the local rank if the launcher gave it."""
     args = parse_arguments(parser)
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', args.local_rank)

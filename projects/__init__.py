@@ -1,1 +1,1 @@
-"""What is built on mmrep; README.md says how it is imported."""
+"""Projects built on mmrep; README.md says how to import them."""

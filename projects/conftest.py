@@ -1,4 +1,4 @@
-"""The fixtures of tests/, for the projects' tests too."""
+"""Make the fixtures of tests/ available to the projects' tests."""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Trainings that a script starts: each in its own process, and done once.
+"""Training runs started by a script, each in its own process and only once.
 
-And the table of their results.
+This module also writes the table of their results.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ RECORD = 'run.json'
 
 
 class Training(NamedTuple):
-    """A training by tools/train.py.
+    """A training run with tools/train.py.
 
     Attributes:
         config: Path of the config.
-        work_dir: Where it writes; a training that began there goes on.
+        work_dir: Where it writes; a run that began there continues.
         options: What ``--cfg-options`` sets.
         data_root: Folder of the data set.
-        amp: 'fp16' or 'bf16' for mixed precision, else False.
+        amp: 'fp16' or 'bf16' for mixed precision, or False.
     """
 
     config: Path
@@ -35,7 +35,7 @@ class Training(NamedTuple):
     amp: Union[str, bool] = False
 
     def settings(self) -> Dict[str, object]:
-        """What a reader of the result has to know."""
+        """What a reader of the result must know."""
         return {
             'config': self.config.name,
             'options': self.options,
@@ -43,7 +43,7 @@ class Training(NamedTuple):
         }
 
     def identity(self) -> Dict[str, object]:
-        """What a finished run must have in common with one asked for."""
+        """What a finished run must have in common with a requested one."""
         content = repr(load_config(str(self.config)).to_dict())
         return {
             'config': self.config.name,
@@ -61,7 +61,7 @@ class Training(NamedTuple):
         return [str(word) for word in [*words, *self.arguments()]]
 
     def arguments(self) -> List[object]:
-        """What a test of the trained model has in common with it."""
+        """Arguments that a test of the trained model shares with it."""
         words = ['--data-root', self.data_root, '--work-dir', self.work_dir]
         if self.options:
             words += ['--cfg-options']
@@ -70,31 +70,31 @@ class Training(NamedTuple):
 
 
 def check_best_is_kept(config: Path, options: Dict[str, object]) -> None:
-    """Say before a training that there would be nothing to test behind it.
+    """Raise an error before training if there would be nothing to test.
 
     Raises:
-        UsageError: If the config keeps no checkpoint as the best one.
+        UsageError: If the config does not keep the best checkpoint.
     """
     cfg = load_config(str(config), options)
     hooks = cfg.get('default_hooks') or {}
     if not (hooks.get('checkpoint') or {}).get('save_best'):
         raise UsageError(
-            f'{config} must keep the checkpoint that is best in '
-            'validation: set default_hooks.checkpoint.save_best.'
+            f'{config} must keep the checkpoint with the best validation '
+            'score: set default_hooks.checkpoint.save_best.'
         )
 
 
 def recorded(training: Training) -> Optional[Dict[str, float]]:
-    """The metrics of a training that is finished, None for another.
+    """The metrics of a finished training run, or None.
 
     Args:
-        training (Training): What is asked for.
+        training (Training): The requested run.
 
     Returns:
         dict[str, float], optional: Metrics of its last validation.
 
     Raises:
-        UsageError: If the work dir holds another training.
+        UsageError: If the work dir holds another run.
     """
     path = training.work_dir / RECORD
     if not path.is_file():
@@ -116,18 +116,19 @@ def recorded(training: Training) -> Optional[Dict[str, float]]:
 
 
 def train(training: Training, script: Path) -> Dict[str, float]:
-    """Train to the end, from where an earlier attempt stopped.
+    """Train to the end, starting where an earlier attempt stopped.
 
     Args:
-        training (Training): What is asked for.
+        training (Training): The requested run.
         script (Path): Path of tools/train.py.
 
     Returns:
-        dict[str, float]: Metrics of the last validation; read from the
-        record if the training is finished already.
+        dict[str, float]: Metrics of the last validation; read from the record
+            if the run is already finished.
 
     Raises:
-        UsageError: If it fails, with its last line and where the others are.
+        UsageError: If it fails; the error has its last line and the path of
+            the log.
     """
     metrics = recorded(training)
     if metrics is not None:
@@ -144,15 +145,16 @@ def train(training: Training, script: Path) -> Dict[str, float]:
 def evaluate(
     training: Training, script: Path, *options: str
 ) -> Dict[str, float]:
-    """Test the checkpoint that was best in validation, once.
+    """Test the checkpoint with the best validation score, once.
 
     Args:
-        training (Training): A training that is finished.
+        training (Training): A finished run.
         script (Path): Path of tools/test.py.
-        *options (str): Options of it, such as '--aug-test'.
+        *options (str): Its options, such as '--aug-test'.
 
     Returns:
-        dict[str, float]: The metrics; of the first time if there was one.
+        dict[str, float]: The metrics; if it was tested before, those of the
+            first time.
 
     Raises:
         UsageError: If the test fails, or there is no such checkpoint.
@@ -178,7 +180,7 @@ def best_checkpoint(work_dir: Path) -> Path:
     found = sorted(work_dir.glob('best_*.pth'))
     if len(found) != 1:
         raise UsageError(
-            f'{work_dir} must hold one best_*.pth, and holds {len(found)}.'
+            f'{work_dir} must hold one best_*.pth, but holds {len(found)}.'
         )
     return found[0]
 
@@ -188,7 +190,7 @@ def run(command: List[str], output: Path) -> None:
 
     Args:
         command (list[str]): The command line.
-        output (Path): The file; what it holds already stays.
+        output (Path): The file; its existing content stays.
 
     Raises:
         UsageError: If the exit status is not 0.
@@ -204,7 +206,7 @@ def run(command: List[str], output: Path) -> None:
 
 
 def last_metrics(work_dir: Path) -> Dict[str, float]:
-    """Metrics of the last validation that a run has logged.
+    """Metrics of the last validation in a run's log.
 
     Args:
         work_dir (Path): Its work dir.
@@ -222,7 +224,7 @@ def last_metrics(work_dir: Path) -> Dict[str, float]:
 
 
 def validations(work_dir: Path) -> List[Dict[str, float]]:
-    """Metrics of each validation that a run has logged, in order."""
+    """Metrics of each validation in a run's log, in order."""
     return [
         {k: v for k, v in entry.items() if not k.endswith('time')}
         for entry in logged(work_dir)
@@ -231,7 +233,7 @@ def validations(work_dir: Path) -> List[Dict[str, float]]:
 
 
 def logged(work_dir: Path) -> List[Dict[str, float]]:
-    """What a run has logged, in order, over all its attempts."""
+    """What a run logged, in order, over all its attempts."""
     paths = sorted(work_dir.glob('*/vis_data/scalars.json'))
     return [
         json.loads(line)

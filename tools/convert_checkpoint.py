@@ -1,9 +1,10 @@
 """Convert a released checkpoint for a config's model.
 
-Takes the authors' backbone files, MMPretrain's classifiers, and segmentors
-and detectors of MMSegmentation and MMDetection (0.x and 2.x too), in training
-or deploy form. Every key must be explained, or nothing is written. OUT holds
-tensors and plain metadata: the data set's classes, and the SHA-256 of SRC.
+It reads the authors' backbone files, MMPretrain's classifiers, and segmentors
+and detectors of MMSegmentation and MMDetection (including 0.x and 2.x), in
+training or deploy form. Nothing is written unless every key is explained. OUT
+holds tensors and plain metadata: the data set's classes and the SHA-256 of
+SRC.
 """
 
 import argparse
@@ -19,13 +20,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('src', metavar='SRC', help='checkpoint to convert')
     parser.add_argument('out', metavar='OUT', help='file to write')
     parser.add_argument(
-        '--config', required=True, help='config whose model it is for'
+        '--config', required=True, help='config of the model it is for'
     )
     parser.add_argument(
         '--ema',
         action='store_true',
-        help='take the averaged weights (model_ema) where SRC holds both; '
-        'files of MMCV and MMEngine need it not',
+        help='use the averaged weights (model_ema) if SRC holds both; not '
+        'needed for files of MMCV and MMEngine',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)

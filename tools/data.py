@@ -10,20 +10,20 @@ from mmrep_cli.arguments import (
     seed,
 )
 
-_CONVERT = """Convert a data set to what the configs read.
+_CONVERT = """Convert a data set to the format that configs read.
 
-Boxes and polygons become COCO's form: OUT/images/{train,val,test} and
-OUT/annotations/{train,val,test}.json. Masks become label maps:
+Boxes and polygons are converted to COCO format: OUT/images/{train,val,test}
+and OUT/annotations/{train,val,test}.json. Masks become label maps:
 OUT/annotations/{train,val,test}/*.png, with the classes in OUT/palette.txt.
-Files are found by their names, in any usual folders.
+Files are found by name, in the usual folder layouts.
 """
 
 _NEW_CONFIG = """Write a config for a converted data set.
 
     mmrep data new-config DIR --out my.py
 
-It inherits from one of ours. What was chosen, and why, is said on standard
-error, and stands at the top of the config.
+It inherits from one of mmrep's configs. Standard error and the top of the
+config say what was chosen, and why.
 """
 
 
@@ -40,7 +40,8 @@ def parse_args() -> argparse.Namespace:
 def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         'convert',
-        help='from the form of a tool for labelling to what configs read',
+        help='convert the format of a labelling tool to the one that configs '
+        'read',
         description=_CONVERT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -48,100 +49,103 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         'form',
         choices=['coco', 'cvat', 'labelme', 'voc', 'yolo', 'masks'],
-        help='form of the labels',
+        help='format of the labels',
     )
-    parser.add_argument('src', help='folder of the pictures and labels')
+    parser.add_argument('src', help='folder with the pictures and labels')
     parser.add_argument('out', help='folder to make')
     parser.add_argument(
-        '--labels', metavar='DIR', help='the labels, if not in SRC'
+        '--labels',
+        metavar='DIR',
+        help='folder with the labels, if they are not in SRC',
     )
     parser.add_argument(
         '--to',
         choices=['coco', 'masks'],
-        help='masks: draw polygons as label maps, for a segmentor; '
-        "coco if not given, but masks for the form 'masks'",
+        help='masks draws polygons as label maps, for a segmentor (default: '
+        "coco, or masks for the format 'masks')",
     )
     parser.add_argument(
         '--palette',
         metavar='FILE',
-        help='names and colours of masks, "R G B name" in each line; if not '
-        'given, one that lies in SRC under a usual name, else the colours '
-        'that are found',
+        help='file with the names and colours of masks, one "R G B name" per '
+        'line (default: a file in SRC with a common name, or else the '
+        'colours found in the masks)',
     )
     parser.add_argument(
         '--classes',
         nargs='+',
         default=[],
         metavar='NAME',
-        help='all classes, in the order of their labels; if not given, those '
-        'that the labels have',
+        help='all classes, in the order of their labels (default: those '
+        'found in the labels)',
     )
     parser.add_argument(
         '--split',
         nargs=3,
         type=_share,
         metavar=('TRAIN', 'VAL', 'TEST'),
-        help='shares; if not given, the folders or lists that SRC has, else '
-        '0.8 0.1 0.1. A picture keeps its split when others are added',
+        help='shares of the splits (default: the folders or lists of SRC, or '
+        'else 0.8 0.1 0.1). A picture keeps its split when others are added',
     )
     parser.add_argument(
-        '--seed', type=seed, default=0, help='another one, another split (0)'
+        '--seed', type=seed, default=0, help='seed of the split (default: 0)'
     )
     parser.add_argument(
         '--keep-unlabelled',
         action='store_true',
-        help='keep pictures without a label file, with nothing in them',
+        help='keep pictures without a label file, as pictures with nothing '
+        'in them',
     )
 
 
 def _add_new_config(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         'new-config',
-        help='write a config for a converted data set, to standard output',
+        help='write a config for a converted data set',
         description=_NEW_CONFIG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument('dir', help='folder that mmrep data convert made')
+    parser.add_argument('dir', help='folder made by mmrep data convert')
     parser.add_argument(
         '--model',
         default='unireplknet-t',
-        help='default: unireplknet-t; replknet-tiny and the like are for '
-        'a CPU',
+        help='default: unireplknet-t; the tiny models, such as '
+        'replknet-tiny, are for a CPU',
     )
     parser.add_argument(
         '--method',
         choices=['upernet', 'fcos', 'cascade-mask-rcnn'],
-        help='if not given, upernet for label maps, cascade-mask-rcnn where '
-        'all objects have masks, else fcos',
+        help='default: upernet for label maps, cascade-mask-rcnn if all '
+        'objects have masks, fcos otherwise',
     )
     parser.add_argument(
         '--epochs',
         type=positive,
-        help='how often each picture is seen; if not given, 24 to 300 by the '
-        'number of pictures',
+        help='how often each picture is seen (default: 24 to 300, depending '
+        'on the number of pictures)',
     )
     parser.add_argument(
         '--batch-size',
         type=positive,
-        help="pictures of a step; the recipe's if not given",
+        help="pictures per step (default: the recipe's)",
     )
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help='config to write, once all went well; to standard output if not '
-        'given',
+        help='config to write (default: standard output)',
     )
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         'check',
-        help='all checks of a run, and what the data sets of a config hold',
-        description='Check the data sets of a config as a run does, and tell '
-        'what they hold: classes, sizes, empty pictures, labels that look '
-        'wrong, pictures that are in several splits. The exit status is 1 if '
-        'a run would end with an error.',
+        help='run all checks of a training run and report what the data sets '
+        'hold',
+        description='Check the data sets of a config as a training run does, '
+        'and report what they hold: classes, sizes, empty pictures, labels '
+        'that look wrong, pictures that are in several splits. The exit '
+        'status is 1 if a training run would fail.',
         allow_abbrev=False,
     )
     parser.add_argument('config', help='config file')
@@ -153,24 +157,32 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
         'show',
         help='draw training samples after augmentation, with their labels',
         description='Draw a sheet of training samples as the model gets '
-        'them, behind augmentation, with their labels.',
+        'them, after augmentation, with their labels.',
         allow_abbrev=False,
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--out', required=True, help='PNG file, which is overwritten'
+        '--out',
+        required=True,
+        help='PNG file to write; it is overwritten if it exists',
     )
     parser.add_argument(
-        '--number', type=positive, default=12, help='of samples (12)'
+        '--number',
+        type=positive,
+        default=12,
+        help='number of samples (default: 12)',
     )
     parser.add_argument(
         '--loader',
         choices=['train', 'val', 'test'],
         default='train',
-        help='whose samples (train)',
+        help='split to draw from (default: train)',
     )
     parser.add_argument(
-        '--seed', type=seed, default=0, help='another one, other samples (0)'
+        '--seed',
+        type=seed,
+        default=0,
+        help='seed that picks the samples (default: 0)',
     )
     add_config_options(parser)
 
@@ -197,9 +209,11 @@ from mmrep.files import write_text
 def _convert(args: argparse.Namespace) -> None:
     to_masks = args.to == 'masks' and args.form != 'masks'
     if args.form == 'masks' and args.to == 'coco':
-        raise UsageError('masks have no objects, and become label maps only.')
+        raise UsageError(
+            'masks have no objects, so they can only become label maps.'
+        )
     if args.palette and args.form != 'masks':
-        raise UsageError("--palette is for the form 'masks'.")
+        raise UsageError("--palette needs the format 'masks'.")
     if args.split and not args.split[0] > 0:
         raise UsageError('--split must give train a share above 0.')
     result = convert(
@@ -243,7 +257,7 @@ def _new_config(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    # they import MMDetection, which takes seconds
+    # these import MMDetection, which takes seconds
     from mmrep.analysis.data_report import report_data
 
     report = report_data(load_config(args.config, args.cfg_options))

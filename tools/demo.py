@@ -1,8 +1,8 @@
 """Open a page to drop pictures on, to try a segmentor or detector.
 
-The page has the prediction over the picture, a legend, and the seconds taken.
-It needs Gradio (pip install gradio) and no network, and only this machine
-sees it if no other --host is given. Ctrl-C ends it.
+The page shows the prediction over the picture, a legend, and the seconds it
+took. It needs Gradio (pip install gradio) but no network, and only this
+machine can open it unless --host is given. Ctrl-C ends it.
 """
 
 import argparse
@@ -21,19 +21,20 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or a whole exported model'
+        'checkpoint', help='checkpoint, or a whole exported model'
     )
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen on, such as 0.0.0.0 for all that reach this '
-        'machine; 127.0.0.1 if not given, which is this machine alone',
+        help='address to listen on, such as 0.0.0.0 for everyone who can '
+        'reach this machine (default: 127.0.0.1, only this machine)',
     )
     parser.add_argument(
-        '--port', type=int, help='the first free one from 7860 if not given'
+        '--port', type=int, help='default: the first free port from 7860'
     )
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; the GPU if there is one'
+        '--device',
+        help='such as cpu or cuda:1 (default: the GPU if there is one)',
     )
     add_runtime_argument(parser)
     add_checkpoint_arguments(parser)

@@ -3,7 +3,7 @@
 # Several nodes: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 set -euo pipefail
 
-# GPUS is a number, or a word of torchrun's.
+# GPUS is a number, or a keyword of torchrun.
 if [[ ! "${3:-}" =~ ^([1-9][0-9]*|gpu|cpu|auto)$ ]]; then
     echo "usage: $0 CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2
     exit 2

@@ -1,7 +1,7 @@
-"""Print what a bug report needs: versions, devices, what runs what, and why.
+"""Print what a bug report needs: versions, devices, what runs, and why.
 
-Packages that cannot be imported are named with their error, and the rest is
-printed all the same.
+Packages that cannot be imported are listed with their error, and the rest is
+still printed.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from importlib import import_module, metadata
 from typing import Callable, Iterator, Tuple
 
-# Import name, and the names of PyPI under which it may be installed.
+# Import name, and the PyPI names under which it may be installed.
 PACKAGES = {
     'torch': ['torch'],
     'torchvision': ['torchvision'],
@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def versions() -> Iterator[Tuple[str, str]]:
-    """Packages, with the name on PyPI where it is another."""
+    """Packages, with their name on PyPI if it differs."""
     for name, projects in PACKAGES.items():
         found = []
         for project in projects:
@@ -81,7 +81,7 @@ def gpus() -> str:
 
     if not torch.cuda.is_available():
         build = torch.version.cuda or torch.version.hip
-        return f'none (PyTorch is built for {build or "the CPU alone"})'
+        return f'none (PyTorch is built for {build or "only the CPU"})'
     lines = []
     for i in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(i)
@@ -124,7 +124,7 @@ def main() -> None:
     for name, fact in facts:
         try:
             print(f'{name}: {fact()}')
-        except Exception as error:  # what a broken installation raises
+        except Exception as error:  # any error of a broken installation
             print(f'{name}: {type(error).__name__}: {error}')
 
 

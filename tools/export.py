@@ -1,9 +1,9 @@
 """Export a model's deploy form as ONNX (OUT.onnx) or torch.export (OUT.pt2).
 
-A segmentor or detector is exported whole: a picture in, labels or boxes and
-masks out; docs/deployment.md says how to use the file. It is run on noise of
-three sizes and on a picture of the test set, and compared with what the model
-predicts, before it gets its name.
+A segmentor or detector is exported as a whole: from a picture to labels or
+boxes and masks; docs/deployment.md says how to use the file. Before the file
+gets its name, it runs on noise of three sizes and on a picture of the test
+set, and its results are compared with the model's predictions.
 """
 
 import argparse
@@ -19,14 +19,16 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config of either form')
-    parser.add_argument('checkpoint', help='checkpoint of that config')
-    parser.add_argument('out', help='a path that ends in .onnx or .pt2')
+    parser.add_argument('checkpoint', help='checkpoint for that config')
+    parser.add_argument(
+        'out', help='file to write; its name must end in .onnx or .pt2'
+    )
     parser.add_argument(
         '--part',
         choices=['model', 'backbone', 'neck', 'head'],
         default='model',
-        help='what is exported: the whole model if not given, or the maps of '
-        "the backbone, of the neck, or of a one-stage detector's head, from "
+        help='what to export: the whole model (the default), or the maps of '
+        "the backbone, the neck, or a one-stage detector's head from "
         'normalised images',
     )
     parser.add_argument(
@@ -39,9 +41,9 @@ def parse_args() -> argparse.Namespace:
             'normalised',
         ],
         default='picture',
-        help='what a whole model takes: pictures of bytes in the channel '
-        'order of OpenCV (the default), of floats from 0 to 255, either in '
-        'the order RGB, or images that are normalised',
+        help="what a whole model takes: bytes in OpenCV's channel order (the "
+        'default), floats from 0 to 255, either of these in RGB order, or '
+        'normalised images',
     )
     parser.add_argument(
         '--masks',
@@ -52,8 +54,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--image',
-        help='a picture to compare with; the first of the test set, if that '
-        'is there',
+        help='picture to compare with (default: the first of the test set, '
+        'if there is one)',
     )
     parser.add_argument(
         '--shape',
@@ -66,7 +68,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--static',
         action='store_true',
-        help='fix a batch of 1 and --shape instead of leaving them free',
+        help='fix the batch size to 1 and the size to --shape instead of '
+        'leaving them free',
     )
     parser.add_argument(
         '--opset',
@@ -76,18 +79,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--operator',
         choices=['lowered', 'node'],
-        help='in a .pt2, whether the large kernels are plain convolutions '
-        '(the default) or nodes of the operator, which is faster and needs '
+        help='in a .pt2, whether large kernels are plain convolutions (the '
+        "default) or nodes of mmrep's operator, which is faster and needs "
         'mmrep.ops',
     )
     parser.add_argument(
         '--tolerance',
         type=float,
         default=1e-4,
-        help='largest difference of an output, divided by its largest value, '
-        'with which the file is written, and that of a score of a detector, '
-        'whose boxes may be off by 100 times as many pixels; 1e-4 if not '
-        'given',
+        help='largest difference allowed in an output, divided by its '
+        'largest value, and in the scores of a detector, whose boxes may '
+        'differ by 100 times as many pixels (default: 1e-4)',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -117,12 +119,12 @@ def main() -> None:
         raise UsageError(f'OUT must end in .onnx or .pt2, got {args.out!r}.')
     if suffix == '.onnx' and args.operator == 'node':
         raise UsageError(
-            '--operator node is for .pt2; ONNX has standard operators only.'
+            '--operator node needs a .pt2; ONNX has only standard operators.'
         )
     if suffix == '.pt2' and args.opset is not None:
-        raise UsageError('--opset is for .onnx.')
+        raise UsageError('--opset needs an .onnx.')
     if min(args.shape) < 64:
-        raise UsageError(f'--shape takes sizes from 64, got {args.shape}.')
+        raise UsageError(f'--shape must be at least 64, got {args.shape}.')
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint
@@ -159,7 +161,9 @@ def main() -> None:
             for d in differences[: 3 if args.part == 'model' else 1]
         )
         print(f'{name}: differs from PyTorch by at most {found}')
-    sizes = 'batch and size free' if done.dynamic else 'fixed size'
+    sizes = (
+        ('free batch size, height and width') if done.dynamic else 'fixed size'
+    )
     print(
         f'{module.part}, {sum(done.operators.values())} nodes, {sizes}, '
         f'{about}: {done.path}'
@@ -169,7 +173,7 @@ def main() -> None:
 def _pictures(
     cfg: Config, module: WholeModel, path: Optional[str]
 ) -> Dict[str, Tensor]:
-    """The picture of the check, as the test pipeline prepares it."""
+    """The picture of the check, prepared by the test pipeline."""
     path = path or first_test_image(cfg)
     if path is None:
         return {}

@@ -1,10 +1,11 @@
 """Count the parameters and FLOPs of a config's model.
 
-FLOPs are multiply-adds, as papers count them: of convolutions and matrix
+FLOPs are multiply-adds, as in papers: those of convolutions and matrix
 products, for one image, without resizing or slicing it. Parameters are those
-of the parts that inference runs; an auxiliary head is named apart. Published
-counts are of the deploy form (--deploy). Of two-stage detectors each box head
-is counted for 1000 boxes and each mask head for 100, as MMDetection 2.x did.
+of the parts that inference runs; an auxiliary head is listed separately.
+Published counts are for the deploy form (--deploy). For two-stage detectors,
+each box head counts for 1000 boxes and each mask head for 100, as in
+MMDetection 2.x.
 """
 
 import argparse
@@ -64,7 +65,7 @@ from mmrep.errors import UsageError
 
 @contextmanager
 def messages_to_stderr() -> Iterator[None]:
-    """Send to stderr what libraries print, and loggers opened meanwhile."""
+    """Send output of libraries and of loggers opened meanwhile to stderr."""
     sys.stdout.flush()
     stdout = os.dup(1)
     os.dup2(2, 1)
@@ -79,13 +80,13 @@ def messages_to_stderr() -> Iterator[None]:
 def measure(args: argparse.Namespace) -> Complexity:
     if min(args.shape) < 1:
         raise UsageError(
-            '--shape takes a positive height and width, '
-            f'got {args.shape[0]} {args.shape[1]}.'
+            '--shape must be a positive height and width, got '
+            f'{args.shape[0]} {args.shape[1]}.'
         )
     cfg: Config = load_config(args.config, args.cfg_options)
     try:
         return measure_model(build_model(cfg, meta=True), args)
-    except ValuesNeeded:  # such as by deformable attention
+    except ValuesNeeded:  # such as those of deformable attention
         return measure_model(build_model(cfg), args)
 
 
@@ -112,8 +113,8 @@ def print_table(result: Complexity, args: argparse.Namespace) -> None:
         print(f'{name:<20}{params / 1e6:>14.2f} M{flops / 1e9:>12.2f} G')
     for name, params in result.idle.items():
         print(
-            f'{name} ({params / 1e6:.2f} M parameters) is not run in '
-            'inference and not counted'
+            f'{name} ({params / 1e6:.2f} M parameters) does not run in '
+            'inference and is not counted'
         )
     print('FLOPs are multiply-adds of convolutions and matrix products')
 

@@ -1,9 +1,9 @@
-"""Predict pictures or a video with a segmentor or detector, and draw it.
+"""Predict pictures or a video with a segmentor or detector, and draw them.
 
-A segmentor's picture has the colours of the classes over the image and a
-legend of their names; a detector's has boxes with labels. Files that are not
+For a segmentor, a picture shows the colours of the classes over the image and
+a legend of their names; for a detector, boxes with labels. Files that are not
 images are named and skipped, and the exit status is then 1. A video becomes
-one of the same rate and number of frames; Ctrl-C ends that of a camera.
+one with the same rate and number of frames; Ctrl-C ends the video of a camera.
 """
 
 import argparse
@@ -30,12 +30,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or a whole exported model'
+        'checkpoint', help='checkpoint, or a whole exported model'
     )
     parser.add_argument(
         '--out-dir',
         required=True,
-        help='where the pictures go, as PNG; videos as MP4',
+        help='folder for the results: pictures as PNG, videos as MP4',
     )
     parser.add_argument(
         '--deploy',
@@ -46,37 +46,39 @@ def parse_args() -> argparse.Namespace:
         '--opacity',
         type=float,
         default=0.5,
-        help="weight of the classes' colours, 0 to 1 (default: 0.5)",
+        help="opacity of the classes' colours, 0 to 1 (default: 0.5)",
     )
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
-        help='least score of the boxes that are drawn (default: 0.3)',
+        help='minimum score of the boxes that are drawn (default: 0.3)',
     )
     parser.add_argument(
         '--truth-dir',
         metavar='DIR',
-        help='draw ground truth and errors beside the prediction, from label '
-        "maps of the config's data set: PNG files of the images' names",
+        help='draw ground truth and errors beside the prediction; DIR holds '
+        "label maps of the config's data set, as PNG files with the names of "
+        'the images',
     )
     parser.add_argument(
         '--fps',
         type=float,
         metavar='RATE',
-        help="make a video of a folder's frames, with so many a second; or "
-        'the rate of a camera',
+        help='make a video from a folder of frames, at this many per second; '
+        'or the frame rate of a camera',
     )
     parser.add_argument(
         '--slide',
         type=int,
         nargs='+',
         metavar=('SIZE', 'STRIDE'),
-        help="segment at the image's own size by windows, in little memory; "
-        'the stride is two thirds of the size if not given',
+        help="segment at the image's own size, window by window, in little "
+        'memory (default stride: two thirds of the size)',
     )
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; the GPU if there is one'
+        '--device',
+        help='such as cpu or cuda:1 (default: the GPU if there is one)',
     )
     add_precision_argument(parser)
     add_runtime_argument(parser)
@@ -102,17 +104,21 @@ def main() -> None:
     args = parse_args()
     check_file_options(args.checkpoint, args.runtime, args.amp)
     if args.deploy and is_exported(args.checkpoint):
-        raise UsageError('--deploy is for checkpoints; a file is merged.')
+        raise UsageError(
+            '--deploy needs a checkpoint; an exported file is already merged.'
+        )
     for name in ('opacity', 'score_thr'):
         value = getattr(args, name)
         if not 0 <= value <= 1:
             option = name.replace('_', '-')
-            raise UsageError(f'--{option} must lie in 0..1, got {value}.')
+            raise UsageError(f'--{option} must be from 0 to 1, got {value}.')
     check_folder('--out-dir', args.out_dir)
     clip = images = None
     if args.fps is not None or is_video(args.image):
         if args.truth_dir:
-            raise UsageError('--truth-dir is for pictures, not for videos.')
+            raise UsageError(
+                '--truth-dir works with pictures, not with videos.'
+            )
         clip = open_clip(args.image, args.fps)
     else:
         images = list_images(args.image)
@@ -162,9 +168,9 @@ def write_clip(
     args: argparse.Namespace,
     console: Console,
 ) -> None:
-    """Write the video of a clip, and say what it has."""
+    """Write the video of a clip, and report on it."""
     if clip.is_camera:
-        console.print('Ctrl-C ends the video.')
+        console.print('Press Ctrl-C to end the video.')
     frames = write_video(
         inferencer,
         clip,

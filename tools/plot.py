@@ -1,6 +1,6 @@
-"""Draw losses, learning rate and scores of trainings, and print the best.
+"""Draw losses, learning rate and scores of runs, and print the best score.
 
-One run is drawn with all its losses and scores, several are compared.
+One run is drawn with all its losses and scores; several runs are compared.
 """
 
 import argparse
@@ -18,18 +18,18 @@ def parse_args() -> argparse.Namespace:
         'runs',
         nargs='+',
         metavar='RUN',
-        help='work dir of a training, or a scalars.json',
+        help='work dir of a training run, or a scalars.json',
     )
     parser.add_argument(
         '--out',
         metavar='FILE',
         default='curves.png',
-        help='PNG file to write; curves.png if not given',
+        help='PNG file to write (default: curves.png)',
     )
     parser.add_argument(
         '--score',
-        help='the score that is drawn and compared, such as mAcc; of one run '
-        'all are drawn if not given, and mIoU or mAP is compared',
+        help='score to draw and compare, such as mAcc (default: all scores '
+        'for one run; mIoU or mAP to compare several)',
     )
     return parse_arguments(parser)
 

@@ -1,10 +1,10 @@
 """Quantize a model to eight bits, if it keeps its score.
 
-ONNX Runtime's static quantization, calibrated on training images as the test
-pipeline prepares them. The file is scored on the validation set beside the
-float one. If it loses more than --max-drop points of mIoU or AP, the layers
-that cause the largest error stay in float, until it holds; a file that does
-not hold is not written.
+It uses ONNX Runtime's static quantization, calibrated on training images
+prepared by the test pipeline. The file and the float one are scored on the
+validation set. If it loses more than --max-drop points of mIoU or AP, the
+layers with the largest errors stay in float until it keeps its score;
+otherwise no file is written.
 """
 
 import argparse
@@ -25,37 +25,39 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of either form')
     parser.add_argument(
         'model',
-        help='checkpoint of that config, which is exported first, or an '
-        '.onnx that tools/export.py wrote',
+        help='checkpoint for that config, which is exported first, or an '
+        '.onnx file written by tools/export.py',
     )
-    parser.add_argument('out', help='a path that ends in .onnx')
+    parser.add_argument(
+        'out', help='file to write; its name must end in .onnx'
+    )
     parser.add_argument(
         '--calibrate',
         type=positive,
         default=64,
         metavar='N',
-        help='training images to measure ranges on; 64 if not given',
+        help='training images to measure ranges on (default: 64)',
     )
     parser.add_argument(
         '--max-drop',
         type=float,
         default=0.5,
         metavar='POINTS',
-        help='most points of mIoU or AP, of a hundred, that may be lost; 0.5 '
-        'if not given',
+        help='largest loss allowed, in points of mIoU or AP from 0 to 100 '
+        '(default: 0.5)',
     )
     parser.add_argument(
         '--weight-bits',
         type=int,
         choices=[7, 8],
-        help='7 for files that also processors without VNNI run right; 8 if '
-        'not given where this one has it, else 7',
+        help='7 makes a file that is also correct on processors without VNNI '
+        '(default: 8 if this processor has VNNI, otherwise 7)',
     )
     parser.add_argument(
-        '--data-root', help="folder of the data set, instead of the config's"
+        '--data-root', help="folder of the data set (default: the config's)"
     )
     parser.add_argument(
-        '--report', metavar='JSON', help='file for what was measured'
+        '--report', metavar='JSON', help='file for the measurements'
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -117,7 +119,7 @@ def check(args: argparse.Namespace) -> None:
     if Path(args.out).suffix != '.onnx':
         raise UsageError(f'OUT must end in .onnx, got {args.out!r}.')
     if Path(args.out).resolve() == Path(args.model).resolve():
-        raise UsageError('OUT must not replace the model that is read.')
+        raise UsageError('OUT must not overwrite the input model.')
     if Path(args.model).suffix in ('.pt2', '.xml'):
         raise UsageError(
             f'the model must be a checkpoint or an .onnx, got {args.model!r}.'
@@ -137,7 +139,7 @@ def note(text: str) -> None:
 
 
 def report(done: Quantized) -> str:
-    """What was measured, as Markdown."""
+    """The measurements as Markdown."""
     lines = ['| | float | eight bits |', '| --- | --- | --- |']
     for name, value in done.float_score.items():
         lines.append(f'| {name} | {value:.2f} | {done.score[name]:.2f} |')
@@ -148,7 +150,7 @@ def report(done: Quantized) -> str:
     if done.kernels:
         lines += [
             '| depth-wise kernel | size | spread of channels | peak '
-            '| dB, a scale a channel | dB, one scale |',
+            '| dB, one scale per channel | dB, one scale |',
             '| --- | --- | --- | --- | --- | --- |',
         ]
         for kernel in done.kernels:
@@ -160,7 +162,7 @@ def report(done: Quantized) -> str:
         lines.append('')
     lines.append(
         f'{done.layers - len(done.in_float)} of {done.layers} layers are '
-        f'quantized, their weights to {done.weight_bits} bits; scored '
+        f'quantized, with weights in {done.weight_bits} bits; scored '
         f'{done.scorings} times on the {done.scored_on} set, calibrated on '
         f'{done.calibrated_on} images.'
     )

@@ -1,10 +1,10 @@
 """Merge a trained segmentor or detector into its deploy form.
 
-The large kernels take in their parallel branches, and batch norms are folded
-into the convolutions beside them. The merged weights go to OUT, and a config
-that loads them to the same name with the suffix .py; it inherits from no
-file, so both can be moved. Both are read back and compared with the training
-form, on random and on real input, before they get their names.
+Parallel branches are merged into the large kernels, and batch norms are folded
+into the convolutions next to them. The merged weights go to OUT, and a config
+that loads them goes to the same name with the suffix .py; it inherits from no
+file, so both can be moved. Before they get their names, both are read back and
+compared with the training form, on random and on real input.
 """
 
 import argparse
@@ -18,15 +18,17 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config of the training form')
-    parser.add_argument('checkpoint', help='checkpoint of that config')
-    parser.add_argument('out', help='where the merged weights go, a .pth')
+    parser.add_argument('checkpoint', help='checkpoint for that config')
     parser.add_argument(
-        '--image',
-        help='picture of the real input; the first one of the test set if '
-        'not given',
+        'out', help='file for the merged weights; its name must end in .pth'
     )
     parser.add_argument(
-        '--data-root', help="folder of the data set, instead of the config's"
+        '--image',
+        help='picture for the real input (default: the first one of the test '
+        'set)',
+    )
+    parser.add_argument(
+        '--data-root', help="folder of the data set (default: the config's)"
     )
     parser.add_argument(
         '--shape',
@@ -40,8 +42,8 @@ def parse_args() -> argparse.Namespace:
         '--tolerance',
         type=float,
         default=1e-4,
-        help='largest difference of an output, divided by its largest value, '
-        'with which the files are written (default: 1e-4)',
+        help='largest difference allowed in an output, divided by its '
+        'largest value (default: 1e-4)',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -66,7 +68,7 @@ from mmrep.errors import UsageError
 def main() -> None:
     args = parse_args()
     if min(args.shape) < 32:
-        raise UsageError(f'--shape takes sizes from 32, got {args.shape}.')
+        raise UsageError(f'--shape must be at least 32, got {args.shape}.')
     if not args.tolerance > 0:
         raise UsageError(
             f'--tolerance must be positive, got {args.tolerance}.'
@@ -75,12 +77,12 @@ def main() -> None:
     if args.data_root:
         set_data_root(cfg, args.data_root, ['test_dataloader'])
     model = build_model(cfg)
-    model_kind(model)  # raises for other models
+    model_kind(model)  # raises an error for other models
     image = args.image or first_test_image(cfg)
     if image is None:
         raise UsageError(
-            'the test set of the config is not there, so give a picture with '
-            '--image, or the folder of the data with --data-root.'
+            "the config's test set was not found, so give a picture with "
+            '--image or the folder of the data with --data-root.'
         )
     noise = random_input(args.shape, channels=input_channels(model))
     inputs = {

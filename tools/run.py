@@ -1,9 +1,9 @@
 """Run a script with mmrep imported, such as MMDetection's own tools.
 
-TOOL is a Python file, or PACKAGE::NAME for a script that mmdet, mmseg or mmrep
-carries, such as mmdet::analysis_tools/confusion_matrix or
-mmrep::dataset_converters/make_shapes; the arguments behind it are the
-script's. With mmrep imported, mmcv's operators work without a compiler, and
+TOOL is a Python file, or PACKAGE::NAME for a script that comes with mmdet,
+mmseg or mmrep, such as mmdet::analysis_tools/confusion_matrix or
+mmrep::dataset_converters/make_shapes; the arguments after it are those of the
+script. With mmrep imported, mmcv's operators work without a compiler, and
 configs find mmrep's classes and bases.
 """
 
@@ -21,15 +21,17 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('tool', metavar='TOOL', help='file, or PACKAGE::NAME')
     parser.add_argument(
-        'arguments', nargs=argparse.REMAINDER, help="the script's own"
+        'tool', metavar='TOOL', help='script to run: a file, or PACKAGE::NAME'
+    )
+    parser.add_argument(
+        'arguments', nargs=argparse.REMAINDER, help='arguments of the script'
     )
     return parser.parse_args()
 
 
 def find_tool(tool: str) -> Path:
-    """The file that TOOL names."""
+    """The file of TOOL."""
     from mmrep.errors import UsageError
 
     package, _, name = tool.rpartition('::')
@@ -61,7 +63,7 @@ def find_tool(tool: str) -> Path:
         hint = (
             f'did you mean {package}::{names[stems.index(near[0])]}?'
             if near
-            else f'they are in {folder}.'
+            else f'its tools are in {folder}.'
         )
         raise UsageError(f'{package} has no tool {name!r}; {hint}')
     return path

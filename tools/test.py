@@ -1,6 +1,6 @@
 """Test a segmentor or detector and print its metrics.
 
-In the checkpoint's place may be a file that tools/export.py wrote.
+Instead of a checkpoint, you can pass a file written by tools/export.py.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or a whole exported model'
+        'checkpoint', help='checkpoint, or a whole exported model'
     )
     parser.add_argument(
         '--aug-test',
@@ -31,20 +31,20 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--show-dir',
-        help='draw the prediction of every image into this folder, as '
+        help='draw the prediction for every image into this folder, as '
         'IMAGE.png',
     )
     parser.add_argument(
         '--out',
         metavar='DIR',
         help='save the predictions in this folder: label maps as PNG files, '
-        "boxes and masks as COCO's result files",
+        'boxes and masks as COCO result files',
     )
     parser.add_argument(
         '--report',
         metavar='DIR',
-        help='write report.html there: scores of each class, confusions, '
-        'best and worst pictures',
+        help='write report.html to this folder: scores of each class, '
+        'confusions, best and worst pictures',
     )
     add_precision_argument(parser)
     add_runtime_argument(parser)

@@ -20,8 +20,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         choices=['fp16', 'bf16', 'auto'],
-        help='train in mixed precision; --amp alone takes the type of the '
-        'config, or else fp16 on a GPU and bf16 on the CPU',
+        help='train in mixed precision; --amp without a type uses the '
+        "config's, or else fp16 on a GPU and bf16 on the CPU",
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--log-to',
         choices=['tensorboard', 'wandb'],
-        help='log there too; needs the package of this name',
+        help='also log to this service; needs the package of this name',
     )
     add_run_arguments(parser)
     return parse_run_arguments(parser)
@@ -67,7 +67,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     if is_deploy_config(cfg):
         raise UsageError(
-            f'the model of {args.config} must be in training form, and is in '
+            f'the model of {args.config} must be in training form, but is in '
             'deploy form, which has no branches and norms to train; give the '
             'config of the training form.'
         )

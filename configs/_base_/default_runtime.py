@@ -1,4 +1,4 @@
-# What every run shares, whatever its task.
+# Settings shared by runs of all tasks.
 custom_imports = dict(imports=['mmrep'], allow_failed_imports=False)
 env_cfg = dict(
     cudnn_benchmark=True,

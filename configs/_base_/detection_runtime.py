@@ -1,7 +1,7 @@
 _base_ = './default_runtime.py'
 
 default_scope = 'mmdet'
-# sizes of images vary too much for cuDNN's search to pay
+# image sizes vary too much for cuDNN's search to be worthwhile
 env_cfg = dict(cudnn_benchmark=False)
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(

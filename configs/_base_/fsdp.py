@@ -1,4 +1,5 @@
-# Parameters, gradients and optimizer state spread over the processes, for a
-# model that one GPU does not hold with them. Checkpoints are as without.
+# Parameters, gradients and optimizer state split across processes, for a model
+# that would not fit on one GPU with them. Checkpoints are the same as without
+# sharding.
 runner_type = 'FlexibleRunner'
 strategy = dict(type='mmrep.FSDPStrategy')

@@ -1,4 +1,4 @@
-"""A config's backbone with weights, and images as it takes them."""
+"""Load a config's backbone with weights, and images for it."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def load_backbone(
         cfg (Config): Config of a segmentor, detector, classifier or backbone,
             of any registry.
         checkpoint (str, optional): Checkpoint of that config or of its
-            backbone; of our backbones any released file. Defaults to None,
+            backbone; for our backbones, any released file. Defaults to None,
             the random weights of the layers.
         trust (bool): Run code that the checkpoint may contain. Defaults to
             False.
@@ -75,17 +75,17 @@ def _backbone_state(
 
 
 def find_images(folder: str, count: Optional[int] = None) -> List[Path]:
-    """The images of a folder and its subfolders, in order of their names.
+    """The images of a folder and its subfolders, ordered by name.
 
     Args:
         folder (str): The folder.
-        count (int, optional): How many of them. Defaults to None, all.
+        count (int, optional): Number of images. Defaults to None, all.
 
     Returns:
-        list[Path]: The files; hidden ones are left out.
+        list[Path]: The files, without hidden ones.
 
     Raises:
-        UsageError: If there is no such folder, or no image in it.
+        UsageError: If the folder does not exist or has no images.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -107,11 +107,11 @@ def find_images(folder: str, count: Optional[int] = None) -> List[Path]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Files below a folder, also in folders that are linked to."""
+    """Files below a folder, including linked folders."""
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link to a folder around it
+        if real in seen:  # a link to a parent folder
             subfolders.clear()
             continue
         seen.add(real)
@@ -125,8 +125,9 @@ def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
         paths (list[Path]): The files.
         size (int): Width and height.
         cfg (Config): Its ``model.data_preprocessor``, or
-            ``data_preprocessor``, has the mean, the standard deviation and
-            the order of the channels; ImageNet's and RGB if there is none.
+            ``data_preprocessor``, has the mean, the standard deviation and the
+            channel order. If there is none, ImageNet's values and RGB are
+            used.
 
     Yields:
         Tensor: Shape (1, 3, size, size).
@@ -139,7 +140,7 @@ def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
     if prepared.get('mean') is None:
         prepared = dict(mean=_MEAN, std=_STD, bgr_to_rgb=True)
     mean, std = (np.float32(prepared[key]) for key in ('mean', 'std'))
-    # MMPretrain's word, and the others'
+    # MMPretrain's key, and that of the others
     rgb = prepared.get('to_rgb') or prepared.get('bgr_to_rgb')
     for path in paths:
         try:
@@ -148,7 +149,7 @@ def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
                 image = image.resize((size, size), Image.Resampling.BICUBIC)
         except (OSError, Image.DecompressionBombError) as error:
             raise UsageError(
-                f'{path} cannot be read as an image: {error}'
+                f'{path} is not a readable image: {error}'
             ) from error
         pixels = np.asarray(image, np.float32)
         if not rgb:
@@ -158,7 +159,7 @@ def read_images(paths: List[Path], size: int, cfg: Config) -> Iterator[Tensor]:
 
 
 def noise_images(channels: int, size: int, count: int) -> Iterator[Tensor]:
-    """Standard normal noise, the same in each call: (1, C, size, size)."""
+    """Standard normal noise (1, C, size, size), the same in each call."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(count):
         yield torch.randn(1, channels, size, size, generator=generator)

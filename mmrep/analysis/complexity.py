@@ -1,7 +1,7 @@
 """Parameters and FLOPs of a model, per part, without its weights.
 
-FLOPs are multiply-adds, as papers of this field count them: one for each
-product of a weight (or of a matrix) that is summed. Convolutions and matrix
+FLOPs are multiply-adds, as in papers of this field: each product that is
+summed in a convolution or matrix product counts once. Convolutions and matrix
 products count; norms, activations, pooling, interpolation and RoIAlign do not.
 
 On PyTorch's meta device tensors have shapes and no values, so the largest
@@ -25,7 +25,7 @@ from mmrep.errors import UsageError, one_line
 
 
 class ValuesNeeded(UsageError):
-    """The model looks at values, which tensors of the meta device lack."""
+    """The model reads values, which tensors on the meta device lack."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Complexity:
     Args:
         parts (dict): ``{'params': int, 'flops': int}`` for each part of the
             model that inference runs; FLOPs are multiply-adds.
-        params (int): Parameters of those parts together.
+        params (int): Sum of the parameters of these parts.
         flops (int): Multiply-adds of one image.
         idle (dict): Parameters of the parts that inference does not run,
             such as an auxiliary head; they are not in ``params``.
@@ -65,18 +65,18 @@ def count(
             (:func:`mmrep.deploy.build_model`).
         shape (tuple[int, int]): Height and width of the image.
         num_proposals (int): Boxes that each box head of a two-stage detector
-            sees. Defaults to 1000, as MMDetection 2.x counted.
-        num_masks (int): Boxes that each mask head sees. Defaults to 100,
+            gets. Defaults to 1000, as in MMDetection 2.x.
+        num_masks (int): Boxes that each mask head gets. Defaults to 100,
             likewise.
 
     Returns:
         Complexity: The counts.
 
     Raises:
-        ValuesNeeded: If the model is on the meta device and has to be built
-            on another.
-        UsageError: If the model cannot take such an image or needs more than
-            one, or has a RoI head that this does not know.
+        ValuesNeeded: If the model is on the meta device but must be built on
+            another.
+        UsageError: If the model does not accept such an image, needs more than
+            one, or has an unknown RoI head.
     """
     if model.training:
         raise ValueError(
@@ -96,10 +96,10 @@ def count(
                 )
             )
         stack.enter_context(torch.no_grad())
-        # of resizing, say, which is no matter here
+        # such as warnings about resizing, which do not matter here
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter('ignore')
-        # the counter asks tensors that require a gradient for its graph
+        # the counter reads the graph of tensors that require a gradient
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.requires_grad_(False)
@@ -159,7 +159,7 @@ def _has(model: nn.Module, name: str) -> bool:
 
 
 def _counter() -> FlopCounterMode:
-    """PyTorch's counter, which is told of our operator."""
+    """PyTorch's counter, which also knows our operator."""
     return FlopCounterMode(
         display=False,
         custom_mapping={torch.ops.mmrep.depthwise_conv2d: _depthwise_flops},
@@ -167,14 +167,14 @@ def _counter() -> FlopCounterMode:
 
 
 def _depthwise_flops(x_shape, weight_shape, *args, out_shape, **kwargs) -> int:
-    """FLOPs as PyTorch counts, two for each multiply-add."""
+    """FLOPs in PyTorch's counting, two for each multiply-add."""
     channels, _, kernel_h, kernel_w = weight_shape
     batch, _, height, width = x_shape
     return 2 * batch * channels * height * width * kernel_h * kernel_w
 
 
 def _run(model: nn.Module, image: Tensor) -> None:
-    """Run what inference runs, up to the heads' maps."""
+    """Run the same as inference, up to the heads' maps."""
     if not isinstance(model, BaseModel):
         model(image)
     elif _has(model, 'roi_head'):
@@ -186,20 +186,20 @@ def _run(model: nn.Module, image: Tensor) -> None:
         # in mode='tensor' a Mask2FormerHead lacks an argument
         model.encode_decode(image, [_meta(image)])
     else:
-        # MMDetection's transformers ask which part of the image is padding
+        # MMDetection's transformers need to know which part is padding
         sample = BaseDataElement(metainfo=_meta(image))
         model(image, [sample], mode='tensor')
 
 
 def _meta(image: Tensor) -> Dict[str, Tuple[int, int]]:
-    """What heads may ask of a sample: an image without padding."""
+    """What heads may read from a sample: an image without padding."""
     shape = tuple(image.shape[2:])
     return dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape)
 
 
 @contextmanager
 def _replaced_forward(module: nn.Module, forward: Callable) -> Iterator[None]:
-    """Set ``module.forward``; also calls that pass by ``__call__`` see it."""
+    """Set ``module.forward``, also for calls that bypass ``__call__``."""
     before: Optional[Callable] = module.__dict__.get('forward')
     module.forward = forward
     try:
@@ -217,7 +217,7 @@ def _measured(
     counter: FlopCounterMode,
     flops: Dict[str, int],
 ) -> Iterator[None]:
-    """Book what ``module.forward`` computes to ``flops[name]``."""
+    """Count the FLOPs of ``module.forward`` in ``flops[name]``."""
     forward = module.forward
 
     def measured(*args, **kwargs):
@@ -234,17 +234,18 @@ def _measured(
 def _roi_forward(
     roi_head: nn.Module, num_proposals: int, num_masks: int
 ) -> Callable:
-    """Run a RoI head on as many boxes as are counted.
+    """Run a RoI head on the number of boxes to count.
 
-    How many there are depends on an image, and pooling them costs no
-    multiply-adds, so the heads see empty maps instead.
+    The actual number depends on the image, and pooling costs no multiply-adds,
+    so the heads get empty maps instead.
     """
     from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 
     if type(roi_head) not in (CascadeRoIHead, StandardRoIHead):
         raise UsageError(
-            'of two-stage detectors, only those with a StandardRoIHead or a '
-            f'CascadeRoIHead can be counted, got {type(roi_head).__name__}.'
+            'a two-stage detector can be counted only if it has a '
+            'StandardRoIHead or a CascadeRoIHead, got '
+            f'{type(roi_head).__name__}.'
         )
 
     def stages(name: str) -> list:
@@ -256,7 +257,7 @@ def _roi_forward(
     def forward(features: Tuple[Tensor, ...]) -> None:
         for kind, boxes in (('bbox', num_proposals), ('mask', num_masks)):
             extractors = stages(f'{kind}_roi_extractor')
-            # which a RoI head without masks has not
+            # which a RoI head without masks does not have
             heads = stages(f'{kind}_head')
             for extractor, head in zip(extractors, heads, strict=True):
                 size = extractor.roi_layers[0].output_size

@@ -1,4 +1,4 @@
-"""All that is checked before a run, and what a data set holds, at once."""
+"""Report all checks of a run, and what the data sets hold."""
 
 import contextlib
 import hashlib
@@ -38,15 +38,16 @@ from mmrep.engine.checks import check_config
 from mmrep.errors import UsageError, counted, one_line
 
 _PACKAGE = osp.dirname(osp.dirname(__file__))
-# Of a picture's area: a box that has more of it is likely a slip.
+# Share of a picture's area: a larger box is probably a mistake.
 _WHOLE = 0.95
-# Two boxes of one class that overlap by more are likely one object twice.
+# Two boxes of a class with a larger IoU are probably the same object.
 _TWICE = 0.9
 _THIN = 20  # times longer than wide
-# Bits of 256 in which pictures that look the same differ: up to 22 after
-# scaling by 0.3 or JPEG at 50; other pictures of one microscope from 77.
+# Pictures that look the same may differ in this many of 256 bits: up to 22
+# after scaling by 0.3 or JPEG at 50; other pictures of one microscope differ
+# in at least 77.
 _ALIKE = 20
-# The pairs of loaders that must not share pictures.
+# Pairs of loaders that must not share pictures.
 _PAIRS = (
     ('train_dataloader', 'val_dataloader'),
     ('train_dataloader', 'test_dataloader'),
@@ -59,9 +60,9 @@ class DataReport:
     """What was found.
 
     Args:
-        errors (list[str]): What ends a run.
+        errors (list[str]): What would end a run.
         notes (list[str]): What looks wrong.
-        lines (list[str]): What there is, a table for each loader.
+        lines (list[str]): What the data sets hold, a table for each loader.
     """
 
     errors: List[str] = field(default_factory=list)
@@ -69,7 +70,7 @@ class DataReport:
     lines: List[str] = field(default_factory=list)
 
     def attempt(self, check: Callable[[], Any]) -> Any:
-        """Call a check; keep its error or its warnings."""
+        """Call a check; keep its error or warnings."""
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter('always', UserWarning)
             try:
@@ -85,7 +86,7 @@ class DataReport:
 
 
 def report_data(cfg: Config) -> DataReport:
-    """Check the data sets of a config, and tell what they hold.
+    """Check the data sets of a config, and report what they hold.
 
     Args:
         cfg (Config): A config for training.
@@ -134,7 +135,7 @@ def report_data(cfg: Config) -> DataReport:
 
 
 def _build(key: str, build: Callable[[], Any]) -> Any:
-    """Build a part, with an error in a line."""
+    """Build a part, with a one-line error."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             return build()
@@ -189,7 +190,7 @@ def _describe_boxes(
     names: Sequence[str],
     dataset: Any,
 ) -> None:
-    widths = defaultdict(list)  # by class, the root of each area
+    widths = defaultdict(list)  # for each class, the square roots of the areas
     pictures = defaultdict(set)
     odd = defaultdict(list)
     ignored = 0
@@ -204,7 +205,7 @@ def _describe_boxes(
             widths[label].append(float(np.sqrt(w * h)))
             pictures[label].add(where)
             if w * h > _WHOLE * info['width'] * info['height']:
-                odd['boxes of the whole picture'].append(where)
+                odd['boxes that cover the whole picture'].append(where)
             if max(w, h) > _THIN * max(min(w, h), 1e-6):
                 odd[f'boxes {_THIN} times longer than wide'].append(where)
             if min(w, h) < 4:
@@ -215,7 +216,7 @@ def _describe_boxes(
             overlap = np.triu(overlap, 1)
             same = labels[:, None] == labels[None]
             twice = int(((overlap > _TWICE) & same).sum())
-            odd['objects that seem to be listed twice'] += [where] * twice
+            odd['objects that may be listed twice'] += [where] * twice
     empty = sum(not info['instances'] for info in infos)
     sizes = [(info['width'], info['height']) for info in infos]
     left = _left_out(dataset)
@@ -237,7 +238,7 @@ def _describe_boxes(
     if ignored:
         report.notes.append(
             f'{key}: {counted(ignored, "object")} marked as crowd or '
-            'difficult, neither trained nor counted'
+            'difficult, not used for training or scores'
         )
     for what, places in odd.items():
         if places:
@@ -247,7 +248,7 @@ def _describe_boxes(
 
 
 def _left_out(dataset: Any) -> int:
-    """Pictures of the annotation files that ``filter_cfg`` takes out."""
+    """Pictures of the annotation files that ``filter_cfg`` removes."""
     total = 0
     for part in built_datasets(dataset):
         if getattr(part, 'filter_cfg', None) and not part.test_mode:
@@ -278,7 +279,7 @@ def _describe_label_maps(
             with Image.open(info['seg_map_path']) as image:
                 sizes.append(image.size)
             labels = loaders[0](dict(info, seg_fields=[]))['gt_seg_map']
-        except Exception:  # the checks above have told it
+        except Exception:  # reported by the checks above
             continue
         found = np.bincount(labels.ravel(), minlength=256)[:256]
         counts += found
@@ -291,7 +292,7 @@ def _describe_label_maps(
     total = max(int(counts.sum()), 1)
     report.lines.append(
         f'{key}: {counted(len(infos), "picture")} of {_sizes(sizes)}, '
-        f'{counts[255] / total:.1%} of the pixels ignored'
+        f'{counts[255] / total:.1%} of the pixels are ignored'
     )
     rows = [
         (
@@ -303,12 +304,15 @@ def _describe_label_maps(
         for i, name in enumerate(names)
     ]
     report.lines += _table(('class', 'pixels', 'share', 'pictures'), rows)
-    if not key.startswith('train'):  # told by check_samples
+    if not key.startswith('train'):  # reported by check_samples
         absent = [name for name, count, *_ in rows if not count]
         _note_absent(report, key, absent, 'pixel')
     for what, places in (
         ('label maps with one label only', alone),
-        ('label maps of which more than half is ignored', ignored),
+        (
+            'label maps that are ignored for more than half of their pixels',
+            ignored,
+        ),
     ):
         if places:
             report.notes.append(
@@ -340,7 +344,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence]) -> List[str]:
 
 
 def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
-    """Pictures with the same bytes, and across splits with the same look."""
+    """Find pictures with the same bytes or, across splits, the same look."""
     places: Dict[str, Dict[str, set]] = defaultdict(lambda: defaultdict(set))
     paths = sorted({p for part in files.values() for p in part})
     digests, looks = {}, {}
@@ -348,7 +352,7 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         try:
             with open(path, 'rb') as file:
                 content = file.read()
-        except OSError:  # told above
+        except OSError:  # reported above
             continue
         digests[path] = hashlib.sha1(content).hexdigest()
         look = _look(content)
@@ -365,8 +369,9 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         if both:
             example = min(both[0][first]), min(both[0][second])
             report.notes.append(
-                f'{first} and {second} share pictures ({len(both)}), which '
-                f'makes scores too good, e.g. {example[0]} and {example[1]}'
+                f'{first} and {second} share pictures ({len(both)}), '
+                f'which makes scores too good, e.g. {example[0]} and '
+                f'{example[1]}'
             )
         alike = [
             (a, b)
@@ -376,31 +381,32 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         if alike:
             report.notes.append(
                 f'{first} and {second} have pictures that look the same '
-                f'({len(alike)}), such as copies in another size or '
-                'neighbouring frames of a video, which makes scores too good, '
-                f'e.g. {alike[0][0]} and {alike[0][1]}'
+                f'({len(alike)}), such as resized copies or neighbouring '
+                'frames of a video, which makes scores too good, e.g. '
+                f'{alike[0][0]} and {alike[0][1]}'
             )
     for key in files:
         twice = [p[key] for p in places.values() if len(p.get(key, ())) > 1]
         if twice:
             report.notes.append(
-                f'{key}: pictures there more than once: {len(twice)}, e.g. '
-                + ' and '.join(sorted(twice[0])[:2])
+                f'{key}: pictures that are there more than once: '
+                f'{len(twice)}, e.g. ' + ' and '.join(sorted(twice[0])[:2])
             )
 
 
 def _look(content: bytes) -> Optional[np.ndarray]:
-    """What a picture looks like: where it gets brighter to the right.
+    """A fingerprint of a picture: where it gets brighter to the right.
 
     Returns:
-        np.ndarray | None: 256 numbers, 1 or -1, that scaling and compressing
-        hardly change; None of what has one grey, or OpenCV cannot read.
+        np.ndarray | None: 256 numbers, 1 or -1, which scaling and compressing
+        hardly change; None for a picture with a single grey, or that OpenCV
+        cannot read.
     """
     data = np.frombuffer(content, np.uint8)
     for flag in (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_GRAYSCALE):
         try:
             image = cv2.imdecode(data, flag)
-        except cv2.error:  # no bytes, or too many pixels
+        except cv2.error:  # no data, or too many pixels
             image = None
         if image is None:
             return None
@@ -418,7 +424,7 @@ def _alike(
     first: Optional[List[str]],
     second: Optional[List[str]],
 ) -> Iterator[Tuple[str, str]]:
-    """Pictures of one list with the first of the other that looks so."""
+    """Pictures of one list, each with the first similar one of the other."""
     first, second = (
         sorted(looks.keys() & set(paths or ())) for paths in (first, second)
     )

@@ -1,9 +1,10 @@
 """Effective receptive field: the pixels that one point of a map depends on.
 
-Measured and summarised as with RepLKNet (`Scaling Up Your Kernels to 31x31
-<https://arxiv.org/abs/2203.06717>`_, Table 10), so the numbers can be laid
-beside the paper's.
-Source: https://github.com/DingXiaoH/RepLKNet-pytorch/tree/b76808a/erf
+It is measured and summarised as for RepLKNet (`Scaling Up Your Kernels to
+31x31
+<https://arxiv.org/abs/2203.06717>`_, Table 10), so the numbers can be compared
+with the paper's. Source:
+https://github.com/DingXiaoH/RepLKNet-pytorch/tree/b76808a/erf
 """
 
 from contextlib import contextmanager
@@ -24,11 +25,12 @@ class ERF:
     """What :func:`contribution_scores` found.
 
     Args:
-        scores (np.ndarray): Contribution of each pixel, (H, W), mean over the
-            images, before any scaling.
+        scores (np.ndarray): Contribution of each pixel, (H, W), as the mean
+            over the images, before any scaling.
         map_size (tuple[int, int]): Height and width of the feature map.
-        images (int): Images in the mean.
-        skipped (int): Images left out, whose gradient is not finite.
+        images (int): Number of images in the mean.
+        skipped (int): Number of images skipped because their gradient is not
+            finite.
     """
 
     scores: np.ndarray
@@ -44,10 +46,10 @@ class Area:
     Args:
         threshold (float): The share.
         side (int, optional): Side of the square in pixels; None if no square
-            holds so much.
+            holds this share.
         ratio (float, optional): Its area divided by the image's.
-        held (float): Share that this square holds, or the largest one where
-            there is none.
+        held (float): Share that this square holds, or that the largest square
+            holds if there is none.
     """
 
     threshold: float
@@ -63,13 +65,14 @@ def contribution_scores(
 ) -> ERF:
     """Contribution of each pixel to the centre of a feature map.
 
-    For each batch: the positive part of the map's centre, summed over
-    channels; the positive part of its gradient with respect to the input,
-    summed over images and channels. Then the mean over the batches.
+    For each batch, it takes the positive part of the map's centre, summed over
+    channels, and then the positive part of its gradient with respect to the
+    input, summed over images and channels. The result is the mean over the
+    batches.
 
     Args:
         network (nn.Module): A backbone in evaluation mode.
-        images (Iterable[Tensor]): Batches (N, C, H, W) of one size.
+        images (Iterable[Tensor]): Batches (N, C, H, W) of the same size.
         layer (str, optional): Name of a submodule whose output is the map.
             Defaults to None, the last map that the network returns.
 
@@ -77,8 +80,8 @@ def contribution_scores(
         ERF: The scores.
 
     Raises:
-        UsageError: If the layer does not exist or gives no map, the network
-            cannot take such images, or no gradient is finite.
+        UsageError: If the layer does not exist or does not return a map, the
+            network does not accept such images, or no gradient is finite.
     """
     if network.training:
         raise ValueError(
@@ -97,8 +100,8 @@ def contribution_scores(
             skipped += 1
     if not used:
         raise UsageError(
-            f'the gradient of none of {skipped} images is finite, so there is '
-            'no contribution to show; look at the weights.'
+            f'no gradient of the {skipped} images is finite, so there is no '
+            'contribution to show; check the weights.'
         )
     return ERF(total / used, map_size, used, skipped)
 
@@ -111,7 +114,7 @@ def input_gradient(
     found = _feature_map(network, image, layer)
     height, width = found.shape[2:]
     centre = found[:, :, height // 2, width // 2]
-    # not autograd.grad, which some networks' activation checkpoints refuse
+    # not autograd.grad, which some activation checkpoints refuse
     centre.relu().sum().backward()
     if image.grad is None:
         raise UsageError('the feature map does not depend on the image.')
@@ -136,7 +139,9 @@ def _feature_map(
     name = 'the network' if layer is None else f'the layer {layer!r}'
     if layer is not None:
         if layer not in outputs:
-            raise UsageError(f'{name} is not run for an image.')
+            raise UsageError(
+                f'{name} does not run when the network gets an image.'
+            )
         out = outputs[layer]
     if isinstance(out, (list, tuple)) and out:
         out = out[-1]
@@ -150,7 +155,7 @@ def _feature_map(
 def _kept(
     network: nn.Module, layer: Optional[str], outputs: Dict[str, Any]
 ) -> Iterator[None]:
-    """Put what a submodule returns into ``outputs``."""
+    """Store the outputs of a submodule in ``outputs``."""
     if layer is None:
         yield
         return
@@ -175,18 +180,18 @@ def _kept(
 
 
 def rescale(scores: np.ndarray) -> np.ndarray:
-    """log10(x + 1), divided by its maximum, as the paper shows scores.
+    """log10(x + 1), divided by its maximum, as in the paper's figures.
 
     Raises:
         UsageError: If every score is zero.
     """
-    # log1p keeps what is far below 1, where x + 1 would round to 1
+    # log1p keeps values far below 1, where x + 1 would round to 1
     scaled = np.log1p(scores.astype(np.float64)) / np.log(10)
     if not scaled.max() > 0:
         raise UsageError(
-            'no pixel contributes to the centre of the map, as when all of '
-            'its features there are negative or do not depend on the image; '
-            'use other images, weights, or another layer.'
+            'no pixel contributes to the centre of the map: all features '
+            'there are negative or do not depend on the image. Use other '
+            'images, other weights, or another layer.'
         )
     return scaled / scaled.max()
 
@@ -194,11 +199,11 @@ def rescale(scores: np.ndarray) -> np.ndarray:
 def high_contribution_areas(
     scores: np.ndarray, thresholds: Iterable[float] = THRESHOLDS
 ) -> List[Area]:
-    """High-contribution areas of scores: small ones mean a narrow field.
+    """High-contribution areas of scores; small ones mean a narrow field.
 
-    Squares have odd sides from 3 and lie around pixel (H // 2, W // 2). In a
-    map of even size the largest leaves out a row and a column, so a field as
-    wide as a small map may have no square for a high threshold.
+    Squares have odd sides from 3 on and are centred on pixel (H // 2, W // 2).
+    In a map of even size the largest square misses a row and a column, so a
+    field as wide as a small map may have no square for a high threshold.
 
     Args:
         scores (np.ndarray): Contributions (H, W), scaled (:func:`rescale`).
@@ -214,7 +219,7 @@ def high_contribution_areas(
     height, width = scores.shape
     if min(height, width) < 3:
         raise UsageError(
-            'squares are looked for from 3 x 3 pixels, and the image has '
+            'the smallest square has 3 x 3 pixels, and the image has only '
             f'{height} x {width}.'
         )
     if not scores.sum() > 0:
@@ -244,18 +249,18 @@ def high_contribution_areas(
 
 
 def notes_on(found: ERF, areas: Iterable[Area]) -> List[str]:
-    """What a reader of the ratios has to know, in sentences without a stop."""
+    """Notes for readers of the ratios: sentences without a full stop."""
     notes = []
     if found.skipped:
         notes.append(
-            f'{found.skipped} images with gradients that are not finite are '
-            'skipped'
+            f'{found.skipped} images are skipped because their gradients are '
+            'not finite'
         )
     if min(found.map_size) < 3:
         size = ' x '.join(map(str, found.map_size))
         notes.append(
             f'the map is {size}, so its centre is a large part of the image; '
-            'take a larger image (--size) or an earlier map (--layer)'
+            'use a larger image (--size) or an earlier map (--layer)'
         )
     missing = [area for area in areas if area.side is None]
     if missing:
@@ -266,6 +271,6 @@ def notes_on(found: ERF, areas: Iterable[Area]) -> List[str]:
             f'the largest square around the centre, {side} x {side} of '
             f'{height} x {width}, holds {missing[0].held:.1%} of the '
             f'contribution and so none holds more than {shares}; the field is '
-            'as wide as the image, take a larger one (--size)'
+            'as wide as the image, so use a larger one (--size)'
         )
     return notes

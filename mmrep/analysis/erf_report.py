@@ -10,8 +10,8 @@ import torch
 from mmrep.analysis.erf import Area
 from mmrep.files import replaced, write_json, write_text
 
-# The published ratios are of images of 1024; below about half of it the field
-# of any network reaches the border.
+# The published ratios are for images of 1024; below about half of that the
+# field of any network reaches the border.
 PUBLISHED_SIZE, SMALL = 1024, 512
 
 
@@ -19,7 +19,7 @@ def draw_erf(scaled: np.ndarray, path: Path, title: str) -> None:
     """Draw a heat map with a scale from 0 to 1, the same for every model.
 
     Args:
-        scaled (np.ndarray): Contributions (H, W) from 0 to 1, of
+        scaled (np.ndarray): Contributions (H, W) from 0 to 1, from
             :func:`mmrep.analysis.rescale`.
         path (Path): PNG file to write.
         title (str): Line above the map.
@@ -28,7 +28,7 @@ def draw_erf(scaled: np.ndarray, path: Path, title: str) -> None:
 
     figure = Figure(figsize=(5, 6), dpi=120)
     axes = figure.subplots()
-    # from yellow to green, as the paper's figures
+    # from yellow to green, as in the paper's figures
     shown = axes.imshow(scaled, cmap='YlGn', vmin=0, vmax=1)
     axes.set_title(title, fontsize=10)
     axes.set_xticks([0, scaled.shape[1]])
@@ -52,7 +52,7 @@ def write_scores(scores: np.ndarray, path: Path) -> None:
 
 
 def erf_table(models: Sequence[Dict[str, Any]]) -> str:
-    """A Markdown table of area ratios, a line for each model.
+    """A Markdown table of area ratios, one line per model.
 
     Args:
         models (Sequence[dict]): Each with ``name``, ``weights``, ``map`` (its
@@ -89,7 +89,7 @@ def write_report(
             ``images`` (how many) and ``notes`` (sentences without a stop).
         folder (Path): Where the files go.
         size (int): Width and height of the images.
-        source (str): What images they were.
+        source (str): Description of the images.
 
     Returns:
         str: The text of ``erf.md``.

@@ -1,7 +1,7 @@
 """The forms in which a trained network runs, as functions of an image.
 
-Each form maps normalised images to the same maps: a segmentor's logits at the
-size of the image, a detector's neck. So their times can be compared.
+Each form maps normalised images to the same maps, a segmentor's logits at the
+size of the image or a detector's neck, so their times can be compared.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ from mmrep.engine import check_data
 from mmrep.errors import UsageError
 from mmrep.models.precision import check_precision, use_half
 
-# Exported files, and those of PyTorch.
+# Forms that are exported files, and forms in PyTorch.
 FILE_FORMS = ('onnx', 'openvino', 'int8')
 FORMS = ('train', 'deploy', 'compile', *FILE_FORMS)
 
@@ -50,32 +50,33 @@ def build_form(
         cfg (Config): Config of a segmentor, detector or backbone in training
             form.
         form (str): 'train', the training form in evaluation mode; 'deploy';
-            'compile', that form by ``torch.compile``; 'onnx' and 'openvino',
-            that form in ONNX Runtime and OpenVINO; 'int8', that form in eight
-            bits in ONNX Runtime, with the ranges of noise.
+            'compile', the deploy form with ``torch.compile``; 'onnx' and
+            'openvino', the deploy form in ONNX Runtime and OpenVINO; 'int8',
+            the deploy form in eight bits in ONNX Runtime, with ranges from
+            noise.
         shape (tuple[int, int]): Height and width of the images.
-        batch_size (int): Images of a batch. Defaults to 1.
+        batch_size (int): Images per batch. Defaults to 1.
         device (str): 'cpu' or 'cuda'. Defaults to 'cpu'.
-        half (str, optional): 'bf16' or 'fp16', as
-            :func:`mmrep.models.precision.use_half` takes it. Defaults to
-            None, fp32.
+        half (str, optional): 'bf16' or 'fp16', see
+            :func:`mmrep.models.precision.use_half`. Defaults to None, fp32.
         channels_last (bool): Layout of the weights and images. Defaults to
             False.
         cuda_graph (bool): On a GPU, record the network as a CUDA graph, or
-            compile it in the mode that does so. Defaults to False.
+            compile it in the mode that uses one. Defaults to False.
 
     Returns:
         Callable: Runs the network once.
 
     Raises:
-        UsageError: If the form does not exist or cannot run so.
+        UsageError: If the form does not exist or cannot run like this.
     """
     if form not in FORMS:
         raise UsageError(f'form must be one of {FORMS}, got {form!r}.')
     if form in FILE_FORMS:
         if device != 'cpu' or half or channels_last:
             raise UsageError(
-                f'the form {form} is measured on a CPU, in its own precision.'
+                f'the form {form} is measured only on a CPU and in its own '
+                'precision.'
             )
         return _file_form(cfg, form, shape, batch_size)
     if cuda_graph and device != 'cuda':
@@ -109,8 +110,8 @@ class Predictor(NamedTuple):
 
     Attributes:
         run: Predicts a batch of noise once.
-        model: A segmentor or detector, or what stands for one.
-        megabytes: Of its weights, or of its file.
+        model: A segmentor or detector, or what replaces one.
+        megabytes: Size of its weights or its file.
     """
 
     run: Callable[[], Any]
@@ -128,29 +129,29 @@ def build_predictor(
 ) -> Predictor:
     """Build a form of a trained model on the CPU.
 
-    Unlike those of :func:`build_form`, all forms begin with pictures and end
-    with labels or boxes.
+    Unlike in :func:`build_form`, all forms begin with pictures and end with
+    labels or boxes.
 
     Args:
-        cfg (Config): Config of a segmentor or detector in training form; for
-            'int8' with its data.
+        cfg (Config): Config of a segmentor or detector in training form;
+            'int8' also needs its data.
         checkpoint (str): Its weights.
-        form (str): One of :data:`FORMS`. 'int8' is what
-            :func:`mmrep.deploy.quantize.quantize` makes of the exported file;
-            'compile' compiles backbone and neck.
+        form (str): One of :data:`FORMS`. 'int8' is the exported file quantized
+            by :func:`mmrep.deploy.quantize.quantize`; 'compile' compiles
+            backbone and neck.
         shape (tuple[int, int]): Height and width of the pictures.
-        batch_size (int): Pictures of a batch. Defaults to 1.
-        half (str, optional): As :func:`build_form` takes it, for forms of
-            PyTorch. Defaults to None.
+        batch_size (int): Pictures per batch. Defaults to 1.
+        half (str, optional): See :func:`build_form`; for forms in PyTorch.
+            Defaults to None.
 
     Raises:
-        UsageError: If the form does not exist or cannot run so.
+        UsageError: If the form does not exist or cannot run like this.
     """
     if form not in FORMS:
         raise UsageError(f'form must be one of {FORMS}, got {form!r}.')
     if form in FILE_FORMS:
         if half:
-            raise UsageError(f'the form {form} has a precision of its own.')
+            raise UsageError(f'the form {form} has its own precision.')
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder, 'model.onnx'))
             _in_child(_export_whole, cfg, checkpoint, path, form == 'int8')
@@ -177,7 +178,7 @@ def build_predictor(
 
 
 def _noise(model: nn.Module, shape: Tuple[int, int], count: int) -> dict:
-    """A batch of pictures as a test pipeline gives them."""
+    """A batch of pictures as from a test pipeline, of noise."""
     if model_kind(model) == 'segmentor':
         from mmseg.structures import SegDataSample as DataSample
     else:
@@ -200,7 +201,7 @@ def _export_whole(
 
 
 def import_custom(cfg: Config) -> None:
-    """Import what a config names, in a process that did not read it."""
+    """Import a config's modules in a process that did not read it."""
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
 
@@ -216,7 +217,7 @@ def _cuda_graph(network: nn.Module, image: Tensor) -> Callable[[], Any]:
     """Record a network once, so that kernels start without Python."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # choices and caches are made here
+    with torch.cuda.stream(stream):  # choices and caches happen here
         for _ in range(3):
             network(image)
     torch.cuda.current_stream().wait_stream(stream)
@@ -234,9 +235,9 @@ def _cuda_graph(network: nn.Module, image: Tensor) -> Callable[[], Any]:
 def _file_form(
     cfg: Config, form: str, shape: Tuple[int, int], batch_size: int
 ) -> Callable[[], Any]:
-    """A file in its runtime; it is made in another process.
+    """A file in its runtime; another process makes the file.
 
-    So the peak of memory is that of the runtime.
+    So the peak memory is that of the runtime.
     """
     package = 'openvino' if form == 'openvino' else 'onnxruntime'
     if find_spec(package) is None:
@@ -254,14 +255,16 @@ def _file_form(
 
 
 def _in_child(make: Callable[..., None], cfg: Config, *args: Any) -> None:
-    """Make a file in another process, so that its memory is not ours."""
+    """Make a file in another process, whose memory does not count here."""
     context = multiprocessing.get_context('spawn')
     threads = torch.get_num_threads()
     child = context.Process(target=_make, args=(make, threads, cfg, *args))
     child.start()
     child.join()
     if child.exitcode:
-        raise UsageError('its file cannot be made, as is said above.')
+        raise UsageError(
+            'its file cannot be made; the message above says why.'
+        )
 
 
 def _make(
@@ -273,9 +276,9 @@ def _make(
 
 
 def _export(cfg: Config, path: str, image: Optional[Tensor]) -> None:
-    """Export a network; in eight bits if there is an image for its ranges."""
+    """Export a network, in eight bits if there is an image for ranges."""
     model = to_deploy_form(_random_model(cfg))
-    # weights that were not trained may cancel out, so only gross errors count
+    # untrained weights may cancel out, so only gross errors count
     export_onnx(exportable(model), path, (64, 64), tolerance=1e-2)
     if image is not None:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""Shape bias: does a classifier go by the shape or by the texture?
+"""Shape bias: does a classifier decide by shape or by texture?
 
-Measured as by Geirhos et al. (`ImageNet-trained CNNs are biased towards
+It is measured as in Geirhos et al. (`ImageNet-trained CNNs are biased towards
 texture <https://arxiv.org/abs/1811.12231>`_), on images that have the shape of
-one class and the texture of another: of the images in which it sees one of
-the two, the share in which it sees the shape.
+one class and the texture of another: among the images in which the classifier
+sees one of the two, the share in which it sees the shape.
 """
 
 import re
@@ -44,7 +44,7 @@ class ShapeBias:
 
     Args:
         images (int): Images whose shape and texture differ; only these count.
-        agreeing (int): Images left out, whose shape and texture are one.
+        agreeing (int): Images skipped because shape and texture are the same.
         shape (dict[str, int]): Decisions for the shape, by its category.
         texture (dict[str, int]): Decisions for the texture, by the category
             of the image's shape.
@@ -57,7 +57,7 @@ class ShapeBias:
 
     @property
     def hits(self) -> Tuple[int, int]:
-        """Decisions for the shape, and for the texture."""
+        """Number of decisions for the shape, and for the texture."""
         return sum(self.shape.values()), sum(self.texture.values())
 
     @property
@@ -92,17 +92,17 @@ def categories_of(
             1,000 classes are ImageNet-1K's.
 
     Returns:
-        dict[str, tuple[int, ...]]: Of ImageNet-1K the 16 categories of
-        Geirhos et al.; otherwise each class is one.
+        dict[str, tuple[int, ...]]: For ImageNet-1K the 16 categories of
+            Geirhos et al.; otherwise each class is a category.
 
     Raises:
-        UsageError: If the names are needed and do not fit.
+        UsageError: If the names are needed but do not fit.
     """
     if num_classes == 1000 and not classes:
         return SIXTEEN_CLASSES
     if not classes:
         raise UsageError(
-            f'the classifier has {num_classes} classes, which are not '
+            f'the classifier has {num_classes} classes, so it is not for '
             'ImageNet-1K, and neither its checkpoint nor its config names '
             'them; give their names, in order, with --classes.'
         )
@@ -117,20 +117,20 @@ def categories_of(
 def list_stimuli(folder: str, names: Sequence[str]) -> List[Stimulus]:
     """Read the names of a cue-conflict set.
 
-    The folder has one for each category of shapes, with images named by the
-    shape, a number, the texture, a number: ``cat/cat7-elephant1.png``. A
-    prefix that ends in an underscore is ignored.
+    The folder has a subfolder for each category of shapes, with images named
+    by shape, number, texture and number: ``cat/cat7-elephant1.png``. A prefix
+    that ends in an underscore is ignored.
 
     Args:
         folder (str): The folder.
         names (Sequence[str]): The categories.
 
     Returns:
-        list[Stimulus]: The images, in order of their names.
+        list[Stimulus]: The images, ordered by name.
 
     Raises:
-        UsageError: If the folder is not laid out so, or in no image shape and
-            texture differ.
+        UsageError: If the folder has another layout, or shape and texture
+            differ in no image.
     """
     known = '|'.join(re.escape(n) for n in sorted(names, key=len)[::-1])
     pattern = re.compile(rf'(?:.*_)?({known})\d+-({known})\d+')
@@ -140,16 +140,16 @@ def list_stimuli(folder: str, names: Sequence[str]) -> List[Stimulus]:
         own = path.parent.relative_to(folder)
         if cues is None or str(own) != cues[1]:
             raise UsageError(
-                'a cue-conflict image is named as cat/cat7-elephant1.png, '
-                'the folder and the first word the shape, the second word the '
-                f'texture, each one of {", ".join(names)}; got '
-                f'{own / path.name}.'
+                'a cue-conflict image must have a name like '
+                'cat/cat7-elephant1.png, in which the folder and the first '
+                'word are the shape and the second word is the texture, each '
+                f'one of {", ".join(names)}; got {own / path.name}.'
             )
         stimuli.append(Stimulus(path, *cues.groups()))
     if all(stimulus.shape == stimulus.texture for stimulus in stimuli):
         raise UsageError(
-            f'in none of the {len(stimuli)} images of {folder} shape and '
-            'texture differ, so there is no bias to measure.'
+            f'shape and texture differ in none of the {len(stimuli)} images '
+            f'of {folder}, so there is no bias to measure.'
         )
     return stimuli
 
@@ -158,7 +158,7 @@ def input_size(cfg: Config) -> int:
     """Width and height of the images in the config's test.
 
     Raises:
-        UsageError: If the test pipeline does not say them.
+        UsageError: If the test pipeline does not define them.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     for step in reversed(dataset.get('pipeline') or []):
@@ -169,7 +169,7 @@ def input_size(cfg: Config) -> int:
                 return width
             break
     raise UsageError(
-        "the config's test pipeline does not end in square images; give "
+        "the config's test pipeline does not produce square images; give "
         'their size with --size.'
     )
 
@@ -177,12 +177,12 @@ def input_size(cfg: Config) -> int:
 def decide(scores: Tensor, categories: Categories) -> List[str]:
     """The category that a classifier sees in each image.
 
-    The probability of a category is the mean of its classes', so that one of
-    many classes has no advantage.
+    The probability of a category is the mean over its classes, so categories
+    with many classes have no advantage.
 
     Args:
         scores (Tensor): Logits (N, num_classes).
-        categories (dict[str, tuple[int, ...]]): Of :func:`categories_of`.
+        categories (dict[str, tuple[int, ...]]): From :func:`categories_of`.
 
     Returns:
         list[str]: A category for each image.
@@ -208,15 +208,15 @@ def predict(
     categories: Categories,
     batch_size: int = 32,
 ) -> Iterator[str]:
-    """Decide for each image, seen whole at one size.
+    """Decide for each complete image at one size.
 
     Args:
-        model (nn.Module): Classifier in evaluation mode, which gives logits.
+        model (nn.Module): Classifier in evaluation mode, which returns logits.
         cfg (Config): Its config, which says how images are normalised.
         stimuli (Sequence[Stimulus]): The images.
         size (int): Width and height to which they are warped.
-        categories (dict[str, tuple[int, ...]]): Of :func:`categories_of`.
-        batch_size (int): Images at once. Defaults to 32.
+        categories (dict[str, tuple[int, ...]]): From :func:`categories_of`.
+        batch_size (int): Images per batch. Defaults to 32.
 
     Yields:
         str: The category.

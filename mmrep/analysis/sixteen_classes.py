@@ -1,16 +1,16 @@
 """The 16 categories of Geirhos et al., as indices of ImageNet-1K's classes.
 
-Of the 1,000 classes, numbered in the order of their WordNet ids, 207 lie below
-one of 16 everyday words in WordNet's hierarchy; toys, parts and mixtures are
-left out. The indices are those that the authors publish with their images.
-Source: https://github.com/bethgelab/model-vs-human, human_categories.py
+Of the 1,000 classes, numbered in the order of their WordNet ids, 207 are below
+one of 16 everyday words in WordNet's hierarchy, without toys, parts and
+mixtures. The authors publish these indices with their images. Source:
+https://github.com/bethgelab/model-vs-human, human_categories.py
 """
 
 from typing import Dict, Sequence, Tuple, Union
 
 
 def _expand(parts: Sequence[Union[int, Tuple[int, int]]]) -> Tuple[int, ...]:
-    """Single indices, and ranges by their first and last one."""
+    """Expand single indices, and ranges given by first and last index."""
     indices = []
     for part in parts:
         first, last = part if isinstance(part, tuple) else (part, part)

@@ -1,8 +1,8 @@
 """Time and memory of models: in training, and in inference by form.
 
-Each case lives in a process of its own, so that its peak of memory is its own
-and one that fails leaves the others alone. The processes take turns, so that
-all of them see the same state of the machine.
+Each case has its own process, so its peak memory is its own and a failure does
+not affect the others. The processes take turns, so all of them see the same
+state of the machine.
 """
 
 import copy
@@ -43,10 +43,10 @@ SWITCHES = (
     'bf16', 'fp16', 'channels_last', 'with_cp', 'compile', 'cuda_graph',
 )  # fmt: skip
 
-# What --clock counts, in seconds.
+# Clocks of --clock, in seconds.
 _CLOCKS = {'cpu': time.process_time, 'wall': time.perf_counter}
 
-# Backbones of the size of RepLKNet-31B, with their published settings.
+# Backbones as large as RepLKNet-31B, with their published settings.
 BASELINES: Dict[str, Dict[str, Any]] = {
     'swin-b': dict(
         package='mmseg',
@@ -77,19 +77,19 @@ BASELINES: Dict[str, Dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """A case to measure.
 
     Args:
-        model (str): What the model is called in tables.
-        mode (str): 'training', a step of it, or 'inference'.
-        form (str): In inference, one of ``mmrep.analysis.inference.FORMS``.
+        model (str): Name of the model in tables.
+        mode (str): 'training', for a training step, or 'inference'.
+        form (str): For inference, one of ``mmrep.analysis.inference.FORMS``.
         switches (tuple[str, ...]): Some of :data:`SWITCHES`.
-        batch_size (int): Images of a batch.
+        batch_size (int): Images per batch.
         shape (tuple[int, int]): Their height and width.
         device (str): 'cpu' or 'cuda'.
         checkpoint (str, optional): Weights, for inference from pictures to
-            predictions, of which the score is measured too. Defaults to
-            None, random ones.
+            predictions, whose score is measured too. Defaults to None, random
+            weights.
     """
 
     model: str
@@ -108,7 +108,7 @@ class Case:
         return f'{self.model}, {what}, {switches}, {size}'
 
     def unfit(self) -> Optional[str]:
-        """Why there is no such case, if so."""
+        """Why this case does not exist, or None."""
         training = self.mode == 'training'
         if 'cuda_graph' in self.switches and (
             training or self.device != 'cuda'
@@ -120,19 +120,22 @@ class Case:
                 'in inference compile is a form'
             )
         if self.form in FILE_FORMS and (self.switches or self.device != 'cpu'):
-            return f'the form {self.form} is measured on a CPU, without any'
+            return (
+                f'the form {self.form} is measured only on a CPU, without '
+                'switches'
+            )
         if self.checkpoint is not None and (
             training or self.device != 'cpu' or set(self.switches) - set(HALF)
         ):
             return (
-                'with --checkpoints inference on a CPU is measured, plain, '
-                'in bf16 or in fp16'
+                '--checkpoints measures only inference on a CPU, plain, in '
+                'bf16 or in fp16'
             )
         return None
 
 
 def parse_switches(text: str) -> Tuple[str, ...]:
-    """Read 'bf16+channels_last'; 'plain' is none.
+    """Parse switches such as 'bf16+channels_last'; 'plain' means none.
 
     Raises:
         UsageError: If one is unknown, or two exclude each other.
@@ -149,7 +152,7 @@ def parse_switches(text: str) -> Tuple[str, ...]:
 
 
 def missing_package(baseline: str) -> Optional[str]:
-    """The package that a baseline needs and that is not there, if so."""
+    """The missing package of a baseline, or None."""
     package = BASELINES[baseline]['package']
     return package if find_spec(package) is None else None
 
@@ -177,8 +180,8 @@ def with_baseline(cfg: Config, name: str) -> Config:
             auxiliary.in_channels = channels[auxiliary.in_index]
     else:
         raise UsageError(
-            f'{name} needs a config with a neck or a decode_head that takes '
-            'the maps of all stages.'
+            f'{name} needs a config whose neck or decode_head takes the maps '
+            'of all stages.'
         )
     model.pop('backbone')
     model.backbone = copy.deepcopy(baseline['backbone'])
@@ -192,7 +195,7 @@ def measure(
     clock: str = 'wall',
     report: Callable[[str], None] = lambda text: None,
 ) -> List[Dict[str, Any]]:
-    """Time cases in turn, each in a process of its own.
+    """Time cases in turn, each in its own process.
 
     All models are in memory at the same time.
 
@@ -200,18 +203,17 @@ def measure(
         jobs (Sequence[tuple[Config, Case]]): Configs and cases.
         repeats (int): Turns of each case. Defaults to 5.
         threads (int): Threads of a process on the CPU. Defaults to 1.
-        clock (str): 'wall', or 'cpu' for the time that a process has the
-            CPU, which other work on the machine disturbs less. Defaults to
-            'wall'.
-        report (Callable): Is told what is being done.
+        clock (str): 'wall', or 'cpu' for CPU time, which other work on the
+            machine disturbs less. Defaults to 'wall'.
+        report (Callable): Called with the progress.
 
     Returns:
-        list[dict]: For each job the case's fields, ``clock``, and ``error`` or
-        ``times`` in milliseconds for a batch, their median ``ms``,
-        ``images_per_second`` by that, and ``peak_mb``: weights, gradients,
-        the optimizer and activations, on the CPU as far as the allocator has
-        not given them back. Of a case with a checkpoint also ``file_mb``
-        and ``score``, points on the validation set.
+        list[dict]: For each job, the case's fields, ``clock``, and ``error``
+            or ``times`` in milliseconds per batch, their median ``ms``,
+            ``images_per_second`` computed from it, and ``peak_mb``: weights,
+            gradients, optimizer and activations; on the CPU, what the
+            allocator has not returned. For a case with a checkpoint, also
+            ``file_mb`` and ``score``, in points on the validation set.
     """
     workers: List[_Worker] = []
     try:
@@ -235,22 +237,22 @@ def measure_here(
     clock: str = 'wall',
     report: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Dict[str, Any]]:
-    """Time cases one after the other in this process.
+    """Time cases one after another in this process.
 
-    That saves the start of a process for each, and the memory of all but one,
-    which on a GPU is most of the time and of the memory.
+    This saves starting a process for each, and the memory of all but one,
+    which on a GPU are most of the time and the memory.
 
     Args:
-        jobs (Sequence[tuple[Config, Case]]): As in :func:`measure`, and so
-            are the others.
+        jobs (Sequence[tuple[Config, Case]]): As in :func:`measure`, like the
+            other arguments.
         repeats (int): Defaults to 5.
         threads (int): Defaults to 1.
         clock (str): Defaults to 'wall'.
-        report (Callable): Is told what is being done.
+        report (Callable): Called with the progress.
 
     Yields:
-        dict: What :func:`measure` returns of a job, when it is measured. On
-        the CPU ``peak_mb`` is None.
+        dict: The result of :func:`measure` for a job, as soon as it is
+            measured. On the CPU ``peak_mb`` is None.
     """
     for i, (cfg, case) in enumerate(jobs):
         report(f'{i + 1}/{len(jobs)}: {case}')
@@ -260,10 +262,10 @@ def measure_here(
         try:
             step, memory, find_more = _prepare(cfg, case, threads)
             times = [_time(step, _CLOCKS[clock]) for _ in range(repeats)]
-            # what earlier cases left to the allocator of a CPU cannot be told
+            # on a CPU, what earlier cases left in the allocator is unknown
             more['peak_mb'] = None if case.device == 'cpu' else memory.peak()
             more.update(find_more())
-        except Exception as reason:  # whatever it is, the others go on
+        except Exception as reason:  # the other cases continue
             error = _reason(reason)
         # the next case finds the memory as this one did
         step = find_more = None
@@ -275,7 +277,7 @@ def measure_here(
 
 
 class _Worker:
-    """The process of a case, seen from outside."""
+    """The process of a case, as its parent sees it."""
 
     def __init__(
         self, cfg: Config, case: Case, threads: int, clock: str
@@ -300,7 +302,7 @@ class _Worker:
             code = self.process.exitcode
             kind, value = 'error', f'the process ended with status {code}'
             if code == -9:
-                value += ', as it does when memory is short'
+                value += ', as it does when memory runs out'
         if kind == 'error':
             self.error = value
         return value
@@ -328,7 +330,7 @@ class _Worker:
 def _serve(
     pipe: Any, cfg: Config, case: Case, threads: int, clock: str
 ) -> None:
-    """Build a case, then do what is asked; runs in the case's process."""
+    """Build a case, then answer requests; runs in the case's process."""
     now = _CLOCKS[clock]
     try:
         step, memory, find_more = _prepare(cfg, case, threads)
@@ -337,22 +339,22 @@ def _serve(
             if pipe.recv() == 'turn':
                 pipe.send(('ms', _time(step, now)))
             else:
-                peak = memory.peak()  # before what a score takes
+                peak = memory.peak()  # without the memory for the score
                 pipe.send(('more', {'peak_mb': peak, **find_more()}))
     except (EOFError, KeyboardInterrupt):
         return  # the measurement is over
-    except Exception as error:  # whatever it is, the others go on
+    except Exception as error:  # the other cases continue
         pipe.send(('error', _reason(error)))
 
 
 def _prepare(
     cfg: Config, case: Case, threads: int
 ) -> Tuple[Callable[[], Any], '_Memory', Callable[[], Dict[str, Any]]]:
-    """A step that has run, the memory from here on, and what else is said."""
+    """A step after a first run, the memory from here on, and other facts."""
     torch.set_num_threads(threads)
     import_custom(cfg)
     with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as r:
-        r.import_from_location()  # so that imports do not count as memory
+        r.import_from_location()  # so imports do not count as memory
     memory = _Memory(case.device)
     step, find_more = _build(cfg, case)
     _warm_up(step)
@@ -361,11 +363,11 @@ def _prepare(
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in a line."""
+    """What went wrong, in one line."""
     if isinstance(error, UsageError):
         return str(error)
     text = one_line(error, kind=True)[:300]
-    # torch.compile gives advice behind
+    # torch.compile adds advice
     return text.partition(' Set TORCHDYNAMO')[0]
 
 
@@ -431,7 +433,7 @@ def _build(
 
 
 def _warm_up(step: Callable[[], Any]) -> None:
-    """The first step compiles and searches, and fast ones need a few."""
+    """Warm up: the first step compiles, and fast steps need a few runs."""
     end = time.perf_counter() + 1
     for _ in range(10):
         step()
@@ -444,7 +446,7 @@ def _time(
     now: Callable[[], float],
     seconds: float = 0.2,
 ) -> float:
-    """Milliseconds of a step, the mean of as many as fill some time."""
+    """Milliseconds of a step, as the mean over some time."""
     count, begin, passed = 0, now(), 0.0
     while passed < seconds:
         step()
@@ -454,7 +456,7 @@ def _time(
 
 
 class _Memory:
-    """Memory of this process above what it had at first."""
+    """Memory of this process above its initial value."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -465,14 +467,14 @@ class _Memory:
 
     @staticmethod
     def _status(key: str) -> float:
-        """Megabytes, as Linux counts them."""
+        """Megabytes from Linux's status file."""
         for line in Path('/proc/self/status').read_text().splitlines():
             if line.startswith(f'{key}:'):
                 return int(line.split()[1]) / 1024
         raise KeyError(key)
 
     def forget_peak(self) -> None:
-        """From here on the peak is counted: building is over."""
+        """Count the peak from here on, after building."""
         if self.device == 'cpu':
             Path('/proc/self/clear_refs').write_text('5')
         else:
@@ -488,8 +490,8 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
     """Results as Markdown.
 
     Args:
-        rows (Sequence[dict]): What :func:`measure` returned. A speed-up is
-            against the first case of the same model, mode, batch and size.
+        rows (Sequence[dict]): What :func:`measure` returned. Speed-ups refer
+            to the first case of the same model, mode, batch and size.
     """
     keys = ('model', 'mode', 'batch_size', 'shape', 'device')
     first: Dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""A step of training on random images, as a function to be timed."""
+"""A training step on random images, as a function to time."""
 
 import copy
 from typing import Any, Callable, Dict, Sequence, Tuple
@@ -23,31 +23,31 @@ def build_training_step(
     device: str = 'cpu',
     switches: Sequence[str] = (),
 ) -> Callable[[], Any]:
-    """Build a model with random weights and the step that trains it.
+    """Build a model with random weights and its training step.
 
-    The step has the forward and backward pass and AdamW's update, whatever
+    The step has the forward and backward pass and an AdamW update, whatever
     optimizer the config names, so that models can be compared.
 
     Args:
         cfg (Config): Config of a segmentor or detector.
         shape (tuple[int, int]): Height and width of the images.
-        batch_size (int): Images of a batch.
+        batch_size (int): Images per batch.
         device (str): 'cpu' or 'cuda'. Defaults to 'cpu'.
         switches (Sequence[str]): Some of 'bf16', 'fp16', 'channels_last',
             'compile' and 'with_cp'. Defaults to none.
 
     Returns:
-        Callable: Makes one step.
+        Callable: Runs one step.
 
     Raises:
-        UsageError: If the config is of something else.
+        UsageError: If the model is something else.
     """
     cfg = copy.deepcopy(cfg)
     cfg.model.backbone.init_cfg = None
     if 'with_cp' in switches:
         cfg.model.backbone.with_cp = True
     if 'size' in cfg.model.get('data_preprocessor', {}):
-        cfg.model.data_preprocessor.size = shape  # else smaller ones grow
+        cfg.model.data_preprocessor.size = shape  # otherwise smaller ones grow
     model = revert_sync_batchnorm(build_model(cfg)).to(device)
     if batch_size == 1:
         SingleImageBatchNorm.convert(model)
@@ -70,7 +70,7 @@ def build_training_step(
 def _random_batch(
     model: nn.Module, shape: Tuple[int, int], batch_size: int
 ) -> Dict[str, list]:
-    """Random images with annotations, as a data loader gives them."""
+    """Random images with annotations, as from a data loader."""
     if hasattr(model, 'decode_head'):
         return _segmentation_batch(model, shape, batch_size)
     if hasattr(model, 'bbox_head') or hasattr(model, 'roi_head'):
@@ -80,7 +80,7 @@ def _random_batch(
             batch_size,
             image_shapes=[(3, *shape)] * batch_size,
             num_items=[8] * batch_size,
-            num_classes=2,  # every data set has the first ones
+            num_classes=2,  # every data set has the first classes
             with_mask=getattr(model, 'with_mask', False),
         )
     raise UsageError(

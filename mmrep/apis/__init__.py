@@ -1,4 +1,4 @@
-"""Predicting on images, and drawing what was predicted."""
+"""Predict on images and draw the predictions."""
 
 from mmrep.apis.create import (
     Detector,

@@ -1,4 +1,4 @@
-"""Models as plain modules, for users with a training loop of their own."""
+"""Models as plain modules, for users with their own training loop."""
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -42,21 +42,21 @@ def create_model(
     Args:
         config (str | Config): Name of one of mmrep's configs, such as
             'upernet_replknet31b_ade20k', path of a config, or a config.
-        num_classes (int, optional): Classes of every head. Defaults to None,
-            the number of ``classes`` or the config's.
-        pretrained (str, optional): A checkpoint of such a model, of which
-            parameters of other shapes start anew, or released weights of the
-            backbone. Defaults to None, random weights.
-        classes (Sequence[str], optional): Names of the classes, to be saved
-            with the model. Defaults to None, those that the file or the
-            config has for this number.
+        num_classes (int, optional): Number of classes of every head. Defaults
+            to None, the number of ``classes`` or that of the config.
+        pretrained (str, optional): A checkpoint of such a model, or released
+            weights of the backbone. Parameters with other shapes start from
+            random weights. Defaults to None, random weights.
+        classes (Sequence[str], optional): Names of the classes, which are
+            saved with the model. Defaults to None, the names that the file or
+            the config has for this number.
 
     Returns:
         Segmentor | Detector: The model, in training mode.
 
     Raises:
         UsageError: If the config or the file cannot be used, or the number of
-            classes is not that of the names.
+            classes differs from the number of names.
     """
     cfg = config if isinstance(config, Config) else load_config(config)
     cfg = Config(cfg.to_dict())
@@ -87,10 +87,10 @@ def create_model(
 
 @quiet()
 def from_pretrained(folder: str) -> Union['Segmentor', 'Detector']:
-    """Load a model that ``save_pretrained`` has saved.
+    """Load a model saved by ``save_pretrained``.
 
     Nothing in the folder is executed: the config is data, and may name only
-    registered classes and no files.
+    registered classes, not files.
 
     Args:
         folder (str): The folder.
@@ -100,7 +100,7 @@ def from_pretrained(folder: str) -> Union['Segmentor', 'Detector']:
 
     Raises:
         UsageError: If the folder lacks something, does not fit, or names
-            what is not allowed.
+            something that is not allowed.
     """
     cfg, classes, weights = read_folder(folder)
     model = build_model(cfg)
@@ -117,7 +117,7 @@ def _wrap(
 
 
 def _set_classes(node: Any, number: int) -> None:
-    """Set every ``num_classes`` below a model's config."""
+    """Set every ``num_classes`` in a model's config."""
     for key, value in list(_items(node)):
         if key == 'num_classes':
             node[key] = number
@@ -125,7 +125,7 @@ def _set_classes(node: Any, number: int) -> None:
 
 
 def drop_weights(node: Any) -> None:
-    """Take out the files that parts of a model would start from."""
+    """Remove the files that parts of a model would start from."""
     for key, value in list(_items(node)):
         file = isinstance(value, dict) and 'checkpoint' in value
         if (key == 'init_cfg' and file) or key == 'pretrained':
@@ -141,12 +141,12 @@ def _items(node: Any) -> Any:
 
 def _count_classes(model: nn.Module) -> Optional[int]:
     heads = (m for m in model.modules() if hasattr(m, 'num_classes'))
-    # a detector's first head may be its RPN's, which has one class
+    # a detector's first head may be its RPN, which has one class
     return max((head.num_classes for head in heads), default=None)
 
 
 def _load(model: nn.Module, state: Dict[str, Tensor], filename: str) -> None:
-    """Load what fits, of the whole model or else of its backbone."""
+    """Load what fits the whole model or else its backbone."""
     own = model.state_dict()
     if not own.keys() & state.keys():
         result = fit_pretrained(model.backbone, filename)
@@ -184,40 +184,40 @@ class _PlainModel(nn.Module):
         self.cfg = cfg
         self.classes = None if classes is None else tuple(classes)
         self._channels = input_channels(model)
-        self._is_first = True  # of the images, whose range is looked at
+        self._is_first = True  # for the images, whose range is checked
 
     def save_pretrained(self, folder: str) -> None:
         """Save the weights, the config and a README into a folder.
 
         Args:
-            folder (str): Made if it is not there; its ``config.json``,
-                ``model.safetensors`` and ``README.md`` are replaced. Read
-                with :func:`mmrep.from_pretrained`.
+            folder (str): The folder, which is created if needed; its
+                ``config.json``, ``model.safetensors`` and ``README.md`` are
+                replaced. Read it with :func:`mmrep.from_pretrained`.
 
         Raises:
-            UsageError: If safetensors is not installed, or the config has
-                what :func:`mmrep.from_pretrained` would not read.
+            UsageError: If safetensors is not installed, or
+                :func:`mmrep.from_pretrained` would not read the config.
         """
         save_folder(folder, self.model, self.cfg, self.classes)
 
     def _normalise(self, image: Tensor) -> Tensor:
-        """RGB of (..., 3, H, W) as the network takes it."""
+        """RGB images (..., 3, H, W) in the form that the network takes."""
         if image.dim() < 3 or image.shape[-3] != self._channels:
             raise UsageError(
                 f'images must have {self._channels} channels in front of '
                 f'height and width, got the shape {tuple(image.shape)}.'
             )
         if image.is_floating_point():
-            # interpolation may go a little beyond; a GPU waits for it once
+            # interpolation may exceed this slightly; a GPU waits for it once
             if self._is_first and image.max() > 2:
                 raise UsageError(
-                    'images of floats must be from 0 to 1, or uint8 from 0 to '
+                    'images must be floats from 0 to 1 or uint8 from 0 to '
                     f'255, got floats up to {float(image.max()):g}.'
                 )
             image = image * 255
         self._is_first = False
         known = self.model.data_preprocessor
-        # what the config turns from BGR into RGB is RGB here
+        # what the config converts from BGR to RGB is already RGB here
         if self._channels == 3 and not known._channel_conversion:
             image = image.flip(-3)
         if not known._enable_normalize:
@@ -226,7 +226,7 @@ class _PlainModel(nn.Module):
         return (image - known.mean.to(device)) / known.std.to(device)
 
     def _losses(self, losses: Dict[str, Any]) -> Dict[str, Tensor]:
-        """The terms of the loss, as numbers to be added."""
+        """The terms of the loss, as numbers to add."""
         return {
             name: sum(part.mean() for part in parts)
             if isinstance(parts, (list, tuple))
@@ -237,9 +237,9 @@ class _PlainModel(nn.Module):
 
 
 class Segmentor(_PlainModel):
-    """A segmentor that takes and gives tensors.
+    """A segmentor that takes and returns tensors.
 
-    Made by :func:`mmrep.create_model`.
+    It is built by :func:`mmrep.create_model`.
     """
 
     def forward(
@@ -249,16 +249,16 @@ class Segmentor(_PlainModel):
 
         Args:
             images (Tensor): Shape (N, C, H, W), RGB as torchvision's
-                transforms give it: uint8 of 0 to 255, or floats of 0 to 1.
-                The model normalises them.
+                transforms return it: uint8 from 0 to 255, or floats from 0 to
+                1. The model normalises them.
             targets (Tensor, optional): Labels of shape (N, H, W), integers;
-                the config's ``ignore_index``, 255, is left out. Defaults to
-                None.
+                pixels with the config's ``ignore_index``, 255, are ignored.
+                Defaults to None.
 
         Returns:
             Tensor | dict[str, Tensor]: Without targets, logits of shape (N,
-            classes, H, W). With them, the losses of all heads by name, the
-            auxiliary ones too; their sum is what MMSegmentation minimises.
+            classes, H, W). With them, the losses of all heads by name,
+            including auxiliary ones; MMSegmentation minimises their sum.
         """
         is_first = self._is_first
         x = self._normalise(images)
@@ -275,7 +275,7 @@ class Segmentor(_PlainModel):
                 f'targets must have the shape {(len(x), *x.shape[2:])}, got '
                 f'{tuple(targets.shape)}.'
             )
-        if is_first:  # a GPU ends the process behind a wrong one
+        if is_first:  # on a GPU a wrong label ends the process
             self._check_labels(targets)
         samples = [
             SegDataSample(
@@ -290,7 +290,7 @@ class Segmentor(_PlainModel):
             raise
 
     def _check_labels(self, targets: Tensor) -> None:
-        """Raise if a label is none of a head's; a GPU waits for it."""
+        """Raise if a head does not have a label; a GPU waits for this."""
         for _, head in heads(self.model):
             known = num_labels(head)
             wrong = (targets < 0) | (targets >= known)
@@ -304,9 +304,9 @@ class Segmentor(_PlainModel):
 
 
 class Detector(_PlainModel):
-    """A detector that takes and gives tensors, as torchvision's do.
+    """A detector that takes and returns tensors, as torchvision's do.
 
-    Made by :func:`mmrep.create_model`.
+    It is built by :func:`mmrep.create_model`.
     """
 
     def forward(
@@ -319,18 +319,18 @@ class Detector(_PlainModel):
         Args:
             images (Tensor | Sequence[Tensor]): Shape (N, C, H, W), or images
                 of (C, H, W) that differ in size, RGB as torchvision's
-                transforms give it: uint8 of 0 to 255, or floats of 0 to 1.
-                The model normalises and pads them; it does not resize them.
-            targets (Sequence[dict], optional): Of each image ``boxes`` of
-                shape (n, 4), corners x1, y1, x2, y2 in pixels; ``labels`` of
-                shape (n,), from 0 on; ``masks`` of shape (n, H, W) if the
+                transforms return it: uint8 from 0 to 255, or floats from 0 to
+                1. The model normalises and pads them; it does not resize them.
+            targets (Sequence[dict], optional): For each image, ``boxes`` of
+                shape (n, 4) with corners x1, y1, x2, y2 in pixels; ``labels``
+                of shape (n,), from 0 on; ``masks`` of shape (n, H, W) if the
                 model has a mask head. Defaults to None.
 
         Returns:
-            list[dict] | dict[str, Tensor]: Without targets, of each image
+            list[dict] | dict[str, Tensor]: Without targets, for each image
             ``boxes``, ``labels``, ``scores`` and perhaps ``masks``, as in
-            targets, the best first. With them, the losses by name; their sum
-            is what MMDetection minimises.
+            targets, the best first. With them, the losses by name; MMDetection
+            minimises their sum.
         """
         images = [self._normalise(image) for image in images]
         shapes = [tuple(image.shape[1:]) for image in images]
@@ -350,7 +350,7 @@ class Detector(_PlainModel):
         return self._losses(self.model.loss(batch, samples))
 
     def _pad(self, images: Sequence[Tensor]) -> Tensor:
-        """One batch, padded below and to the right."""
+        """One batch, padded at the bottom and on the right."""
         divisor = self.model.data_preprocessor.pad_size_divisor or 1
         value = float(self.model.data_preprocessor.pad_value)
         height, width = (

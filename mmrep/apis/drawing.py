@@ -7,21 +7,21 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-# Lines blended at a time, so that a large picture needs no float copy.
+# Lines blended at a time, so a large picture needs no float copy.
 BAND = 512
-WRONG = (0, 0, 255)  # BGR, as all pictures here
-# Height of a line of a legend, at least.
+WRONG = (0, 0, 255)  # BGR, like all pictures here
+# Minimum height of a line of a legend.
 MIN_LINE = 14
 
 
 def class_names(meta: Dict[str, Any], count: int) -> List[str]:
-    """A name for each label; 'class 3' where none is known."""
+    """A name for each label, such as 'class 3' if none is known."""
     known = list(meta.get('classes') or ())
     return [*known[:count], *(f'class {i}' for i in range(len(known), count))]
 
 
 def class_colours(meta: Dict[str, Any], count: int) -> np.ndarray:
-    """A BGR colour for each label: the data set's, else arbitrary ones."""
+    """A BGR colour for each label: the data set's, or arbitrary ones."""
     colours = np.random.RandomState(42).randint(0, 256, (max(count, 1), 3))
     known = meta.get('palette')
     if isinstance(known, (list, tuple)) and len(known):
@@ -55,7 +55,8 @@ def overlay(
 
     Args:
         image (np.ndarray): BGR, shape (H, W, 3), uint8.
-        labels (np.ndarray): Shape (H, W); beyond the colours: not drawn.
+        labels (np.ndarray): Shape (H, W); labels without a colour are not
+            drawn.
         colours (np.ndarray): Shape (K, 3).
         opacity (float): Weight of the colours, 0 to 1.
 
@@ -86,7 +87,7 @@ def error_map(
 def with_title(picture: np.ndarray, text: str) -> np.ndarray:
     """Put a line of text above a picture."""
     scale = _text_scale(picture.shape[0])
-    # titles of pictures beside each other are of one height
+    # titles of pictures side by side have the same height
     (_, height), base = cv2.getTextSize('Ag', FONT, scale, 1)
     (width, _), _ = cv2.getTextSize(text, FONT, scale, 1)
     scale *= min(1, (picture.shape[1] - 4) / max(width, 1))
@@ -97,7 +98,7 @@ def with_title(picture: np.ndarray, text: str) -> np.ndarray:
 
 
 def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Put pictures of one height beside each other, white between them."""
+    """Put pictures of the same height side by side, separated by white."""
     gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
     parts: List[np.ndarray] = []
     for picture in pictures:
@@ -110,16 +111,16 @@ def with_legend(
     entries: Sequence[Tuple[str, Sequence[int]]],
     names: Sequence[str] = (),
 ) -> np.ndarray:
-    """Put a column of colours and names at the right of a picture.
+    """Put a column of colours and names to the right of a picture.
 
     Args:
         picture (np.ndarray): BGR, shape (H, W, 3).
         entries (Sequence[tuple]): Name and BGR colour of each.
-        names (Sequence[str]): What the column is wide enough for, if that is
-            more than the entries. Defaults to ().
+        names (Sequence[str]): Names for which the column must be wide enough,
+            if they are more than the entries. Defaults to ().
 
     Returns:
-        np.ndarray: As high as the picture, or higher if the column is.
+        np.ndarray: As high as the picture, or as the column if that is higher.
     """
     if not entries:
         return picture
@@ -161,7 +162,7 @@ def with_legend(
 
 
 def _text_scale(height: int) -> float:
-    """OpenCV's scale of text for a picture of some height."""
+    """OpenCV's text scale for a picture of this height."""
     return float(np.clip(height / 900, 0.4, 4))
 
 
@@ -177,7 +178,8 @@ def draw_segmentation(
     Args:
         image (np.ndarray): BGR, shape (H, W, 3), uint8.
         labels (np.ndarray): Shape (H, W).
-        meta (dict): ``classes`` and ``palette`` (RGB), as far as known.
+        meta (dict): ``classes`` and ``palette`` (RGB), as far as they are
+            known.
         opacity (float): Weight of the colours, 0 to 1. Defaults to 0.5.
         truth (np.ndarray, optional): True labels, 255 where there are none;
             they and the errors are drawn beside the prediction.
@@ -217,13 +219,13 @@ def draw_detection(
     visualizer: Any,
     score_thr: float = 0.3,
 ) -> np.ndarray:
-    """Draw boxes, and masks if there are some, with labels and scores.
+    """Draw boxes, and masks if there are any, with labels and scores.
 
     Args:
         image (np.ndarray): BGR, shape (H, W, 3), uint8.
         sample (BaseDataElement): MMDetection's, with ``pred_instances``.
         visualizer (Visualizer): MMDetection's, which knows the classes.
-        score_thr (float): Least score of what is drawn. Defaults to 0.3.
+        score_thr (float): Minimum score of what is drawn. Defaults to 0.3.
 
     Returns:
         np.ndarray: A BGR picture of the same shape.

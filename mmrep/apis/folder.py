@@ -1,8 +1,8 @@
-"""Models as folders that others can load without running what is in them.
+"""Model folders that others can load without running their contents.
 
-The config is JSON and never executed. Where it names classes they must be
-registered ones, and it may name no file, so that nothing but mmrep and
-OpenMMLab's packages runs, with the numbers of the folder.
+The config is JSON and never executed. The classes it names must be registered,
+and it must not name files, so only mmrep and OpenMMLab's packages run, with
+the numbers in the folder.
 """
 
 import json
@@ -37,7 +37,7 @@ import mmrep
 model = mmrep.from_pretrained('path/of/this/folder')
 ```
 
-`model.safetensors` has the weights and `config.json` the config and the
+`model.safetensors` holds the weights, and `config.json` the config and the
 classes. Nothing in this folder is executed.
 """
 
@@ -79,15 +79,15 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
     """The config, the classes, and the file of the weights.
 
     Raises:
-        UsageError: If the folder is not one that mmrep has saved, or its
-            config names what is not allowed.
+        UsageError: If mmrep did not save the folder, or its config names
+            something that is not allowed.
     """
     paths = [Path(folder, n) for n in ('config.json', 'model.safetensors')]
     for path in paths:
         if not path.is_file():
             raise UsageError(
-                f'the folder of a model must have {path.name}, and {folder} '
-                'does not; save_pretrained() writes it.'
+                f"a model's folder must have {path.name}, and {folder} does "
+                'not; save_pretrained() writes it.'
             )
     try:
         content = json.loads(paths[0].read_text(encoding='utf-8'))
@@ -103,7 +103,7 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load the file of a folder; every parameter must be there.
+    """Load the file of a folder; every parameter must be in it.
 
     Raises:
         UsageError: If it does not fit, or cannot be read.
@@ -111,7 +111,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     _, load_model = _safetensors()
     try:
         load_model(model, str(path))
-    except Exception as error:  # safetensors has errors of its own
+    except Exception as error:  # safetensors has its own errors
         raise UsageError(
             f'{path} cannot be loaded: {one_line(error)}.'
         ) from error
@@ -120,13 +120,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def check_config(node: Any, key: str = 'model') -> None:
     """Check that a model's config can do nothing but build modules.
 
-    MMEngine imports what a ``type`` with dots names, mmcv evaluates that of
-    an NMS, and some models evaluate other arguments or read the files that
-    these name, configs and pickles too.
+    MMEngine imports what a ``type`` with dots names, mmcv evaluates the type
+    of an NMS, and some models evaluate other arguments or read files that
+    these name, including configs and pickles.
 
     Raises:
-        UsageError: If a type is not registered, or a value is more than
-            numbers and words or names a file.
+        UsageError: If a type is not registered, or a value names a file or
+            holds more than numbers and words.
     """
     if isinstance(node, dict):
         for name, value in node.items():
@@ -141,8 +141,8 @@ def check_config(node: Any, key: str = 'model') -> None:
     elif isinstance(node, str):
         if not _WORDS.fullmatch(node) or node.endswith(_SUFFIXES):
             raise UsageError(
-                f'{key} must be words and name no file in a model to be '
-                f'shared, got {node!r}.'
+                f'{key} must be plain words that do not name a file in a '
+                f'model to be shared, got {node!r}.'
             )
     elif not isinstance(node, (bool, int, float, type(None))):
         raise UsageError(f'{key} must be plain data, got {node!r}.')
@@ -168,10 +168,10 @@ def _check_type(key: str, name: Any) -> None:
 
 
 def _mark_tuples(node: Any) -> Any:
-    """JSON has lists alone, and to some transforms a tuple is something else.
+    """Mark tuples, because JSON has only lists and some transforms differ.
 
-    Only the model is built from a folder; the rest of the config is there to
-    be read.
+    Only the model is built from a folder; the rest of the config is for
+    reading.
     """
     if isinstance(node, dict):
         return {key: _mark_tuples(value) for key, value in node.items()}
@@ -197,6 +197,6 @@ def _safetensors() -> Any:
         from safetensors.torch import load_model, save_model
     except ImportError as error:
         raise UsageError(
-            'folders of models need safetensors: pip install safetensors.'
+            'model folders need safetensors: pip install safetensors.'
         ) from error
     return save_model, load_model

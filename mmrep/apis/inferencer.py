@@ -43,20 +43,20 @@ from mmrep.models.precision import HALF, check_precision, use_half
 
 
 def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
-    """What an inferencer is given, as a list.
+    """The inputs of an inferencer, as a list.
 
     Args:
         inputs (str | Path | np.ndarray | PIL.Image.Image | Sequence): A file,
-            a folder, a BGR array, an image of Pillow, or a list of these. Of
-            a folder all files are taken but hidden ones, sorted; it is not
-            searched deeper.
+            a folder, a BGR array, a Pillow image, or a list of these. From a
+            folder, all files except hidden ones are used, sorted; its
+            subfolders are not searched.
 
     Returns:
         list: Paths of files, and BGR arrays.
 
     Raises:
         UsageError: If a file does not exist, a folder has none, or an image
-            is of another kind.
+            has another type.
     """
     if isinstance(inputs, (list, tuple)):
         return [image for part in inputs for image in list_images(part)]
@@ -82,7 +82,7 @@ def list_images(inputs: Union[Image, Sequence[Image]]) -> List[Image]:
 
 
 class _Given:
-    """Has an inferencer of OpenMMLab use a model that is already loaded."""
+    """Makes an OpenMMLab inferencer use a model that is already loaded."""
 
     def __init__(self, model: nn.Module, device: str) -> None:
         self._given = model
@@ -90,7 +90,7 @@ class _Given:
         # OpenMMLab's look for the pipeline where a wrapper has none
         cfg.test_dataloader.dataset = picture_dataset(cfg)
         with warnings.catch_warnings():
-            # the visualizer has no folder, and needs none
+            # the visualizer has no folder and needs none
             warnings.simplefilter('ignore')
             super().__init__(cfg, device=device)
         self.show_progress = False
@@ -106,13 +106,13 @@ class _Given:
 
 class _SegInferencer(_Given, MMSegInferencer):
     def _init_visualizer(self, cfg: Config) -> Any:
-        # MMSegmentation's insists on one
+        # MMSegmentation's requires one
         cfg.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         return super()._init_visualizer(cfg)
 
 
 def _det_inferencer(model: nn.Module, device: str) -> Any:
-    from mmdet.apis import DetInferencer  # segmentation does without MMDet
+    from mmdet.apis import DetInferencer  # segmentation does not need MMDet
 
     class _DetInferencer(_Given, DetInferencer):
         pass
@@ -128,27 +128,27 @@ class Inferencer:
 
     Args:
         config (str | Path | Config): Config of a segmentor or detector.
-        checkpoint (str | Path): Weights, of which it needs all its
-            parameters; or a whole model that ``tools/export.py`` wrote
-            (``.onnx``, ``.pt2``, or OpenVINO's ``.xml``).
-        deploy (bool): Merge and fold the model once it is loaded; an exported
-            file is merged already. Defaults to True.
+        checkpoint (str | Path): Weights for all parameters, or a whole model
+            written by ``tools/export.py`` (``.onnx``, ``.pt2``, or OpenVINO's
+            ``.xml``).
+        deploy (bool): Merge and fold the model after loading; an exported file
+            is already merged. Defaults to True.
         device (str, optional): Such as 'cpu' or 'cuda:1'. Defaults to the
             GPU if there is one.
         slide (int | tuple[int, int], optional): Size of the windows, or size
             and stride, for pictures that are segmented at their own size
-            without the pipeline's resizing; the stride is two thirds of the
-            size if not given. Defaults to None, the config's way.
+            without the pipeline's resizing; the default stride is two thirds
+            of the size. Defaults to None, the mode of the config.
         trust_checkpoint (bool): Run code that the checkpoint may contain.
             Defaults to False.
         runtime (str, optional): What runs an exported file, 'onnxruntime' or
             'openvino'. Defaults to None, by its suffix.
-        dtype (str, optional): 'bf16' or 'fp16', to predict in 16 bits but for
-            the last layers of the heads, boxes and NMS. Defaults to None,
+        dtype (str, optional): 'bf16' or 'fp16', to predict in 16 bits, except
+            for the last layers of the heads, boxes and NMS. Defaults to None,
             fp32.
 
     Raises:
-        UsageError: If something that was given is missing or wrong.
+        UsageError: If an argument is wrong or a file is missing.
 
     Examples:
         >>> infer = Inferencer('config.py', 'weights.pth', device='cpu')
@@ -182,7 +182,7 @@ class Inferencer:
         cfg = config if isinstance(config, Config) else load_config(config)
         if runtime is not None and not is_exported(checkpoint):
             raise UsageError(
-                f'runtime is for exported files, got {checkpoint!r}.'
+                f'runtime applies only to exported files, got {checkpoint!r}.'
             )
         if dtype not in (None, *HALF):
             raise UsageError(
@@ -190,8 +190,8 @@ class Inferencer:
             )
         if dtype is not None and is_exported(checkpoint):
             raise UsageError(
-                'dtype is for checkpoints, and an exported file has its '
-                f'precision, got {checkpoint!r}.'
+                'dtype applies only to checkpoints, because an exported file '
+                f'has its own precision; got {checkpoint!r}.'
             )
         if is_exported(checkpoint):
             self.model = load_exported(
@@ -221,7 +221,7 @@ class Inferencer:
             self._inferencer = _det_inferencer(self.model, device)
 
     def predict(self, image: Image) -> BaseDataElement:
-        """Predict one image: a path, a BGR array, or an image of Pillow.
+        """Predict one image: a path, a BGR array, or a Pillow image.
 
         Raises:
             UsageError: If it is not an image, or the config's pipeline
@@ -243,7 +243,7 @@ class Inferencer:
         return sample
 
     def _prepare(self, image: Image) -> dict:
-        """What the test pipeline makes of an image."""
+        """The output of the test pipeline for an image."""
         image = given(image)
         loaded = self.reader.load(image)
         array = isinstance(image, np.ndarray)
@@ -252,10 +252,10 @@ class Inferencer:
 
     @torch.no_grad()
     def _predict_batch(self, data: Sequence[dict]) -> List[BaseDataElement]:
-        """Predictions of prepared images, which are run together.
+        """Predictions for prepared images, which run together.
 
-        MMSegmentation stacks images of one size only, so that each size is a
-        batch of its own.
+        MMSegmentation can stack only images of the same size, so each size is
+        its own batch.
         """
         batches: Dict[Any, List[int]] = {}
         for i, part in enumerate(data):
@@ -269,7 +269,7 @@ class Inferencer:
             ):
                 if self.segments:
                     sample.pop('seg_logits', None)
-                    # floats where there is one output channel
+                    # floats if there is one output channel
                     sample.pred_sem_seg.data = sample.pred_sem_seg.data.long()
                 samples[i] = sample
         return [samples[i] for i in range(len(data))]
@@ -277,7 +277,7 @@ class Inferencer:
     def _predict_each(
         self, images: Sequence[Image]
     ) -> List[Union[BaseDataElement, UsageError]]:
-        """Predictions of a batch, or what is wrong with an image."""
+        """Predictions for a batch, or what is wrong with an image."""
         results: List[Any] = []
         for image in images:
             try:
@@ -303,22 +303,22 @@ class Inferencer:
         """Draw a prediction.
 
         Args:
-            image (str | Path | np.ndarray | PIL.Image.Image): What was
-                predicted from.
+            image (str | Path | np.ndarray | PIL.Image.Image): The image of the
+                prediction.
             sample (BaseDataElement): What :meth:`predict` returned.
-            opacity (float): Weight of the colours of classes, 0 to 1, in a
-                segmentor's picture. Defaults to 0.5.
-            score_thr (float): Least score of the boxes in a detector's
-                picture. Defaults to 0.3.
+            opacity (float): Opacity of the classes' colours, 0 to 1, for a
+                segmentor. Defaults to 0.5.
+            score_thr (float): Minimum score of the boxes, for a detector.
+                Defaults to 0.3.
             truth (np.ndarray, optional): True labels (:meth:`read_truth`),
-                drawn beside with the errors.
+                drawn beside the prediction, with the errors.
 
         Returns:
             np.ndarray: A BGR picture. A segmentor's has a legend of names
             and colours; a detector's boxes have labels.
 
         Raises:
-            UsageError: If the true labels are not of the image's shape.
+            UsageError: If the true labels do not have the image's shape.
         """
         image = given(image)
         pixels = self.reader.shown(image)
@@ -326,8 +326,8 @@ class Inferencer:
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
             if truth is not None and truth.shape != labels.shape:
                 raise UsageError(
-                    f'the ground truth of {name_of(image)} must be a map of '
-                    f'its size, {labels.shape}, got one of {truth.shape}; '
+                    f'the ground truth of {name_of(image)} must be a label '
+                    f'map of its size, {labels.shape}, got {truth.shape}; '
                     'give label maps, not coloured pictures.'
                 )
             return draw_segmentation(pixels, labels, self.meta, opacity, truth)
@@ -339,14 +339,14 @@ class Inferencer:
         """The labels in a segmentation data set's annotation file.
 
         Returns:
-            np.ndarray: Shape (H, W), as the config's data set numbers them;
-            255 where there are none.
+            np.ndarray: Shape (H, W), numbered as in the config's data set; 255
+                where there are none.
 
         Raises:
-            UsageError: If the file or the config's data set does not serve.
+            UsageError: If the file or the config's data set cannot be used.
         """
         if not self.segments:
-            raise UsageError('ground truth is drawn for segmentors only.')
+            raise UsageError('ground truth can be drawn only for segmentors.')
         if not osp.isfile(path):
             raise UsageError(f'there is no ground truth {path}')
         try:
@@ -377,27 +377,29 @@ class Inferencer:
         score_thr: float = 0.3,
         batch_size: int = 1,
     ) -> Iterator[Tuple[Image, Union[BaseDataElement, UsageError]]]:
-        """Predict images, going on when one cannot be read.
+        """Predict images, and continue if one cannot be read.
 
         Args:
             images (Sequence): What :func:`list_images` returns.
-            out_dir (str, optional): Where pictures go, as PNG files of the
-                images' names; arrays are numbered. Defaults to None.
-            truth_dir (str, optional): Folder of the annotation files, PNG
-                of the images' names, to be drawn beside. Defaults to None.
+            out_dir (str, optional): Folder for the pictures, which are PNG
+                files with the names of the images; arrays are numbered.
+                Defaults to None.
+            truth_dir (str, optional): Folder with annotation files to draw
+                beside the predictions: PNG files with the names of the images.
+                Defaults to None.
             opacity (float): See :meth:`draw`. Defaults to 0.5.
             score_thr (float): See :meth:`draw`. Defaults to 0.3.
-            batch_size (int): How many images the model gets at a time, of a
-                segmentor those of one size after the test pipeline; one by
-                one with ``slide``. Defaults to 1.
+            batch_size (int): How many images the model gets at a time. For a
+                segmentor they must have the same size after the test pipeline;
+                with ``slide`` it is always one. Defaults to 1.
 
         Yields:
-            tuple: Each image with its prediction, or with the error.
+            tuple: Each image with its prediction or its error.
 
         Raises:
-            UsageError: If a picture would replace a file beside the images
-                or annotation files, and nothing is written then; or if one
-                cannot be written, as on a full disk.
+            UsageError: If a picture would replace a file next to the images or
+                annotation files (nothing is written then), or if one cannot be
+                written, as on a full disk.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(
@@ -436,7 +438,7 @@ class Inferencer:
                         )
                     with replaced(Path(out_dir, name)) as path:
                         write_image(path, picture)
-            except WriteError:  # neither can the next
+            except WriteError:  # the next one cannot be either
                 raise
             except UsageError as error:
                 yield image, error
@@ -456,7 +458,7 @@ class Inferencer:
         Args:
             inputs (str | Path | np.ndarray | PIL.Image.Image | Sequence): The
                 images; arrays are BGR, as OpenCV reads them.
-            out_dir (str, optional): Where pictures go. Defaults to None.
+            out_dir (str, optional): Folder for the pictures. Defaults to None.
             opacity (float): See :meth:`draw`. Defaults to 0.5.
             score_thr (float): See :meth:`draw`. Defaults to 0.3.
             batch_size (int): See :meth:`run`. Defaults to 1.
@@ -512,7 +514,7 @@ def _slide(
         sizes.append(max(sizes[0] * 2 // 3, 1))
     if not whole or len(sizes) != 2 or not 0 < sizes[1] <= sizes[0]:
         raise UsageError(
-            'slide takes the size of a window and a stride that does not '
-            f'exceed it, got {slide}.'
+            'slide must be the size of a window, and a stride no larger than '
+            f'it, got {slide}.'
         )
     return (sizes[0], sizes[0]), (sizes[1], sizes[1])

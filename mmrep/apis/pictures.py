@@ -1,4 +1,4 @@
-"""Pictures as a config's test pipeline reads them, and as they are shown."""
+"""Pictures as a config's test pipeline reads them and as they are shown."""
 
 import copy
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ from mmrep.deploy.inputs import picture_dataset
 from mmrep.errors import UsageError, one_line
 
 Image = Union[str, Path, np.ndarray, PIL.Image.Image]
-# Modes of Pillow with more than a byte a band.
+# Pillow's modes with more than one byte per band.
 _WIDE_MODES = ('I', 'F')
-# Of a test pipeline, what sliding windows do without.
+# Steps of a test pipeline that sliding windows skip.
 _SIZES = ('Resize', 'ResizeToMultiple')
-# What leaves the bands of a picture as they are loaded.
+# Transforms that keep the bands of a picture as they are loaded.
 _PLAIN = (*_SIZES, 'Pad', 'RandomFlip', 'PackSegInputs', 'PackDetInputs')
 
 
@@ -38,7 +38,7 @@ def named(image: Image) -> Iterator[None]:
 
 
 def name_of(image: Image) -> str:
-    """A picture's path, or that it has none."""
+    """A picture's path, or a text that it has none."""
     return 'an array' if isinstance(image, np.ndarray) else str(image)
 
 
@@ -46,11 +46,11 @@ def given(image: Image) -> Union[str, np.ndarray]:
     """An image as a path or an array.
 
     Args:
-        image (str | Path | np.ndarray | PIL.Image.Image): One of Pillow is
-            turned as its EXIF data say, as OpenCV does with a file.
+        image (str | Path | np.ndarray | PIL.Image.Image): A Pillow image is
+            rotated as its EXIF data say, as OpenCV does with a file.
 
     Raises:
-        UsageError: If it is of another kind.
+        UsageError: If it has another type.
     """
     if isinstance(image, np.ndarray):
         return image
@@ -58,14 +58,14 @@ def given(image: Image) -> Union[str, np.ndarray]:
         return str(image)
     if not isinstance(image, PIL.Image.Image):
         raise UsageError(
-            'an image must be a path, a BGR array (H, W, 3) of uint8 or an '
-            f'image of Pillow, got {type(image).__name__}.'
+            'an image must be a path, a BGR array (H, W, 3) of uint8 or a '
+            f'Pillow image, got {type(image).__name__}.'
         )
     if image.mode.startswith(_WIDE_MODES):
         raise UsageError(
             f'a Pillow image must have 8 bits per channel, got mode '
             f'{image.mode!r}; '
-            'give its path, which is read as the config reads the test set.'
+            'give its path, and it is read as the config reads the test set.'
         )
     pixels = PIL.ImageOps.exif_transpose(image).convert('RGB')
     return np.ascontiguousarray(np.asarray(pixels)[..., ::-1])
@@ -74,26 +74,26 @@ def given(image: Image) -> Union[str, np.ndarray]:
 def check_targets(
     targets: Iterable[Path], inputs: Iterable[Union[str, Path]], option: str
 ) -> None:
-    """Raise if a picture would take the place of one of the user's own.
+    """Raise an error if a picture would replace one of the user's.
 
     Args:
         targets (Iterable[Path]): The pictures.
-        inputs (Iterable[str | Path]): Files that are read; none beside them
-            is replaced.
-        option (str): What says where the pictures go.
+        inputs (Iterable[str | Path]): Files that are read; nothing next to
+            them may be replaced.
+        option (str): Name of the option that says where the pictures go.
 
     Raises:
-        UsageError: With the first such picture.
+        UsageError: Names the first such picture.
     """
     folders = set()
     for path in map(Path, inputs):
-        # where a link lies, and where it points to
+        # where a link is, and where it points to
         folders |= {path.parent.resolve(), path.resolve().parent}
     for target in targets:
         if target.parent.resolve() in folders and target.exists():
             raise UsageError(
-                'pictures must not replace files beside those that are read, '
-                f'and {target} exists; give another folder as {option}.'
+                'output must not overwrite files next to the input, and '
+                f'{target} exists; give another folder with {option}.'
             )
 
 
@@ -114,7 +114,7 @@ def read_image(image: Image) -> np.ndarray:
         return pixels
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
         raise UsageError(
-            'an image must be an array of uint8 and of shape (H, W, 3), got '
+            'an image must be a uint8 array of shape (H, W, 3), got '
             f'{image.dtype} and {image.shape}'
         )
     if image.ndim == 2 or image.shape[2] == 1:
@@ -125,15 +125,15 @@ def read_image(image: Image) -> np.ndarray:
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:
-    """A picture of any bands and type, to be looked at.
+    """A picture with any bands and of any type, for viewing.
 
     Args:
         pixels (np.ndarray): Shape (H, W) or (H, W, C).
 
     Returns:
-        np.ndarray: Shape (H, W, 3), uint8: the first three bands, of fewer
-        the first one. What is not bytes is stretched from its 2nd to its
-        98th percentile.
+        np.ndarray: Shape (H, W, 3), uint8: the first three bands, or the first
+            one if there are fewer. Values other than bytes are stretched from
+            their 2nd to their 98th percentile.
     """
     pixels = np.atleast_3d(pixels)
     pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., [0] * 3]
@@ -182,14 +182,16 @@ class PictureReader:
         """A picture as the pipeline loads it.
 
         Args:
-            image (str | Path | np.ndarray): A file; or an array, BGR bytes or,
-                for a model of other than one or three channels, (H, W, C).
+            image (str | Path | np.ndarray): A file; or an array of BGR bytes
+                or, for a model without one or three channels, of shape (H, W,
+                C).
 
         Returns:
-            dict: ``img``, shape (H, W) or (H, W, C), and what belongs to it.
+            dict: ``img``, shape (H, W) or (H, W, C), and its metadata.
 
         Raises:
-            UsageError: If it is not an image, or not of the model's channels.
+            UsageError: If it is not an image, or does not have the model's
+                channels.
         """
         if isinstance(image, np.ndarray):
             pixels = self._array(image)
@@ -204,7 +206,7 @@ class PictureReader:
                 results = self._load(dict(img_path=str(image)))
             except (OSError, cv2.error):
                 raise
-            except Exception as error:  # each image library raises its own
+            except Exception as error:  # each library has its own
                 text = one_line(error, kind=True)
                 raise UsageError(
                     f'{image} is not an image ({text})'
@@ -215,8 +217,8 @@ class PictureReader:
         if self._plain and found != self.channels:
             raise UsageError(
                 f'{image} must have as many channels as the model takes, '
-                f'{self.channels}, and has {found} as the test pipeline of '
-                "the config loads it; see LoadImageFromFile's color_type and "
+                f"{self.channels}, but has {found} when the config's test "
+                "pipeline loads it; see LoadImageFromFile's color_type and "
                 'imdecode_backend'
             )
         return results
@@ -235,14 +237,14 @@ class PictureReader:
         return image
 
     def at_own_size(self, image: Image) -> np.ndarray:
-        """A picture as the network gets it, but for the pipeline's resizing.
+        """A picture as the network gets it, without the pipeline's resizing.
 
         Returns:
             np.ndarray: Shape (H, W, C).
 
         Raises:
-            UsageError: If it is not an image, or the pipeline changes its
-                size by more than a resizing.
+            UsageError: If it is not an image, or the pipeline changes its size
+                other than by resizing.
         """
         results = self.load(image)
         size = results['img'].shape[:2]
@@ -254,9 +256,9 @@ class PictureReader:
                 results = step(results)
             if results is None or results['img'].shape[:2] != size:
                 raise UsageError(
-                    f'sliding windows need a picture at its own size, and '
-                    f'{name} of the test pipeline changes it; leave slide '
-                    "out, or use the config's model.test_cfg.mode='slide'"
+                    'sliding windows need the picture at its own size, but '
+                    f'{name} of the test pipeline changes it; omit slide, or '
+                    "set model.test_cfg.mode='slide' in the config"
                 )
         return np.atleast_3d(results['img'])
 

@@ -24,7 +24,7 @@ from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced, write_image
 from mmrep.runner.sampler import seeded
 
-# Width and height that a sample is drawn at, at most.
+# Largest width and height of a drawn sample.
 _CELL = 400
 _GAP = 6
 
@@ -36,20 +36,20 @@ def draw_sheet(
     seed: int = 0,
     loader: str = 'train_dataloader',
 ) -> int:
-    """Draw samples of a data loader behind its pipeline.
+    """Draw samples of a data loader after its pipeline.
 
     Args:
-        cfg (Config): A config with that loader.
+        cfg (Config): A config that has the loader.
         out (str): PNG file to write.
         number (int): How many samples. Defaults to 12.
-        seed (int): Of the samples and their augmentation. Defaults to 0.
+        seed (int): Seed of the samples and their augmentation. Defaults to 0.
         loader (str): Defaults to 'train_dataloader'.
 
     Returns:
-        int: How many there are.
+        int: Number of samples drawn.
 
     Raises:
-        UsageError: If the data are wrong, or ``out`` is no PNG file.
+        UsageError: If the data are wrong, or ``out`` is not a PNG file.
     """
     check_png('--out', out)
     check_data(cfg, loader)
@@ -84,7 +84,7 @@ def _draw_sample(
 ) -> np.ndarray:
     inputs = sample['inputs']
     if isinstance(inputs, list):  # of test-time augmentation
-        raise UsageError('a pipeline of TestTimeAug cannot be shown.')
+        raise UsageError('a pipeline with TestTimeAug cannot be shown.')
     data = sample['data_samples']
     image = _as_bgr(inputs.numpy())
     height, width = image.shape[:2]
@@ -94,7 +94,7 @@ def _draw_sample(
     title = f'{Path(data.metainfo.get("img_path", "")).name} {width}x{height}'
     if 'gt_sem_seg' in data:
         labels = data.gt_sem_seg.data[0].numpy().astype(np.int64)
-        # at a test they have the size of the file
+        # in a test they have the size of the file
         labels = cv2.resize(
             labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST
         )
@@ -103,14 +103,14 @@ def _draw_sample(
     if 'gt_instances' not in data:
         return with_title(small, title)
     boxes_scale = np.array([scale, scale])
-    if not trains:  # boxes are those of the file
+    if not trains:  # boxes are in pixels of the file
         boxes_scale = boxes_scale * data.metainfo.get('scale_factor', 1)
     picture = _draw_instances(small, data.gt_instances, colours, boxes_scale)
     return with_title(picture, title)
 
 
 def _as_bgr(pixels: np.ndarray) -> np.ndarray:
-    """A picture (C, H, W) of any type and bands as one that can be shown."""
+    """A picture (C, H, W) of any type and bands, in a form to show."""
     bands = pixels[:3] if len(pixels) >= 3 else pixels[[0, 0, 0]]
     image = bands.transpose(1, 2, 0)
     if image.dtype != np.uint8:
@@ -146,7 +146,7 @@ def _draw_instances(
 
 
 def _tile(cells: List[np.ndarray]) -> np.ndarray:
-    """Pictures in rows, each in a field of the largest one's size."""
+    """Pictures in rows, each in a cell with the size of the largest."""
     height = max(cell.shape[0] for cell in cells) + _GAP
     width = max(cell.shape[1] for cell in cells) + _GAP
     columns = min(len(cells), int(np.ceil(np.sqrt(len(cells) * 1.3))))

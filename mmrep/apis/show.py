@@ -1,4 +1,4 @@
-"""Pictures of what a test predicts."""
+"""Pictures of a test's predictions."""
 
 import os.path as osp
 from pathlib import Path
@@ -21,21 +21,21 @@ from mmrep.models.tta import unwrapped
 
 
 def tested(cfg: Config, runner: Runner) -> Tuple[bool, PictureReader]:
-    """What a hook needs to draw what a test predicts.
+    """What a hook needs to draw a test's predictions.
 
     Args:
         cfg (Config): Config of the test, whose pipeline reads the images.
-        runner (Runner): It tests.
+        runner (Runner): The runner of the test.
 
     Returns:
         tuple: Whether the model segments, and what reads its pictures.
 
     Raises:
-        UsageError: If the model is no segmentor or detector.
+        UsageError: If the model is not a segmentor or detector.
     """
     model = unwrapped(runner.model)
     segments = model_kind(model) == 'segmentor'
-    file = getattr(model, 'file', None)  # that was exported
+    file = getattr(model, 'file', None)  # an exported one
     channels = file.channels if file else input_channels(model)
     return segments, PictureReader(cfg, channels)
 
@@ -43,7 +43,7 @@ def tested(cfg: Config, runner: Runner) -> Tuple[bool, PictureReader]:
 class ShowHook(Hook):
     """Draw each prediction of a test, as :class:`mmrep.apis.Inferencer` does.
 
-    The pictures lie in folders as the images do, as ``IMAGE.png``.
+    The pictures have the folder structure of the images, as ``IMAGE.png``.
 
     Args:
         cfg (Config): Config of the test, whose pipeline reads the images.
@@ -58,8 +58,8 @@ class ShowHook(Hook):
         """Name the pictures.
 
         Raises:
-            UsageError: If one would take the place of a file of the data
-                set, or the model is no segmentor or detector.
+            UsageError: If one would replace a file of the data set, or the
+                model is not a segmentor or detector.
         """
         self._segments, self._reader = tested(self.cfg, runner)
         dataset = runner.test_loop.dataloader.dataset

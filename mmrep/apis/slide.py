@@ -1,8 +1,8 @@
 """Sliding-window segmentation of pictures of any size.
 
 MMSegmentation sums the logits of the whole picture: for 8000x8000 pixels and
-150 classes that is 38 GB. Here they are held for one row of windows, on the
-CPU, and a line of pixels is decided as soon as no window below reaches it.
+150 classes that is 38 GB. Here they are held on the CPU for only one row of
+windows, and a line of pixels is decided as soon as no window below reaches it.
 """
 
 import copy
@@ -23,7 +23,7 @@ def window_starts(length: int, crop: int, stride: int) -> List[int]:
 
 
 class _Rows:
-    """Logits of the ``height`` lines that windows still add to, in a ring."""
+    """Ring buffer of logits of the ``height`` lines that windows add to."""
 
     def __init__(self, classes: int, height: int, width: int) -> None:
         self.height = height
@@ -47,7 +47,7 @@ class _Rows:
             self.counts[places, left:right] += 1
 
     def take(self, top: int, end: int) -> Iterator[Tuple[slice, Tensor]]:
-        """Mean logits (C, h, W) of lines, to be used before the next ones."""
+        """Mean logits (C, h, W) of lines; use them before the next call."""
         for lines, places in self._spans(top, end):
             sums, counts = self.sums[:, places], self.counts[places]
             yield lines, sums.div_(counts)
@@ -64,9 +64,9 @@ def slide_labels(
 ) -> np.ndarray:
     """Segment a picture at its own size, window by window.
 
-    The result is that of MMSegmentation's ``slide`` mode. Memory beside the
-    picture and the labels: classes x crop height x width x 4 bytes, and what
-    one window needs.
+    The result is that of MMSegmentation's ``slide`` mode. Besides the picture
+    and the labels, it needs classes x crop height x width x 4 bytes of memory,
+    and what one window needs.
 
     Args:
         model (nn.Module): A segmentor in evaluation mode.
@@ -109,7 +109,7 @@ def slide_labels(
 def _padded_size(
     preprocessor: nn.Module, height: int, width: int
 ) -> Tuple[int, int]:
-    """The size to which a test pads a picture, below and at the right."""
+    """The size to which a test pads a picture, at the bottom and right."""
     test_cfg = getattr(preprocessor, 'test_cfg', None) or {}
     if test_cfg.get('size'):
         least_h, least_w = test_cfg['size']

@@ -1,4 +1,4 @@
-"""From a released file to the state dict of a model, every key explained."""
+"""Convert a released file to a model's state dict and explain every key."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ class Match:
         layout (str): Layout of the file.
         deploy (bool): Whether the file is in deploy form.
         has_heads (bool): Whether it is a whole segmentor or detector.
-        state (dict): The tensors that fit, by the model's names.
+        state (dict): The tensors that fit, under the model's names.
         left_out (dict): Keys of the file that the model does not need, by
             reason.
         to_train (dict): Keys of the model that such a file never has, by
@@ -57,7 +57,7 @@ class Match:
         return problems(self.missing, self.mismatched, self.unexpected)
 
     def report(self) -> str:
-        """All that was found, a line for each kind."""
+        """A report with one line for each kind of finding."""
         lines = [f'layout: {self.layout}, {_form(self.deploy)} form']
         lines.append(f'matched: {len(self.state)}')
         for title, groups in (
@@ -75,17 +75,16 @@ class Match:
 
 
 def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
-    """The tensors of a checkpoint, without what is wrapped around them.
+    """The tensors of a checkpoint, without anything wrapped around them.
 
-    Undoes containers (``state_dict``, ``model``), the prefixes ``module.``
-    and ``ema_model.``, and drops what MMCV 0.x's EMA hook leaves beside the
-    weights.
+    It removes containers (``state_dict``, ``model``), the prefixes ``module.``
+    and ``ema_model.``, and what MMCV 0.x's EMA hook saves next to the weights.
 
     Args:
         checkpoint (dict): What :func:`load_checkpoint` returns.
-        ema (bool): Take the average that a training script of timm's kind
-            saves beside the weights. MMCV and MMEngine save the average as
-            the weights themselves. Defaults to False.
+        ema (bool): Use the average that timm-style training scripts save next
+            to the weights. MMCV and MMEngine save the average as the weights
+            themselves. Defaults to False.
 
     Returns:
         dict[str, Tensor]: Tensors by parameter name.
@@ -103,7 +102,7 @@ def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
         if not averages:
             raise CheckpointError(
                 'the checkpoint must hold averaged weights under one of '
-                f'{", ".join(_EMA_NAMES)}, and holds {some(checkpoint)}.'
+                f'{", ".join(_EMA_NAMES)}, but holds {some(checkpoint)}.'
             )
         holder = averages[0]
     elif averages and not {'state_dict', 'model'} & checkpoint.keys():
@@ -120,7 +119,7 @@ def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
     }
     for wrapper in ('ema_model.', 'module.', 'model.'):
         if any(key.startswith(wrapper) for key in state):
-            # beside them are counters of steps
+            # next to them are step counters
             state = {
                 key[len(wrapper) :]: value
                 for key, value in state.items()
@@ -129,7 +128,7 @@ def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
     flat = {f'ema_{key.replace(".", "_")}' for key in state}
     state = {k: v for k, v in state.items() if k not in flat}
     if not state:
-        raise CheckpointError('the checkpoint holds no tensors by name.')
+        raise CheckpointError('the checkpoint holds no named tensors.')
     return state
 
 
@@ -150,8 +149,8 @@ def recognise(state: State) -> Released:
         if released is not None:
             return released
     raise CheckpointError(
-        'the checkpoint is of no known layout (docs/model_zoo.md lists them); '
-        f'it begins with {some(state)}.'
+        'the layout of the checkpoint is not known (docs/model_zoo.md lists '
+        f'the known ones); it begins with {some(state)}.'
     )
 
 
@@ -167,7 +166,7 @@ def match(released: Released, model: nn.Module) -> Match:
         Match: What fits and what does not.
 
     Raises:
-        CheckpointError: If the file is in another form than the model.
+        CheckpointError: If the file and the model have different forms.
     """
     backbone = getattr(model, 'backbone', model)
     deploy = getattr(backbone, 'deploy', False)
@@ -183,7 +182,7 @@ def match(released: Released, model: nn.Module) -> Match:
     found = {prefix + key: v for key, v in released.backbone.items()}
     result = Match(released.layout, released.deploy, bool(released.heads))
     if 'head.fc.weight' in expected:
-        # a classifier; its norm is the last stage's
+        # a classifier; its norm is that of the last stage
         last = max(int(n) for n in _stages(expected, prefix))
         for key, value in released.classifier.items():
             key = key.replace('head.', 'head.fc.')
@@ -196,7 +195,7 @@ def match(released: Released, model: nn.Module) -> Match:
     if whole:
         found.update(released.heads)
     elif released.heads:
-        result.left_out['not of the backbone'] = sorted(released.heads)
+        result.left_out['not part of the backbone'] = sorted(released.heads)
 
     unbuilt = _unbuilt(found, expected, prefix)
     if unbuilt:
@@ -235,7 +234,7 @@ def _stages(state: Iterable[str], prefix: str) -> List[str]:
 
 
 def _unbuilt(found: State, expected: State, prefix: str) -> List[str]:
-    """Keys of stages behind the last one of the model."""
+    """Keys of stages after the last one of the model."""
     last = max((int(n) for n in _stages(expected, prefix)), default=-1)
     parts = {key[len(prefix) :].split('.')[0] for key in expected}
     keys = []
@@ -264,8 +263,8 @@ def check_name(filename: str, digest: str) -> None:
     if named and not digest.startswith(named.group(1)):
         raise CheckpointError(
             f'the SHA-256 of {filename} must begin with {named.group(1)}, as '
-            f'its name says, and is {digest}; download it again, or rename '
-            'it if you changed it.'
+            f'its name says, but is {digest}; download it again, or rename it '
+            'if you changed it.'
         )
 
 
@@ -282,11 +281,11 @@ def dataset_meta_of(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     """Classes and palette of a checkpoint's data set, of either generation.
 
     MMSegmentation 0.x and MMDetection 2.x call them ``CLASSES`` and
-    ``PALETTE``. What is not a list of names or of colours is left out.
+    ``PALETTE``. Anything that is not a list of names or colours is dropped.
 
     Returns:
-        dict: ``classes``, a tuple of names, and ``palette``, a list of
-        tuples, as far as they are there.
+        dict: ``classes``, a tuple of names, and ``palette``, a list of tuples,
+            if the checkpoint has them.
     """
     meta = checkpoint.get('meta') or {}
     known = meta.get('dataset_meta')
@@ -299,7 +298,7 @@ def dataset_meta_of(checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     ):
         plain['classes'] = tuple(str(name) for name in classes)
     palette = lowered.get('palette')
-    if isinstance(palette, np.ndarray):  # made up by MMSegmentation 0.x
+    if isinstance(palette, np.ndarray):  # invented by MMSegmentation 0.x
         palette = palette.tolist()
     if isinstance(palette, (list, tuple)) and all(
         isinstance(colour, (list, tuple)) for colour in palette
@@ -325,7 +324,7 @@ def convert(
         trust (bool): Run code that the file may contain. Defaults to False.
 
     Returns:
-        Conversion: What was found; ``write`` it.
+        Conversion: The result; call its ``write``.
 
     Raises:
         CheckpointError: If the file cannot be read or recognised.
@@ -363,7 +362,7 @@ class Conversion:
     dataset_meta: Dict[str, Any]
 
     def write(self, filename: str) -> None:
-        """Write tensors and plain metadata, at once or not at all.
+        """Write tensors and plain metadata, completely or not at all.
 
         Raises:
             CheckpointError: If a key of the file or of the model is not
@@ -374,7 +373,7 @@ class Conversion:
         # by content, which links and copies share
         if os.path.isfile(filename) and sha256(filename) == self.sha256:
             raise UsageError(
-                f'{filename} must not replace what is read, and is the '
+                f'{filename} must not overwrite the input, but it is the '
                 f'released file {self.name}; give OUT another name.'
             )
         if self.match.problems:
@@ -393,7 +392,7 @@ class Conversion:
         if self.dataset_meta:
             meta['dataset_meta'] = self.dataset_meta
         state: Dict[str, Tensor] = {
-            # a copy of its own, without the storage that it was a view of
+            # a copy without the storage that it was a view of
             key: value.detach()
             .cpu()
             .clone(memory_format=torch.contiguous_format)

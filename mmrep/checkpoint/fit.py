@@ -1,4 +1,4 @@
-"""Comparing what a checkpoint holds with what a model needs."""
+"""Compare what a checkpoint holds with what a model needs."""
 
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
@@ -15,9 +15,9 @@ class Comparison(NamedTuple):
     """How the tensors of a file and the parameters of a model differ.
 
     Attributes:
-        fitting: Keys that both have, in one shape.
-        missing: Keys of the model that the file lacks, but for counters of
-            batches, which old files have not.
+        fitting: Keys that both have, with the same shape.
+        missing: Keys of the model that the file lacks, except for batch
+            counters, which old files do not have.
         mismatched: Keys whose shapes differ, with both shapes.
         unexpected: Keys of the file that the model does not have.
     """
@@ -52,7 +52,7 @@ def compare_states(
 def problems(
     missing: List[str], mismatched: List[str], unexpected: List[str]
 ) -> str:
-    """What differs, as a part of a line; '' if nothing does."""
+    """What differs, as part of a line, or '' if nothing does."""
     return '; '.join(
         f'{len(keys)} {kind} ({some(keys)})'
         for kind, keys in (
@@ -80,11 +80,12 @@ def check_fit(
         model (nn.Module): The model that will load them.
         found (dict[str, Tensor]): What
             :func:`mmrep.checkpoint.get_state_dict` returns.
-        strict (bool): Ask for every parameter of the model. Otherwise one
-            that fits is enough. Defaults to True.
+        strict (bool): Require every parameter of the model. Otherwise one that
+            fits is enough. Defaults to True.
 
     Returns:
-        str, optional: A warning, if something differs that need not fit.
+        str, optional: A warning, if something differs that does not have to
+            fit.
 
     Raises:
         CheckpointError: If it does not fit.
@@ -107,25 +108,26 @@ def check_fit(
         advice = 'give the checkpoint that was trained with this config'
     elif strict:
         advice = (
-            'it is in deploy form, so give the config that was written '
-            'beside it, or set model.backbone.deploy=True if only its '
-            'backbone is merged'
+            'it is in deploy form, so give the config that was written with '
+            'it, or set model.backbone.deploy=True if only its backbone is '
+            'merged'
         )
     else:
         advice = (
             'it is in deploy form, which cannot be trained: give the '
-            'checkpoint that it was merged from'
+            'checkpoint it was merged from'
         )
     raise CheckpointError(f'{text}; {advice}.')
 
 
 def _describe_start(anew: List[str], unexpected: List[str]) -> str:
-    """Say what a model takes from a file that has not all, or more."""
+    """Say what a model takes from a file with missing or extra keys."""
     parts = []
     if anew:
         parts.append(
-            f'initial values stay in {counted(len(anew), "parameter")}, which '
-            f'the checkpoint lacks or has in another shape ({some(anew)})'
+            f'initial values remain in {counted(len(anew), "parameter")}, '
+            'which the checkpoint lacks or holds in another shape '
+            f'({some(anew)})'
         )
     if unexpected:
         parts.append(

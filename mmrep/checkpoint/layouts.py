@@ -3,7 +3,7 @@
 Each function takes the tensors of a file by name, without wrappers such as
 ``module.``, and returns them sorted into a :class:`Released`, or None if the
 file is not of its layout. :data:`LAYOUTS` lists them in the order in which
-they are asked. Another family adds its functions there.
+they are tried. To support another family, add its functions there.
 """
 
 import re
@@ -14,7 +14,7 @@ from torch import Tensor
 
 State = Dict[str, Tensor]
 
-# Parts of MMSegmentation's and MMDetection's models beside the backbone.
+# Parts of MMSegmentation's and MMDetection's models besides the backbone.
 _DOWNSTREAM_PARTS = (
     'neck.',
     'decode_head.',
@@ -32,12 +32,12 @@ class Released:
     """The tensors of a released file, sorted.
 
     Args:
-        layout (str): Whose layout it is.
-        backbone (dict): Tensors of the backbone, by our backbone's names.
-        heads (dict): Neck and heads of a segmentor or detector, by the names
-            that the model has.
-        classifier (dict): The ImageNet classifier behind the backbone: its
-            norm as ``norm.*`` and its linear layer as ``head.*``.
+        layout (str): Name of the layout.
+        backbone (dict): Tensors of the backbone, under our backbone's names.
+        heads (dict): Neck and heads of a segmentor or detector, under the
+            names of the model.
+        classifier (dict): The ImageNet classifier after the backbone: its norm
+            as ``norm.*`` and its linear layer as ``head.*``.
         deploy (bool): Whether re-parameterized branches are merged.
     """
 
@@ -71,8 +71,8 @@ def replknet_mmpretrain(state: State) -> Optional[Released]:
     """MMPretrain's classifiers: ``backbone.*`` and ``head.fc.*``.
 
     MMPretrain calls the norm in front of the classifier
-    ``backbone.stages.3.norm``. XL's output norms downstream have such names
-    too, but there every stage has one.
+    ``backbone.stages.3.norm``. XL's output norms downstream have similar
+    names, but there every stage has one.
     """
     backbone = _below(state, 'backbone.')
     others = {k for k in state if not _in_backbone(k)}
@@ -116,9 +116,9 @@ def overlock_authors(state: State) -> Optional[Released]:
 
 
 def ours(state: State) -> Optional[Released]:
-    """Backbones of ours that are not in the authors' files.
+    """Our own backbones, which are not in the authors' files.
 
-    Those of :class:`mmrep.models.ImageClassifier` on UniRepLKNet, and
+    These are UniRepLKNet in a :class:`mmrep.models.ImageClassifier`, and
     LargeKernelMobileNetV2, which has no released files, in it or alone.
     """
     backbone = _below(state, 'backbone.')
@@ -200,7 +200,7 @@ def _is_merged(state: State) -> bool:
     if _is_overlock(state):
         return _OVERLOCK_KERNEL.replace('weight', 'bias') in state
     if _is_unireplknet(state):
-        # merging does away with the norm behind every depth-wise convolution
+        # merging removes the norm after every depth-wise convolution
         return 'stages.0.0.norm.weight' not in state
     return any('.lkb_reparam.' in key for key in state)
 
@@ -215,7 +215,7 @@ def _split_classifier(state: State) -> Released:
 
 
 def _take_classifier_norm(released: Released) -> None:
-    """Move a lone norm of the last stage to the classifier: it is its."""
+    """Move a norm that only the last stage has to the classifier."""
     stages = [int(n) for n in map(_stage_of, released.backbone) if n]
     norms = [key for key in released.backbone if _STAGE_NORM.match(key)]
     if {int(_stage_of(key)) for key in norms} != {max(stages)}:

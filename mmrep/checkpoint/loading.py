@@ -1,8 +1,8 @@
-"""Reading checkpoints without running what is in them.
+"""Read checkpoints without running code in them.
 
 Released checkpoints come from file-sharing sites, and a pickle may name any
 function to call. Files are read with ``weights_only=True`` and an allow-list
-of what MMEngine writes beside the tensors; anything else is refused.
+of what MMEngine writes besides tensors; anything else is refused.
 """
 
 import os
@@ -22,11 +22,11 @@ from torch import Tensor
 
 from mmrep.errors import UsageError, one_line
 
-# Whether register_loaders was told to trust, for pretrained backbones.
+# Whether register_loaders was told to trust files, for pretrained backbones.
 _trusts: ContextVar[bool] = ContextVar('_trusts', default=False)
 
 
-# What torch is told of unpickling for the whole process: never, always.
+# What torch is told about unpickling for the whole process: never, always.
 _TORCH_VARIABLES = (
     'TORCH_FORCE_WEIGHTS_ONLY_LOAD',
     'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD',
@@ -38,10 +38,10 @@ class CheckpointError(UsageError):
 
 
 def _history_buffer_getattr(owner: Any, name: str) -> Any:
-    """Stand in for ``getattr``, which MMEngine's log buffers need.
+    """Replace ``getattr``, which MMEngine's log buffers need.
 
-    Their pickles name the functions that summarise a buffer, and nothing
-    else is handed out.
+    Their pickles name the functions that summarise a buffer, and nothing else
+    is returned.
     """
     if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
         return getattr(owner, name)
@@ -76,11 +76,11 @@ def _allowed_globals() -> List[Tuple[Any, str]]:
 
 
 def check_file(filename: str) -> None:
-    """Raise unless ``filename`` looks like a file that torch has written.
+    """Raise an error unless ``filename`` looks like a file of torch.
 
     Raises:
-        CheckpointError: If there is no such file, or it cannot be read, is
-            empty or a web page.
+        CheckpointError: If the file does not exist, cannot be read, is empty,
+            or is a web page.
     """
     path = Path(filename).expanduser()
     try:
@@ -101,8 +101,8 @@ def check_file(filename: str) -> None:
         )
     if head.lstrip()[:1] == b'<':
         raise CheckpointError(
-            f'the checkpoint {filename} is a web page, as a failed download '
-            'leaves it; download it again in a browser.'
+            f'the checkpoint {filename} is a web page, probably from a failed '
+            'download; download it again in a browser.'
         )
 
 
@@ -118,10 +118,10 @@ def load_checkpoint(
         filename (str): Path of the file.
         map_location (str | Callable): As in :func:`torch.load`. Defaults to
             'cpu'.
-        trust (bool): Unpickle everything, which runs whatever code the file
+        trust (bool): Unpickle everything, which runs any code that the file
             names. Defaults to False.
-        mmap (bool): Leave tensors in the file until they are used, where
-            its form allows that. Defaults to False.
+        mmap (bool): Leave tensors in the file until they are used, if its
+            format allows that. Defaults to False.
 
     Returns:
         dict: What was saved.
@@ -148,18 +148,19 @@ def load_checkpoint(
                 f'{one_line(error, first=True)}'
             ) from error
         raise CheckpointError(
-            f'the checkpoint {filename} was refused: it is damaged, or '
+            f'the checkpoint {filename} was refused: it is damaged, or it '
             'holds more than tensors and plain data and could run code '
             f'({_refused_name(error)}). If you trust its source, pass '
             '--trust-checkpoint.'
         ) from error
     except (ImportError, AttributeError) as error:
         raise CheckpointError(
-            f'the checkpoint {filename} needs a class or function that is '
-            f'not here ({one_line(error, first=True)}); install what has it, '
-            'or save the tensors alone where it is installed.'
+            f'the checkpoint {filename} needs a class or function that is not '
+            f'installed here ({one_line(error, first=True)}); install the '
+            'package that has it, or save only the tensors on a machine '
+            'where it is installed.'
         ) from error
-    except Exception as error:  # bytes that are no pickle may do anything
+    except Exception as error:  # bytes that are not a pickle may do anything
         raise CheckpointError(
             f'the checkpoint {filename} is damaged or not a PyTorch file '
             f'({one_line(error, kind=True, first=True)}); copy or '
@@ -172,8 +173,8 @@ def _normalise(checkpoint: Any, filename: str) -> Dict[str, Any]:
     """Plain dicts, the tensors under 'state_dict', and no config text.
 
     A pickle can replace the methods of an OrderedDict by other allowed
-    functions, so the items are taken by dict's own. On resume MMEngine
-    executes ``meta['config']``, which therefore goes.
+    functions, so the items are read with dict's own methods. On resume
+    MMEngine executes ``meta['config']``, so that is removed.
     """
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
@@ -229,12 +230,11 @@ def get_state_dict(checkpoint: Dict[str, Any]) -> Dict[str, Tensor]:
 
 
 def read(filename: str) -> Dict[str, Any]:
-    """Read a checkpoint as :func:`register_loaders` has set it up.
+    """Read a checkpoint in the way that :func:`register_loaders` set up.
 
-    Local files are read safely also where it was not called, such as by
-    MMSegmentation's own tools; URLs are MMEngine's business there. Tensors
-    stay in a local file until they are used: who looks at names and shapes
-    alone reads no more.
+    Local files are read safely even if it was not called, as in
+    MMSegmentation's own tools; MMEngine handles URLs there. Tensors stay in a
+    local file until they are used, so reading only names and shapes is cheap.
 
     Args:
         filename (str): Path or URL of the file.
@@ -249,14 +249,14 @@ def read(filename: str) -> Dict[str, Any]:
 
 @contextmanager
 def safe_loaders(trust: Optional[bool] = None) -> Iterator[None]:
-    """Have :func:`register_loaders` hold for a while, then what held before.
+    """Apply :func:`register_loaders` for a while, then restore the state.
 
-    Some models read a checkpoint of their own while they are built, such as
-    the teacher of a distillation.
+    Some models read a checkpoint while they are built, such as the teacher of
+    a distillation.
 
     Args:
-        trust (bool, optional): Unpickle everything. Defaults to None, what
-            :func:`register_loaders` was told, else False.
+        trust (bool, optional): Unpickle everything. Defaults to None, which is
+            what :func:`register_loaders` was told, or False.
     """
     schemes = CheckpointLoader._schemes.copy()
     variables = {name: os.environ.get(name) for name in _TORCH_VARIABLES}
@@ -274,11 +274,11 @@ def safe_loaders(trust: Optional[bool] = None) -> Iterator[None]:
 
 
 def register_loaders(trust: bool = False) -> None:
-    """Have MMEngine read checkpoints by :func:`load_checkpoint`.
+    """Make MMEngine read checkpoints with :func:`load_checkpoint`.
 
     MMEngine's own loader retries with full unpickling when the safe way
-    fails. From here on torch refuses that in this process, whoever asks for
-    it, and files behind a URL are downloaded by MMEngine but read safely.
+    fails. From here on, torch refuses this for any caller in this process.
+    MMEngine still downloads files from URLs, but they are read safely.
 
     Args:
         trust (bool): Unpickle everything instead. Defaults to False.
@@ -294,8 +294,9 @@ def register_loaders(trust: bool = False) -> None:
         except (OSError, RuntimeError, UnpicklingError) as error:
             raise CheckpointError(
                 f'the checkpoint {filename} cannot be downloaded or read '
-                f'({one_line(error, first=True)}); give a local file, or for '
-                'pretrained weights model.backbone.init_cfg=None.'
+                f'({one_line(error, first=True)}); give a local file, or set '
+                'model.backbone.init_cfg=None to train without pretrained '
+                'weights.'
             ) from error
         return _normalise(checkpoint, filename)
 

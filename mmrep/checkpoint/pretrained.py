@@ -27,13 +27,13 @@ def fit_pretrained(
         Match: The tensors to load; nothing is missing or unexpected.
 
     Raises:
-        CheckpointError: If the file is absent, cannot be read, or does not
+        CheckpointError: If the file is missing, cannot be read, or does not
             fit.
     """
     if '://' not in filename and not osp.isfile(osp.expanduser(filename)):
         raise CheckpointError(
             f'the pretrained weights {filename!r} do not exist; '
-            'docs/model_zoo.md#weights says where to get them, and '
+            'docs/model_zoo.md#weights says where to get them; '
             'model.backbone.init_cfg=None trains from scratch.'
         )
     state = weights_of(read(filename))
@@ -47,7 +47,7 @@ def fit_pretrained(
         if not below:
             raise CheckpointError(
                 f'{filename} must have parameters under the prefix '
-                f'{prefix!r}, and has none (it begins with '
+                f'{prefix!r}, but has none (it begins with '
                 f'{next(iter(state))!r}); set model.backbone.init_cfg.prefix '
                 'to None.'
             )

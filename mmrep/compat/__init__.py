@@ -1,4 +1,4 @@
-"""What stands in for parts of OpenMMLab that an environment lacks."""
+"""Substitutes for parts of OpenMMLab that an environment lacks."""
 
 from .losses import repair_losses
 from .mmcv_ext import install, report

@@ -1,13 +1,13 @@
-"""What pycocotools asks of annotation files that nobody else does."""
+"""Relax what only pycocotools requires of annotation files."""
 
 from functools import wraps
 
 
 def take_missing_crowds_as_none() -> None:
-    """Let annotations without ``iscrowd`` be ordinary ones, as MMDetection.
+    """Treat annotations without ``iscrowd`` as ordinary, as MMDetection does.
 
-    COCOeval 2.0 ends in a KeyError, after the whole test. The method is
-    replaced in this process, for MMDetection's metric builds its own COCO.
+    COCOeval 2.0 fails with a KeyError after the whole test. The method is
+    replaced in this process, because MMDetection's metric builds its own COCO.
     """
     from pycocotools.coco import COCO
 

@@ -20,13 +20,13 @@ def find_config(name: str) -> str:
     Args:
         name (str): Its path in ``configs/``, such as
             'upernet_replknet31b_ade20k' or '_base_/datasets/ade20k.py', or one
-            that begins with 'projects/'; ``.py`` may be left out.
+            that begins with 'projects/'; ``.py`` is optional.
 
     Returns:
         str: The path.
 
     Raises:
-        UsageError: If there is no such config.
+        UsageError: If the config does not exist.
     """
     name = name.removesuffix('.py')
     folder = shipped('configs')
@@ -40,11 +40,11 @@ def find_config(name: str) -> str:
 
 
 def find_package_configs() -> None:
-    """Have MMEngine resolve ``mmrep::``, and ``mmseg::`` on the forks."""
+    """Make MMEngine resolve ``mmrep::``, and ``mmseg::`` on the forks."""
     if not is_installed(MODULE2PACKAGE['mmseg']):
-        # the fork's package has another name; its module has not
+        # the fork's package has another name, but its module does not
         MODULE2PACKAGE['mmseg'] = 'mmseg'
-    # MMEngine has a closed list of packages, and wants a folder in the name
+    # MMEngine has a fixed list of packages, and requires a folder in the name
     Config._get_cfg_path = staticmethod(_get_cfg_path)
 
 
@@ -52,5 +52,5 @@ def _get_cfg_path(cfg_path: str, filename: str) -> Tuple[str, Optional[str]]:
     package, _, name = cfg_path.partition('::')
     if package != 'mmrep':
         return _get_path_of_others(cfg_path, filename)
-    # no scope for all types: ours name their own
+    # no default scope: our types name their own
     return find_config(name), None

@@ -1,8 +1,8 @@
-"""Focal losses, as ``mmcv._ext`` has them.
+"""Focal losses with the interface of ``mmcv._ext``.
 
-The sigmoid loss takes logarithms from the logits, so that it goes on growing
-where a probability rounds to 1. A weight for each class is optional (empty for
-none); targets that are no class, as background, have the weight 1.
+The sigmoid loss computes logarithms from the logits, so it keeps growing where
+a probability rounds to 1. A weight for each class is optional (empty for
+none); targets without a class, such as background, have the weight 1.
 """
 
 from typing import Tuple
@@ -84,12 +84,12 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Gradient by the logits; ``buff``, shape (N, ), is working space."""
+    """Gradient with respect to logits; ``buff`` (N, ) is working space."""
     right, scale = _right_softmax(input, target, weight, alpha)
     wrong = 1 - right
     slope = -(wrong**gamma)
     if gamma:
-        # a right answer has log 0, also where the power is infinite
+        # a right answer has log 0, even where the power is infinite
         power = wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** (gamma - 1)
         slope += gamma * power * right * _log(right)
     buff.copy_(scale * slope)
@@ -116,7 +116,7 @@ def _signed(
 def _right_softmax(
     input: Tensor, target: Tensor, weight: Tensor, alpha: float
 ) -> Tuple[Tensor, Tensor]:
-    """Softmax of the right class, and factor, of each row."""
+    """Softmax of the right class and factor for each row."""
     softmax = input.to(torch.promote_types(input.dtype, torch.float32))
     right = softmax.gather(1, target.clamp(min=0)[:, None])[:, 0]
     scale = alpha * (target >= 0).to(softmax.dtype)
@@ -126,7 +126,7 @@ def _right_softmax(
 
 
 def _weight_of(target: Tensor, weight: Tensor) -> Tensor:
-    """Weight of each target's class, 1 for what is no class."""
+    """Weight of each target's class, or 1 for targets without a class."""
     is_class = (target >= 0) & (target < weight.numel())
     return torch.where(is_class, weight[target * is_class], 1.0)
 

@@ -1,7 +1,7 @@
-"""Repairs of MMSegmentation's losses, which crash as the pinned fork has them.
+"""Fixes for MMSegmentation's losses, which crash in the pinned fork.
 
-``tests/compat/test_losses.py`` fails once upstream is repaired: then this
-file can go.
+``tests/compat/test_losses.py`` fails once upstream is fixed; then this file
+can be removed.
 """
 
 from functools import partial
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 def repair_losses(model: nn.Module) -> None:
-    """Have the losses of a segmentor compute what they are documented to.
+    """Make the losses of a segmentor compute what they document.
 
     - CrossEntropyLoss with ``class_weight`` and ``avg_non_ignore``, which
-      raises. The mean is over the pixels that are not ignored either way.
+      raises an error. The mean is over the pixels that are not ignored.
     - CrossEntropyLoss with ``use_sigmoid``, which takes ``class_weight`` for
       the columns of a picture, and raises for one output where a batch has
       no labelled pixel.
@@ -77,7 +77,7 @@ def _focal_loss(
     if not pred.is_cuda and pred.shape != target.shape:
         valid = target != ignore_index
         classes = pred.size(1)
-        # one more, as upstream on a GPU; one output is for label 1
+        # one more, as upstream on a GPU; a single output is for label 1
         target = F.one_hot(
             target.where(valid, target.new_zeros(())), classes + 1
         )

@@ -1,10 +1,10 @@
-"""A stand-in for ``mmcv._ext``, mmcv's compiled operators.
+"""A substitute for ``mmcv._ext``, mmcv's compiled operators.
 
-:func:`install` puts a finder behind all others on ``sys.meta_path``: it is
-asked only when no compiled ``mmcv._ext`` was found, and loads nothing before
-somebody imports that module. The module then has the operators that detectors
-and segmentors of mmrep reach. Every other name is a function that raises when
-it is called, because importing ``mmcv.ops`` reads the names of all operators.
+:func:`install` puts a finder after all others on ``sys.meta_path``: it is
+asked only if no compiled ``mmcv._ext`` was found, and loads nothing until that
+module is imported. The module then has the operators that detectors and
+segmentors of mmrep use. Every other name is a function that raises an error
+when called, because importing ``mmcv.ops`` reads the names of all operators.
 """
 
 import importlib
@@ -29,7 +29,7 @@ OPERATORS = {
 
 
 class Finder:
-    """Finds ``mmcv._ext`` where nothing else does; is its loader too."""
+    """Finds and loads ``mmcv._ext`` if nothing else does."""
 
     @classmethod
     def find_spec(
@@ -38,7 +38,7 @@ class Finder:
         path: Optional[Sequence[str]] = None,
         target: Optional[ModuleType] = None,
     ) -> Optional[ModuleSpec]:
-        """Spec of the stand-in, None for any other module."""
+        """Spec of the substitute, or None for any other module."""
         if fullname != NAME:
             return None
         return ModuleSpec(fullname, cls, origin=__name__)
@@ -59,13 +59,13 @@ class Finder:
 
 
 def install() -> None:
-    """Let ``import mmcv._ext`` find the stand-in if nothing else is there."""
+    """Let ``import mmcv._ext`` find the substitute if nothing else exists."""
     if Finder not in sys.meta_path:
         sys.meta_path.append(Finder)
 
 
 def report() -> str:
-    """For a log: which implementation each operator of mmcv uses."""
+    """A line for a log: the implementation of each mmcv operator."""
     ext = sys.modules.get(NAME)
     if ext is None:
         return 'mmcv operators: not loaded'
@@ -74,11 +74,11 @@ def report() -> str:
     from .torchvision import describe
 
     operators = ', '.join(f'{name}: {describe(name)}' for name in OPERATORS)
-    return f'mmcv operators: not compiled, in their place {operators}'
+    return f'mmcv operators: not compiled, replaced by {operators}'
 
 
 def _missing(name: str) -> Callable[..., NoReturn]:
-    """Module-level ``__getattr__``: an operator that is not here."""
+    """Module-level ``__getattr__`` for operators without substitute."""
     if name.startswith('_'):
         raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
 
@@ -87,9 +87,9 @@ def _missing(name: str) -> Callable[..., NoReturn]:
 
         package = 'onedl-mmcv' if find_distribution('onedl-mmcv') else 'mmcv'
         raise ImportError(
-            f'{name!r} is an operator of mmcv that mmrep has no stand-in for. '
-            'Compile mmcv for the PyTorch that is here, with a C++ compiler '
-            'and, for GPUs, nvcc: `pip install --force-reinstall --no-deps '
+            f'{name!r} is an mmcv operator that mmrep has no substitute for. '
+            'Compile mmcv for this PyTorch, with a C++ compiler and, for '
+            'GPUs, nvcc: `pip install --force-reinstall --no-deps '
             '--no-cache-dir --no-build-isolation '
             f'{package}=={mmcv.__version__}`'
         )
@@ -99,7 +99,7 @@ def _missing(name: str) -> Callable[..., NoReturn]:
 
 
 def find_distribution(name: str) -> bool:
-    """Whether a package is installed under this name of PyPI."""
+    """Whether a package is installed under this PyPI name."""
     try:
         metadata.distribution(name)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Non-maximum suppression, as ``mmcv._ext`` has it."""
+"""Non-maximum suppression with the interface of ``mmcv._ext``."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .torchvision import has_kernel
 
-# Boxes that one step decides on, and that it compares with at a time.
+# Number of boxes that a step decides on, and that it compares with.
 BLOCK = {'cpu': 128, 'cuda': 1024}
 TILE = {'cpu': 2048, 'cuda': 65536}
 
@@ -19,19 +19,19 @@ def nms(
     Args:
         boxes (Tensor): Shape (N, 4), as (x1, y1, x2, y2).
         scores (Tensor): Shape (N, ).
-        iou_threshold (float): A box goes if its IoU with a kept box of a
+        iou_threshold (float): A box is removed if its IoU with a kept box of a
             higher score is above this.
         offset (int): Added to the sides of boxes, 0 or 1.
 
     Returns:
-        Tensor: Indices of the boxes kept, by falling score.
+        Tensor: Indices of the kept boxes, the highest scores first.
     """
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
     device = boxes.device.type
     if offset == 0 and has_kernel('nms', device):
-        # as mmcv, compare in single precision
+        # like mmcv, compare in single precision
         threshold = float(np.float32(iou_threshold))
         return torch.ops.torchvision.nms(
             boxes, scores.to(boxes.dtype), threshold
@@ -61,9 +61,9 @@ def nms(
 
 
 def _overlap(a: Tensor, b: Tensor, threshold: float, offset: int) -> Tensor:
-    """Whether boxes overlap too much; (5, N) and (5, M) give (N, M).
+    """Whether boxes (5, N) and (5, M) overlap too much: (N, M).
 
-    The order of operations is that of mmcv, so that rounding is the same.
+    The order of operations is that of mmcv, so rounding is the same.
     """
     a = a[:, :, None]
     b = b[:, None]
@@ -77,10 +77,10 @@ def _overlap(a: Tensor, b: Tensor, threshold: float, offset: int) -> Tensor:
 
 
 def _greedy(over: Tensor) -> Tensor:
-    """Which boxes stay; ``over[i, j]`` says that i removes j, for i < j.
+    """Which boxes stay, if ``over[i, j]`` means that i removes j (i < j).
 
     The answer is the only fixed point of "a box stays if no box that stays
-    removes it", and each round settles at least one more box.
+    removes it", and each round decides at least one more box.
     """
     keep = over.new_ones(over.size(0))
     while True:
@@ -106,18 +106,19 @@ def softnms(
         boxes (Tensor): Shape (N, 4), as (x1, y1, x2, y2).
         scores (Tensor): Shape (N, ).
         dets (Tensor): Shape (N, 5); receives the boxes and new scores.
-        iou_threshold (float): Methods 0 and 1 act from this IoU on.
+        iou_threshold (float): Methods 0 and 1 apply from this IoU on.
         sigma (float): Width of method 2.
         min_score (float): Boxes that fall below are dropped.
-        method (int): 0 drops, 1 scales linearly, 2 by a Gaussian.
+        method (int): 0 drops boxes, 1 scales linearly, 2 scales with a
+            Gaussian.
         offset (int): Added to the sides of boxes, 0 or 1.
 
     Returns:
-        Tensor: Indices of the boxes left, in the order of ``dets``.
+        Tensor: Indices of the remaining boxes, in the order of ``dets``.
     """
     dtype = torch.promote_types(boxes.dtype, torch.float32)
     table = torch.cat([boxes, scores[:, None]], 1).to(dtype).t()
-    # x1, y1, x2, y2, score, area; the place of boxes decides ties
+    # x1, y1, x2, y2, score, area; the position of boxes decides ties
     table = np.ascontiguousarray(table.detach().cpu().numpy())
     sides = table[2:4] - table[:2] + table.dtype.type(offset)
     table = np.concatenate([table, sides[:1] * sides[1:]])
@@ -153,7 +154,7 @@ def softnms(
 
 
 def _first_best(scores: np.ndarray) -> int:
-    """Index of the first highest score, where a leading NaN stays first."""
+    """Index of the first highest score; a leading NaN stays first."""
     best = int(scores.argmax())  # stops at the first NaN
     if best and np.isnan(scores[best]):
         best = int(np.where(np.isnan(scores), -np.inf, scores).argmax())

@@ -1,7 +1,7 @@
-"""What OpenMMLab's packages say in every run and no user can act on.
+"""Messages of OpenMMLab's packages on which no user can act.
 
-Each entry names one message; everything else is shown. The file of the log
-has all lines, and so has the terminal with ``log_level='DEBUG'``.
+Each entry names one message; everything else is shown. The log file has all
+lines, and so does the terminal with ``log_level='DEBUG'``.
 """
 
 import logging
@@ -13,30 +13,30 @@ import mmengine.logging
 
 # Beginnings of entries in the log.
 _LINES = (
-    # hundreds of lines, in front of what was asked for
+    # hundreds of lines before the relevant ones
     f'\n{"-" * 60}\nSystem environment:',
     'Config:\n',
     'Hooks will be executed in the following order:',
-    # of the norms of a run in one process
+    # about the norms of a run in one process
     'Distributed training is not used, all SyncBatchNorm',
     # a line for each setting of each parameter
     'paramwise_options -- ',
-    # of names that are as the config wants them
+    # about names that are as the config wants them
     'The prefix is not set in metric class ',
-    # what MMEngine's own CheckpointHook calls
+    # called by MMEngine's own CheckpointHook
     '"FileClient" will be deprecated in future.',
     '"HardDiskBackend" is the alias of "LocalBackend"',
 )
-# Beginnings of Python's warnings, and the modules that give them.
+# Beginnings of Python's warnings, and the modules that raise them.
 _WARNINGS = (
     # the default of all published recipes
     (
         'Default ``avg_non_ignore`` is False',
         r'mmseg\.models\.losses\.cross_entropy_loss',
     ),
-    # nobody asked for pictures, and --show-dir does without
+    # nobody asked for pictures, and --show-dir does not need it
     ('The draw is False', r'mmseg\.engine\.hooks\.visualization_hook'),
-    # how MMSegmentation's own data sets say it
+    # the form in MMSegmentation's own data sets
     (
         '`reduce_zero_label` will be deprecated',
         r'mmseg\.datasets\.transforms\.loading',
@@ -51,7 +51,7 @@ _WARNINGS = (
         'To copy construct from a tensor',
         r'mmdet\.models\.roi_heads\.mask_heads\.fcn_mask_head',
     ),
-    # of a box at the border
+    # for a box at the border
     (
         r'Warning: The \w+ is out of bounds',
         r'mmengine\.visualization\.visualizer',
@@ -68,21 +68,22 @@ _print_log = mmengine.logging.print_log
 
 
 def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
-    """MMEngine's, that does not print what is for debugging.
+    """MMEngine's ``print_log``, without messages for debugging.
 
-    MMSegmentation and MMDetection say so on import that they have no OneDL.
+    MMSegmentation and MMDetection use it on import to say that OneDL is
+    missing.
     """
     if logger is not None or level > logging.DEBUG:
         _print_log(msg, logger, level)
 
 
 def silence_prints() -> None:
-    """Have what is imported from here on use :func:`print_log`."""
+    """Make later imports use :func:`print_log`."""
     mmengine.logging.print_log = print_log
 
 
 def silence_warnings() -> None:
-    """Have Python ignore the warnings named above."""
+    """Make Python ignore the warnings named above."""
     for message, module in _WARNINGS:
         warnings.filterwarnings('ignore', message, module=module)
 
@@ -96,11 +97,11 @@ def quiet() -> Iterator[None]:
 
 
 def silence_logger(logger: logging.Logger) -> None:
-    """Leave the lines named above out of a terminal that shows a log.
+    """Hide the lines named above from a terminal that shows a log.
 
     Args:
-        logger (logging.Logger): MMEngine's, whose handlers have its level;
-            those for debugging are left alone.
+        logger (logging.Logger): MMEngine's logger, whose handlers have its
+            level; those for debugging are not changed.
     """
     for handler in logger.handlers:
         to_file = isinstance(handler, logging.FileHandler)

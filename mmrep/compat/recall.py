@@ -1,7 +1,7 @@
-"""MMDetection's recall of proposals under NumPy 1.24 and later.
+"""MMDetection's proposal recall with NumPy 1.24 and later.
 
 ``eval_recalls`` makes an array of matrices of different shapes, which NumPy
-refuses since. ``CocoMetric(metric='proposal_fast')`` and
+has refused since then. ``CocoMetric(metric='proposal_fast')`` and
 ``VOCMetric(metric='recall')`` then fail after the last image.
 """
 
@@ -14,7 +14,7 @@ NAME = 'mmdet.evaluation.functional.recall'
 
 
 class _Ragged:
-    """NumPy, whose ``array`` takes matrices of different shapes."""
+    """NumPy, but ``array`` accepts matrices of different shapes."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
@@ -31,7 +31,7 @@ class _Ragged:
 
 
 def repair_recalls() -> None:
-    """Have the recalls of images with different numbers of boxes computed."""
+    """Make recalls work for images with different numbers of boxes."""
     module = sys.modules.get(NAME)
     if module is not None:
         module.np = _Ragged()

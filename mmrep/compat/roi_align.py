@@ -1,9 +1,9 @@
-"""RoIAlign, as ``mmcv._ext`` has it.
+"""RoIAlign with the interface of ``mmcv._ext``.
 
-A bin averages bilinear samples on a regular grid, and so is a weighted sum of
-pixels: of each pixel row that its samples lie beside, and in it of each pixel
-column. RoIs touch very different numbers of pixels, so that the sums are laid
-out one behind the other, and one call computes them all.
+A bin averages bilinear samples on a regular grid, so it is a weighted sum of
+pixels: over each pixel row next to its samples, and in it over each pixel
+column. RoIs touch very different numbers of pixels, so the sums are laid out
+one after another and a single call computes them all.
 """
 
 from typing import Iterator, NamedTuple, Tuple, Union
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from .torchvision import has_kernel
 
-# Numbers that one step may hold, so that memory stays bounded.
+# Most numbers that a step may hold, to bound memory.
 BUDGET = 1 << 22
-# What mmcv gives to bins without samples in max mode.
+# Value of mmcv for bins without samples in max mode.
 LOWEST = -10000.0
 
 
@@ -38,19 +38,19 @@ def roi_align_forward(
     Args:
         input (Tensor): Shape (N, C, H, W).
         rois (Tensor): Shape (R, 5), as (image, x1, y1, x2, y2). A RoI whose
-            second corner lies before its first is sampled backwards, as in
-            mmcv's CUDA operator; its CPU operator refuses it.
+            second corner is before its first is sampled backwards, as in
+            mmcv's CUDA operator; mmcv's CPU operator refuses it.
         output (Tensor): Receives the result. Shape (R, C, P, Q).
-        argmax_y (Tensor): Receives the place of the maxima in max mode.
+        argmax_y (Tensor): Receives the position of the maxima in max mode.
             Shape (R, C, P, Q).
         argmax_x (Tensor): Likewise along x.
         aligned_height (int): P.
         aligned_width (int): Q.
-        spatial_scale (float): From the RoIs' coordinates to the map's.
-        sampling_ratio (int): Samples of a bin along each axis, 0 for one
-            each pixel.
+        spatial_scale (float): Factor from the RoIs' coordinates to the map's.
+        sampling_ratio (int): Samples of a bin along each axis; 0 means one per
+            pixel.
         pool_mode (int): 0 for the maximum of the samples, 1 for the average.
-        aligned (bool): Whether pixels have their centres at halves.
+        aligned (bool): Whether pixel centres are at halves.
     """
     if not output.numel():
         return
@@ -153,7 +153,7 @@ class Axis(NamedTuple):
     Attributes:
         size: Length of the map.
         counts: Samples of each bin, shape (R, bins).
-        place: Their coordinates, of one bin behind the other.
+        place: Their coordinates, bin after bin.
     """
 
     size: int
@@ -161,7 +161,7 @@ class Axis(NamedTuple):
     place: Tensor
 
     def weights(self) -> Tuple[Tensor, Tensor, Tensor]:
-        """Pixels that bins use: how many each, their indices and weights."""
+        """Pixels that bins use: number per bin, indices and weights."""
         owner, _ = _ragged(self.counts.flatten())
         inside = (self.place >= -1) & (self.place <= self.size)
         low, high, frac = _neighbours(self.place, inside, self.size)
@@ -179,7 +179,7 @@ class Axis(NamedTuple):
 
 
 def _use_torchvision(operator: str, x: Tensor) -> bool:
-    # its backward adds up in any order, which deterministic mode refuses
+    # its backward adds in any order, which deterministic mode refuses
     return (
         has_kernel(operator, x.device.type)
         and not torch.are_deterministic_algorithms_enabled()
@@ -214,8 +214,8 @@ def _steps(
     else:
         grids = (sides / counts).ceil().clamp(min=0)
     grids = grids * finite
-    # how many numbers a RoI needs: some for each pixel that a bin uses and
-    # the output, or in max mode some for each sample of each channel
+    # how many numbers a RoI needs: some for each pixel that a bin uses and for
+    # the output or, in max mode, some for each sample of each channel
     samples = grids * counts
     if pool_mode == 1:
         sizes = rois.new_tensor(shape[2:])
@@ -250,7 +250,7 @@ def _axis(
     owner, index = _ragged(counts.flatten())
     roi, bin_index = owner // bins, owner % bins
     start, step, grid = start[roi], step[roi], grid[roi]
-    # in mmcv's order, as rounding decides what is inside
+    # in mmcv's order, because rounding decides what is inside
     place = start + bin_index * step + (index + 0.5) * step / grid
     return Axis(size, counts, place)
 
@@ -258,10 +258,10 @@ def _axis(
 def _ragged(
     counts: Tensor, starts: Union[Tensor, int] = 0
 ) -> Tuple[Tensor, Tensor]:
-    """Lists of these lengths, one behind the other, that count from starts.
+    """Concatenated lists of these lengths, each counting from a start.
 
     Returns:
-        tuple: For each entry its list, and the number that it has in that.
+        tuple: For each entry, its list and its number in it.
     """
     owner = torch.arange(counts.numel(), device=counts.device)
     owner = owner.repeat_interleave(counts)
@@ -271,15 +271,15 @@ def _ragged(
 
 
 def _cross(y_counts: Tensor, x_counts: Tensor) -> Tuple[Tensor, ...]:
-    """Pairs of an entry along y and one along x, of all bins of RoIs.
+    """Pairs of an entry along y and one along x, for all bins of RoIs.
 
     Args:
         y_counts (Tensor): Entries of each bin along y, shape (R, P).
         x_counts (Tensor): Likewise along x, shape (R, Q).
 
     Returns:
-        tuple: How many pairs each bin has, shape (R * P * Q, ); bin and entry
-        along y of each line of pairs; line and entry along x of each pair.
+        tuple: Number of pairs of each bin, shape (R * P * Q, ); bin and entry
+            along y of each line of pairs; line and entry along x of each pair.
     """
     shape = *y_counts.shape, x_counts.size(1)
     y_starts = y_counts.flatten().cumsum(0).view_as(y_counts) - y_counts
@@ -298,25 +298,25 @@ def _cross(y_counts: Tensor, x_counts: Tensor) -> Tuple[Tensor, ...]:
 def _neighbours(
     place: Tensor, inside: Tensor, size: int
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """The pixels beside samples, and the weight of the second."""
+    """The two pixels next to each sample, and the weight of the second."""
     place = torch.where(inside, place, 0).clamp(0, size - 1)
     low = place.long()
     return low, (low + 1).clamp_(max=size - 1), place - low
 
 
 def _terms(image: Tensor, y: Axis, x: Axis) -> Tuple[Tensor, ...]:
-    """What the bins average.
+    """The terms that the bins average.
 
     Returns:
-        tuple: How many pixels each bin has, the bin of each line of pixels;
-        line, pixel and weight of each.
+        tuple: Number of pixels of each bin and bin of each line of pixels;
+            line, pixel and weight of each term.
     """
     y_counts, y_pixels, y_weights = y.weights()
     x_counts, x_pixels, x_weights = x.weights()
     counts, bin_of_line, y_entry, line, x_entry = _cross(y_counts, x_counts)
     roi = bin_of_line // (y_counts.size(1) * x_counts.size(1))
     start = (image[roi] * y.size + y_pixels[y_entry]) * x.size
-    # there are many: picked by index_select, several times as fast
+    # there are many, and index_select is several times as fast
     pixel = x_pixels.index_select(0, x_entry)
     pixel += start.index_select(0, line)
     weight = x_weights.index_select(0, x_entry)
@@ -379,7 +379,7 @@ def _maximum(
         mode='sum',
         per_sample_weights=torch.stack(weights, 1),
     )
-    # as in mmcv, the first of the highest, and none that is not above this
+    # as in mmcv, the first of the highest, if it is above this
     values = torch.where(values > LOWEST, values, LOWEST)
     shape = counts.numel(), table.size(1)
     rows = owner[:, None].expand_as(values)

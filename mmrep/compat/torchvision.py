@@ -1,4 +1,4 @@
-"""Torchvision's kernels, where torchvision is installed and loads."""
+"""Torchvision's kernels, if torchvision is installed and loads."""
 
 import functools
 import logging
@@ -17,7 +17,7 @@ KERNELS = {
 
 @functools.lru_cache(maxsize=None)
 def version() -> Optional[str]:
-    """Version of torchvision, None where it is absent or does not load."""
+    """Version of torchvision, or None if it is absent or does not load."""
     try:
         import torchvision
     except ImportError as error:
@@ -30,7 +30,7 @@ def version() -> Optional[str]:
 
 
 def has_kernel(operator: str, device_type: str) -> bool:
-    """Whether torchvision has a kernel of mmcv's operator for a device.
+    """Whether torchvision has a kernel for an mmcv operator and a device.
 
     Args:
         operator (str): Name in ``mmcv._ext``.
@@ -40,14 +40,14 @@ def has_kernel(operator: str, device_type: str) -> bool:
         return False
     if version() is None:
         return False
-    # a torchvision for the CPU beside a torch for CUDA has but one of them
+    # a CPU build of torchvision with a CUDA build of torch has only one
     return torch._C._dispatch_has_kernel_for_dispatch_key(
         f'torchvision::{KERNELS[operator]}', device_type.upper()
     )
 
 
 def describe(operator: str) -> str:
-    """Which implementation an operator of the stand-in uses here."""
+    """The implementation that a substitute operator uses here."""
     device_type = 'cuda' if torch.cuda.is_available() else 'cpu'
     if has_kernel(operator, device_type):
         return f'torchvision {version()}'

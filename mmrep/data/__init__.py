@@ -1,4 +1,4 @@
-"""Data sets: forms, conversion, checks before a run, folders of images."""
+"""Data sets: formats, conversion, checks before a run, image folders."""
 
 from mmrep.data.classification import (
     FolderDataset,

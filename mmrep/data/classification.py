@@ -1,4 +1,4 @@
-"""What a classifier is trained and tested with: image folders and accuracy."""
+"""Data and metric of classifiers: image folders and accuracy."""
 
 import os
 import os.path as osp
@@ -18,11 +18,11 @@ _SUFFIXES = ('.jpeg', '.jpg', '.png')
 
 @DATASETS.register_module()
 class FolderDataset(BaseDataset):
-    """A folder for each class, as ImageNet unpacks.
+    """A data set with a folder for each class, like the unpacked ImageNet.
 
-    Classes are numbered in the order of their folders' names, which for
-    ImageNet's WordNet ids is the order of every released classifier. These
-    names are ``metainfo['classes']``.
+    Classes are numbered in the order of the folder names; for ImageNet's
+    WordNet ids this is the order of every released classifier. The names are
+    ``metainfo['classes']``.
 
     Args:
         num_classes (int): Number of folders that there must be.
@@ -47,7 +47,7 @@ class FolderDataset(BaseDataset):
         if len(folders) != self.num_classes:
             raise UsageError(
                 f'{root} must hold a folder for each of {self.num_classes} '
-                f'classes, and holds {len(folders)} folders.'
+                f'classes, but holds {len(folders)} folders.'
             )
         self._metainfo['classes'] = tuple(folders)
         images = [
@@ -59,17 +59,17 @@ class FolderDataset(BaseDataset):
         if not images:
             raise UsageError(
                 f'the folders in {root} must hold images '
-                f'({", ".join(_SUFFIXES)}), and hold none.'
+                f'({", ".join(_SUFFIXES)}), but hold none.'
             )
         return images
 
 
 @TRANSFORMS.register_module()
 class PackClassification(BaseTransform):
-    """Turn an image and its class into what ImageClassifier takes."""
+    """Pack an image and its class for ImageClassifier."""
 
     def transform(self, results: dict) -> dict:
-        """Image (H, W, 3) to ``inputs`` (3, H, W), beside its class."""
+        """Pack an image (H, W, 3) as ``inputs`` (3, H, W) with its class."""
         image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
         return dict(
             inputs=torch.from_numpy(image), data_samples=results['gt_label']
@@ -80,8 +80,8 @@ class PackClassification(BaseTransform):
 class TopKAccuracy(BaseMetric):
     """Share of images whose class is among the k highest scores, in percent.
 
-    A class counts as behind those with the same score, and as the last where
-    its score is not finite, so that a broken model gets nothing.
+    A class ranks after those with the same score, and last if its score is not
+    finite, so a broken model scores 0.
 
     Args:
         topk (Sequence[int]): The values of k. Defaults to (1, 5).

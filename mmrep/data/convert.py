@@ -1,7 +1,7 @@
-"""From a labelling tool's form to what the configs read.
+"""Convert the format of a labelling tool to the one that configs read.
 
-Either way OUT has ``images/{train,val,test}``. Beside them lie
-``annotations/{train,val,test}.json`` in COCO's form, or label maps in
+OUT has ``images/{train,val,test}`` and either
+``annotations/{train,val,test}.json`` in COCO format, or label maps in
 ``annotations/{train,val,test}`` with their classes in ``palette.txt``.
 """
 
@@ -28,7 +28,7 @@ FORMS = (*READERS, 'masks')
 RATIOS = (0.8, 0.1, 0.1)
 _JPEG = ('.jpg', '.jpeg', '.jpe', '.jfif')
 _BACKGROUND = ('background', '_background_', '__background__', 'bg')
-# LabelMe's name for what is no class
+# LabelMe's name for pixels without a class
 _IGNORED = ('__ignore__', '_ignore_', 'ignore', 'void')
 
 
@@ -37,9 +37,10 @@ class Result:
     """What a conversion did.
 
     Args:
-        pictures (dict): How many of each split.
-        classes (dict): How many objects (pixels of label maps) each has.
-        notes (list[str]): What was left out or changed.
+        pictures (dict): Number of pictures in each split.
+        classes (dict): Number of objects (or pixels of label maps) of each
+            class.
+        notes (list[str]): What was skipped or changed.
     """
 
     pictures: Dict[str, int]
@@ -63,19 +64,19 @@ def convert(
 
     Args:
         form (str): One of :data:`FORMS`.
-        src (str): Folder of the pictures, and of the labels.
+        src (str): Folder with the pictures and the labels.
         out (str): Folder to make.
-        labels (str, optional): Folder of the labels, if it is not below
+        labels (str, optional): Folder with the labels, if they are not below
             ``src``. Defaults to None.
         to_masks (bool): Draw the objects as label maps. Defaults to False.
         palette (str, optional): A palette file, for masks. Defaults to None.
         classes (Sequence[str]): Names of the classes, in the order of their
             labels. Defaults to those that are found.
         ratios (Sequence[float], optional): Shares of train, val and test.
-            Defaults to None, which keeps the splits that the source has and
-            else takes :data:`RATIOS`.
-        seed (int): Of the split. Defaults to 0.
-        keep_unlabelled (bool): Keep pictures without labels, as ones with
+            Defaults to None, which keeps the splits of the source, or uses
+            :data:`RATIOS` if it has none.
+        seed (int): Seed of the split. Defaults to 0.
+        keep_unlabelled (bool): Keep pictures without labels as pictures with
             nothing in them. Defaults to False.
 
     Returns:
@@ -88,14 +89,14 @@ def convert(
     label_folder = Path(labels) if labels else folder
     for path in (folder, label_folder):
         if not path.is_dir():
-            raise UsageError(f'{path} must be a folder, and is not one.')
+            raise UsageError(f'{path} must be a folder, but is not.')
     _check_target(target, folder, label_folder)
     notes = Notes()
     if form == 'masks':
         if keep_unlabelled:
             raise UsageError(
-                '--keep-unlabelled is for objects; a picture without a mask '
-                'has no labels to learn.'
+                '--keep-unlabelled works only with objects; a picture '
+                'without a mask has no labels to learn.'
             )
         source, reader, pairs = masks.read(
             folder,
@@ -146,12 +147,12 @@ def _check_target(target: Path, folder: Path, labels: Path) -> None:
             )
         if path.resolve() in inner.parents:
             raise UsageError(
-                f'OUT must lie outside of SRC, whose pictures it would be '
-                f'among the next time; got {target} in {path}.'
+                'OUT must be outside SRC, because the next conversion would '
+                f'read its pictures too; got {target} in {path}.'
             )
     if target.exists() or target.is_symlink():
         raise UsageError(
-            f'OUT must not exist yet, and {target} does; give another folder, '
+            f'OUT must not exist yet, but {target} does; give another folder, '
             'or remove it.'
         )
     parent = inner.parent
@@ -159,7 +160,7 @@ def _check_target(target: Path, folder: Path, labels: Path) -> None:
         parent = parent.parent
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise UsageError(
-            f'OUT must be a folder that can be written, and {parent} cannot '
+            f'OUT must be a folder that can be written, but {parent} cannot '
             'be.'
         )
 
@@ -169,7 +170,7 @@ def _check_known(source: Source, classes: Sequence[str]) -> None:
         for item in picture.items:
             if item.label not in classes:
                 raise UsageError(
-                    f'--classes must name every class of the labels, and '
+                    '--classes must name every class of the labels, but '
                     f'{item.label!r} of {picture.path} is not among '
                     f'{", ".join(classes)}.'
                 )
@@ -191,19 +192,19 @@ def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
     names = Counter(name.lower() for name in source.classes)
     for name in source.classes:
         if names[name.lower()] > 1:
-            notes.add('classes that differ in upper and lower case', name)
+            notes.add('classes whose names differ only in case', name)
 
 
 def _check_names(pictures: Sequence[Picture]) -> None:
-    """No two pictures become one."""
+    """Check that no two pictures get the same name."""
     found: Dict[Tuple[Optional[str], str], Path] = {}
     for picture in pictures:
         name = '/'.join(picture.key)
         other = found.setdefault((picture.split, name), picture.path)
         if other is not picture.path:
             raise UsageError(
-                f'pictures must have names of their own, and {other} and '
-                f'{picture.path} have one; rename one of them.'
+                f'pictures must have different names, but {other} and '
+                f'{picture.path} have the same name; rename one of them.'
             )
 
 
@@ -213,7 +214,7 @@ def _split(
     seed: int,
     notes: Notes,
 ) -> None:
-    """Give each picture a split."""
+    """Assign a split to each picture."""
     own = {picture.split for picture in pictures}
     if ratios is None and own >= {'train', 'val'}:
         pictures = [p for p in pictures if p.split is None]
@@ -223,7 +224,9 @@ def _split(
             notes.add('pictures in no split of the source', picture.path)
         ratios = RATIOS if 'test' in own else (*RATIOS[:2], 0)
     if ratios is None and own == {'train', 'test'}:
-        notes.add('the source has no val; it is taken from train', 'train')
+        notes.add(
+            'the source has no val split, so it is taken from train', 'train'
+        )
         pictures = [p for p in pictures if p.split == 'train']
         ratios = (*RATIOS[:2], 0)
     names = {_split_name(picture): picture for picture in pictures}
@@ -232,8 +235,8 @@ def _split(
         picture.split = found[name]
     for name in moved:
         notes.add(
-            'pictures moved to a split that would be empty; with more '
-            'pictures they may move back',
+            'pictures moved to a split that would be empty otherwise; with '
+            'more pictures they may move back',
             f'{name} to {found[name]}',
         )
 
@@ -243,7 +246,7 @@ def _split_name(picture: Picture) -> str:
 
 
 def _copy(picture: Picture, folder: Path, suffix: Optional[str]) -> None:
-    """Copy a picture; write it anew where another suffix is needed."""
+    """Copy a picture, or rewrite it if it needs another suffix."""
     place = folder / 'images' / str(picture.split) / picture.name
     place.parent.mkdir(parents=True, exist_ok=True)
     if suffix is None:
@@ -264,7 +267,7 @@ def _copy(picture: Picture, folder: Path, suffix: Optional[str]) -> None:
 
 
 def _write_coco(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
-    """Write the pictures, and a file in COCO's form for each split."""
+    """Write the pictures, and a file in COCO format for each split."""
     names = [n for n in source.classes if n.lower() not in _IGNORED]
     ids = {name: i for i, name in enumerate(names, 1)}
     content: Dict[str, Dict[str, list]] = {}
@@ -291,8 +294,8 @@ def _write_coco(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
             counts[item.label] += 1
             if item.ignored:
                 notes.add(
-                    'objects marked difficult or crowd, neither trained nor '
-                    'counted',
+                    'objects marked as difficult or crowd, not used for '
+                    'training or scores',
                     f'{item.label} in {picture.name}',
                 )
             entry: Dict[str, Any] = dict(
@@ -321,9 +324,9 @@ def _rounded(segmentation: Any) -> Any:
 
 
 def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
-    """Write label maps of the objects' polygons, the later above the earlier.
+    """Write label maps of the objects' polygons, later ones on top.
 
-    What has no object is 'background', label 0.
+    Pixels without an object are 'background', label 0.
     """
     names = [n for n in source.classes if n.lower() not in _IGNORED]
     ground = next((n for n in names if n.lower() in _BACKGROUND), 'background')
@@ -336,7 +339,9 @@ def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
         for item in picture.items:
             where = f'{item.label} in {picture.name}'
             if not item.segmentation:
-                notes.add('objects skipped, a box has no outline', where)
+                notes.add(
+                    'objects skipped because a box has no outline', where
+                )
                 continue
             value = values.get(item.label, palettes.IGNORED)
             if item.ignored:
@@ -346,8 +351,8 @@ def _draw_masks(source: Source, folder: Path, notes: Notes) -> Dict[str, int]:
 
     if not any(item.segmentation for p in source.pictures for item in p.items):
         raise UsageError(
-            '--to masks needs polygons or masks, and the labels have only '
-            'boxes; leave it out for a detector.'
+            '--to masks needs polygons or masks, but the labels have only '
+            'boxes; omit it to train a detector.'
         )
     if len(names) > palettes.IGNORED:
         raise UsageError(
@@ -366,7 +371,7 @@ def _write_masks(
     label_map: Callable[[Picture], np.ndarray],
     notes: Notes,
 ) -> Dict[str, int]:
-    """Write pictures of one suffix, label maps, and the palette."""
+    """Write pictures with the same suffix, label maps, and the palette."""
     suffixes = {
         '.jpg' if s in _JPEG else s
         for s in (p.path.suffix.lower() for p in pictures)

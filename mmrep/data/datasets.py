@@ -1,4 +1,4 @@
-"""The data sets that a config names: without wrappers, and their classes."""
+"""The data sets in a config, without wrappers, and their classes."""
 
 from typing import Any, Dict, Iterator, Optional, Tuple
 
@@ -13,15 +13,15 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def inner_datasets(cfg: Config, loader: str) -> Iterator[Tuple[str, dict]]:
-    """The data sets of a loader without what wraps or joins them.
+    """The data sets of a loader, without wrappers.
 
     Args:
         cfg (Config): A config.
-        loader (str): One of :data:`LOADERS`; it may be absent.
+        loader (str): One of :data:`LOADERS`; it may be missing.
 
     Yields:
-        tuple[str, dict]: Where the config of a data set stands, and that
-        config, in the order of the config.
+        tuple[str, dict]: Place and config of each data set, in the order of
+            the config.
     """
     pending = [(f'{loader}.dataset', (cfg.get(loader) or {}).get('dataset'))]
     while pending:
@@ -39,12 +39,12 @@ def inner_datasets(cfg: Config, loader: str) -> Iterator[Tuple[str, dict]]:
 
 
 def first_dataset(cfg: Config, loader: str) -> Optional[dict]:
-    """The first of :func:`inner_datasets`, None if there is none."""
+    """The first of :func:`inner_datasets`, or None if there is none."""
     return next((part for _, part in inner_datasets(cfg, loader)), None)
 
 
 def dataset_class(cfg: Config, dataset: Dict[str, Any]) -> Optional[type]:
-    """The class of a data set's config, None if it is not registered."""
+    """The class of a data set's config, or None if it is not registered."""
     kind = dataset.get('type')
     if isinstance(kind, str):
         scope = cfg.get('default_scope')
@@ -54,7 +54,7 @@ def dataset_class(cfg: Config, dataset: Dict[str, Any]) -> Optional[type]:
 
 
 def declared_meta(cfg: Config, dataset: Dict[str, Any]) -> Dict[str, Any]:
-    """What a data set's class and its config say of it, by lower-case keys.
+    """Meta information from a data set's class and config, in lower case.
 
     Raises:
         UsageError: If its classes are in a file that cannot be read.
@@ -71,7 +71,7 @@ def declared_meta(cfg: Config, dataset: Dict[str, Any]) -> Dict[str, Any]:
             name = meta['classes']
             raise UsageError(
                 'metainfo.classes must be a tuple of names, or a file with '
-                f'one in each line, got {name!r} ({one_line(error)}); one '
+                f'one name per line, got {name!r} ({one_line(error)}); one '
                 f'name alone is ({name!r},), with a comma.'
             ) from error
     return meta
@@ -81,12 +81,12 @@ def dataset_meta(cfg: Config, checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     """Names and colours of the classes.
 
     Args:
-        cfg (Config): Config with a data set, as far as it has one.
-        checkpoint (dict): A checkpoint, whose word goes before.
+        cfg (Config): Config, which may have a data set.
+        checkpoint (dict): A checkpoint, which takes precedence.
 
     Returns:
-        dict: ``classes``, a tuple of names, and ``palette``, a list of
-        tuples, as far as they are known.
+        dict: ``classes``, a tuple of names, and ``palette``, a list of tuples,
+            if they are known.
     """
     found = dataset_meta_of(checkpoint)
     for loader in reversed(LOADERS):

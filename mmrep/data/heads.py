@@ -1,9 +1,9 @@
-"""Whether a segmentor's heads, its data set and its metrics fit together.
+"""Check that a segmentor's heads, data set and metrics fit together.
 
-They are set in many places, and MMSegmentation compares none of them: a head
-with too few classes ends in an index error (on a GPU in an assertion that
-takes the process with it), and a metric that ignores another label than the
-heads measures too little and says nothing.
+They are set in many places, which MMSegmentation does not compare: a head with
+too few classes ends in an index error (on a GPU, in an assertion that kills
+the process), and a metric that ignores a different label from the heads
+silently gives too low a score.
 """
 
 import warnings
@@ -14,14 +14,14 @@ from torch import nn
 from mmrep.data.images import built_datasets, built_transforms
 from mmrep.errors import UsageError
 
-# They make labels of their own: edges, depths.
+# They make their own labels: edges, depths.
 _OWN_LABELS = ('STDCHead', 'VPDDepthHead')
-# Label maps are read as bytes, and 255 is what is ignored.
+# Label maps are read as bytes, and 255 is ignored.
 MAX_CLASSES = 255
 
 
 def heads(model: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
-    """The heads of a segmentor that learn classes, by their config keys."""
+    """The heads of a segmentor that learn classes, by config key."""
     for name in ('decode_head', 'auxiliary_head'):
         found = getattr(model, name, None)
         stages = isinstance(found, nn.ModuleList)  # cascades, several heads
@@ -32,7 +32,7 @@ def heads(model: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
 
 
 def num_labels(head: nn.Module) -> int:
-    """How many labels a head learns: two where it has one output."""
+    """Number of labels that a head learns; a single output learns two."""
     single = getattr(head, 'out_channels', None) == 1
     return max(head.num_classes, 2) if single else head.num_classes
 
@@ -42,9 +42,9 @@ def _ignore_index(head: nn.Module) -> Optional[int]:
 
 
 def input_channels(model: nn.Module) -> int:
-    """Channels of the image, which the first convolution takes."""
+    """Channels of the image, as the first convolution takes them."""
     for module in model.modules():
-        if type(module).__name__ == 'Focus':  # YOLOX's: 2 x 2 pixels as one
+        if type(module).__name__ == 'Focus':  # YOLOX stacks 2 x 2 pixels
             return input_channels(module.conv) // 4
         if isinstance(module, nn.Conv2d):
             return module.in_channels
@@ -55,9 +55,9 @@ def check_model(model: nn.Module) -> None:
     """Check that a segmentor's heads can learn and that it can predict.
 
     Raises:
-        UsageError: If heads differ in classes or in the label that they
-            ignore, a loss does not fit its head, or ``test_cfg`` lacks the
-            size of windows.
+        UsageError: If heads differ in classes or in the label they ignore, a
+            loss does not fit its head, or ``test_cfg`` lacks the size of
+            windows.
     """
     found = dict(heads(model))
     for key, head in found.items():
@@ -75,7 +75,8 @@ def check_model(model: nn.Module) -> None:
     test_cfg = getattr(model, 'test_cfg', {})
     if test_cfg is None:
         raise UsageError(
-            "model.test_cfg must be set, e.g. dict(mode='whole'), and is None."
+            "model.test_cfg must be set, e.g. to dict(mode='whole'), but is "
+            'None.'
         )
     mode = test_cfg.get('mode', 'whole')
     if mode not in ('slide', 'whole'):
@@ -106,7 +107,7 @@ def _check_maps(key: str, head: nn.Module, model: nn.Module) -> None:
 def _check_equal(
     found: Dict[str, nn.Module], key: str, what: str, get: Any
 ) -> None:
-    """Raise if a head differs from the one that predicts."""
+    """Raise an error if a head differs from the one that predicts."""
     main = [k for k in found if k.startswith('model.decode_head')][-1:]
     if not main:
         return
@@ -120,7 +121,7 @@ def _check_equal(
 def _check_loss(key: str, loss: nn.Module, head: nn.Module) -> None:
     kind = type(loss).__name__
     outputs = getattr(head, 'out_channels', None) or head.num_classes
-    # those of PIDNet, which its head calls in its own way
+    # losses of PIDNet, which its head calls in its own way
     by_feat = getattr(head, 'loss_by_feat', None)
     plain = getattr(by_feat, '__qualname__', '').startswith('BaseDecodeHead')
     if plain and kind in ('OhemCrossEntropy', 'BoundaryLoss'):
@@ -139,10 +140,10 @@ def _check_loss(key: str, loss: nn.Module, head: nn.Module) -> None:
         or not type(loss).__module__.startswith('mmseg.')
     ):
         raise UsageError(
-            f'a head with one output must have a loss of one sigmoid, and '
-            f'{key} is {kind}, with which it does not learn label 1; set '
-            f"{key} to dict(type='CrossEntropyLoss', use_sigmoid=True), or "
-            'num_classes and out_channels of the heads to 2.'
+            f'a head with one output must have a sigmoid loss, but {key} is '
+            f'{kind}, which cannot learn label 1; set {key} to '
+            "dict(type='CrossEntropyLoss', use_sigmoid=True), or num_classes "
+            'and out_channels of the heads to 2.'
         )
     weight = getattr(loss, 'class_weight', None)
     if isinstance(weight, (list, tuple)) and len(weight) != outputs:
@@ -171,8 +172,8 @@ def _check_windows(test_cfg: Dict[str, Any]) -> None:
         raise UsageError(
             "model.test_cfg with mode='slide' must have crop_size, the "
             'height and width of a window, and stride, the steps between '
-            f'windows, at most their size; got crop_size={sizes[0]} and '
-            f'stride={sizes[1]}.'
+            'windows, which must not exceed their size; got '
+            f'crop_size={sizes[0]} and stride={sizes[1]}.'
         )
 
 
@@ -184,9 +185,8 @@ def check_dataset(
     Args:
         key (str): The data loader, for messages.
         model (nn.Module): A segmentor.
-        dataset (Dataset): One of MMSegmentation's, or a wrapper of such.
-        metrics (Sequence): The metrics that are measured on it. Defaults to
-            none.
+        dataset (Dataset): MMSegmentation's data set, or a wrapper of one.
+        metrics (Sequence): Metrics computed on it. Defaults to none.
 
     Raises:
         UsageError: If they do not fit together.
@@ -215,7 +215,7 @@ def check_dataset(
             f'that of the heads, {ignored}, got {metric.ignore_index}'
         )
         if ignored is not None and 0 <= ignored < num_labels(head):
-            # a class that is measured though not trained
+            # a class that is measured but not trained
             warnings.warn(f'{text}.', stacklevel=2)
             continue
         raise UsageError(
@@ -231,9 +231,9 @@ def _check_classes(key: str, head: nn.Module, classes: Sequence[str]) -> None:
     names += f' and {len(classes) - 6} more' if len(classes) > 6 else ''
     if getattr(head, 'out_channels', None) == 1:
         raise UsageError(
-            f'a head with one output tells two classes apart, labels 0 and 1, '
-            f'so {key}.dataset.metainfo.classes must have two names, such as '
-            f"('background', 'object'), got {len(classes)} ({names})."
+            'a head with one output distinguishes two classes, labels 0 and '
+            f'1, so {key}.dataset.metainfo.classes must have two names, such '
+            f"as ('background', 'object'), got {len(classes)} ({names})."
         )
     raise UsageError(
         f'num_classes of the heads must be the number of classes of {key}, '
@@ -245,7 +245,7 @@ def _check_classes(key: str, head: nn.Module, classes: Sequence[str]) -> None:
 def _check_reading(
     key: str, dataset: Any, head: nn.Module, ignored: Optional[int]
 ) -> None:
-    """Check what a pipeline makes of labels."""
+    """Check how a pipeline changes labels."""
     reduced = bool(getattr(dataset, 'reduce_zero_label', False))
     for transform in built_transforms(dataset):
         name = type(transform).__name__
@@ -253,18 +253,18 @@ def _check_reading(
             own = getattr(transform, 'reduce_zero_label', None)
             if own is not None and bool(own) != reduced:
                 raise UsageError(
-                    f'reduce_zero_label must be the same in the data set and '
-                    f'in its pipeline, and {key}.dataset has {reduced}, its '
-                    f'LoadAnnotations {own}; set it in the data set alone.'
+                    'reduce_zero_label must be the same in the data set and '
+                    f'in its pipeline, but {key}.dataset has {reduced}, its '
+                    f'LoadAnnotations {own}; set it only in the data set.'
                 )
             most = MAX_CLASSES - 1 if reduced else MAX_CLASSES
             if num_labels(head) > most:
                 raise UsageError(
                     f'a data set may have at most {MAX_CLASSES} classes, '
                     f'{MAX_CLASSES - 1} with reduce_zero_label, because '
-                    'MMSegmentation reads label maps as bytes and 255 is a '
-                    f'pixel without a label; got {num_labels(head)} in the '
-                    'heads. Merge classes.'
+                    'MMSegmentation reads label maps as bytes, where 255 '
+                    f'marks a pixel without a label; got {num_labels(head)} '
+                    'in the heads. Merge classes.'
                 )
             label_map = getattr(dataset, 'label_map', None) or {}
             if ignored != 255 and (reduced or 255 in label_map.values()):
@@ -287,15 +287,15 @@ def _check_reading(
 
 
 def _check_fill(what: str, fill: Any, head: nn.Module) -> None:
-    """Check the label of pixels that a pipeline or the model adds."""
+    """Check the label of pixels that a pipeline or the model pads."""
     ignored = _ignore_index(head)
     if fill is None or fill == ignored:
         return
     if 0 <= fill < num_labels(head):
         warnings.warn(
-            f'{what} is {fill}, the label of a class: pixels that are added '
-            'to a picture are trained as that class. To leave them out, set '
-            f'it to the ignore_index of the heads, {ignored}.',
+            f'{what} is {fill}, the label of a class, so pixels that pad a '
+            'picture are trained as that class. To ignore them, set it to '
+            f'the ignore_index of the heads, {ignored}.',
             stacklevel=2,
         )
         return
@@ -310,14 +310,14 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     Args:
         key (str): The data loader, for messages.
         model (nn.Module): A segmentor.
-        sample (dict): What the data set's pipeline gives: ``inputs``, a
-            tensor (C, H, W) or a list of such.
+        sample (dict): Output of the data set's pipeline: ``inputs``, a tensor
+            (C, H, W) or a list of these.
 
     Raises:
-        UsageError: If it has not.
+        UsageError: If it does not.
     """
     inputs = sample.get('inputs') if isinstance(sample, dict) else None
-    if inputs is None:  # a user's own form
+    if inputs is None:  # a user's own format
         return
     first = inputs[0] if isinstance(inputs, list) else inputs
     channels, *size = first.shape
@@ -325,22 +325,22 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     if key.startswith('train') and least:
         if any(s > m for s, m in zip(size, least, strict=True)):
             raise UsageError(
-                f'model.data_preprocessor.size must be that of the largest '
-                f'picture after the pipeline of {key}, the crop size, got '
-                f'{tuple(least)} for a picture of {tuple(size)}.'
+                'model.data_preprocessor.size must be the size of the '
+                f'largest picture after the pipeline of {key}, the crop size, '
+                f'got {tuple(least)} for a picture of {tuple(size)}.'
             )
     expected = input_channels(model)
     mean = getattr(model.data_preprocessor, 'mean', None)
     if channels != expected:
         raise UsageError(
             f'the pictures of {key} must have as many channels as the model '
-            f'takes, {expected}, and have {channels} after the pipeline; set '
-            'model.backbone.in_channels, or load them otherwise '
+            f'takes, {expected}, but have {channels} after the pipeline; set '
+            'model.backbone.in_channels, or load them in another way '
             "(LoadImageFromFile's color_type and imdecode_backend)."
         )
     if mean is not None and len(mean) not in (1, channels):
         raise UsageError(
             f'model.data_preprocessor must have a mean and a std for each of '
-            f'{channels} channels, or one for all, got {len(mean)}; for other '
-            "than 3 channels set type='mmrep.SegDataPreProcessor'."
+            f'{channels} channels, or one for all, got {len(mean)}; if there '
+            "are not 3 channels, set type='mmrep.SegDataPreProcessor'."
         )

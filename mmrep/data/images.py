@@ -1,4 +1,4 @@
-"""Reading images and label maps: what cannot be read is named, or skipped."""
+"""Read images and label maps; unreadable files are named or skipped."""
 
 import logging
 import os.path as osp
@@ -13,21 +13,21 @@ from PIL import Image
 
 from mmrep.errors import UsageError, one_line
 
-# Where transforms look for the files that they read.
+# Keys under which transforms find the files to read.
 _PATHS = ('img_path', 'seg_map_path')
 
 
 class GuardedLoading:
     """A transform that loads files, with an error that names the file.
 
-    OpenCV fails without the file's name, or fills what is missing of a
-    truncated image with grey and goes on. A label map that is not of the
-    shape of its image fails far from where it is read.
+    OpenCV's errors do not name the file, and it fills the missing part of a
+    truncated image with grey. A label map whose shape differs from that of its
+    image fails far from where it is read.
 
     Args:
         transform (callable): The transform, e.g. LoadImageFromFile.
-        skip (bool): Leave out samples whose files cannot be read, each named
-            once in the log; the dataset takes another one instead. Otherwise
+        skip (bool): Skip samples whose files cannot be read, and name each one
+            once in the log; the dataset uses another one instead. Otherwise
             the first one ends the run. Defaults to False.
     """
 
@@ -37,15 +37,15 @@ class GuardedLoading:
         self._skipped: Set[str] = set()
 
     def __call__(self, results: dict) -> Optional[dict]:
-        """Load what the transform loads.
+        """Run the transform.
 
         Raises:
-            UsageError: If a file cannot be read and is not to be skipped.
+            UsageError: If a file cannot be read and must not be skipped.
         """
         loaded = None
         before = results.get('gt_seg_map')
         try:
-            # the image is loaded first, so once a sample is enough
+            # the image is loaded first, so once per sample is enough
             first = type(self.transform).__name__.startswith('LoadImage')
             reason = find_truncated(results) if first else None
             if reason is None:
@@ -56,7 +56,7 @@ class GuardedLoading:
                     reason = find_other_shape(loaded)
         except Exception as error:
             reason = one_line(error, kind=True)
-            # Pillow names the bytes that it was given
+            # Pillow names the bytes it was given
             reason = re.sub(r' <[^<>]* at 0x\w+>', '', reason)
         if reason is None:
             if loaded.get('gt_seg_map') is not before:
@@ -70,12 +70,12 @@ class GuardedLoading:
             raise UsageError(coloured)
         if not self.skip:
             raise UsageError(
-                f'{text}; fix or remove it, or skip such samples in '
-                'training with --skip-corrupt.'
+                f'{text}; fix or remove it, or skip such samples in training '
+                'with --skip-corrupt.'
             )
         if name not in self._skipped:
             self._skipped.add(name)
-            # an error, because other ranks and workers show nothing less
+            # an error, because other ranks and workers show nothing below that
             print_log(f'{text}; skipped.', 'current', logging.ERROR)
         return None
 
@@ -84,7 +84,7 @@ class GuardedLoading:
 
 
 def find_colours(results: Optional[dict]) -> Optional[str]:
-    """What is wrong with a label map of three channels; None if it has one.
+    """The problem of a label map with three channels; None if it has one.
 
     Args:
         results (dict, optional): A sample whose label map was read.
@@ -94,39 +94,38 @@ def find_colours(results: Optional[dict]) -> Optional[str]:
         return None
     return (
         f'the label map {results["seg_map_path"]} has colours '
-        f'({labels.shape[2]} channels), and must have the number of the class '
-        'at each pixel, in one channel; python -m mmrep data convert masks '
-        'SRC OUT turns the colours of all into numbers.'
+        f'({labels.shape[2]} channels), but must have one channel with the '
+        'number of the class at each pixel; python -m mmrep data convert '
+        'masks SRC OUT turns the colours of all label maps into numbers.'
     )
 
 
 def check_bytes(path: Optional[str]) -> None:
-    """Raise if a label map has labels that MMSegmentation cannot read.
+    """Raise an error if MMSegmentation cannot read labels of a label map.
 
-    It makes bytes of them, so that 300 becomes 44 and nothing is said.
+    It silently converts them to bytes, so 300 becomes 44.
 
     Raises:
         UsageError: With the file and the label.
     """
     try:
         with Image.open(path) as image:
-            if image.mode[0] not in 'FI':  # others have bytes
+            if image.mode[0] not in 'FI':  # other formats have bytes
                 return
             values = np.asarray(image)
     except (AttributeError, OSError, SyntaxError, ValueError):
-        return  # no image that Pillow knows, or no file
+        return  # not an image that Pillow knows, or no file
     if 0 <= values.min() and values.max() <= 255:
         return
     worst = values.min() if values.min() < 0 else values.max()
     raise UsageError(
-        f'labels must be 0 to 255, because MMSegmentation reads label maps as '
-        f'bytes, and {path} has {worst}; renumber the classes, or merge '
-        'some.'
+        'labels must be 0 to 255, because MMSegmentation reads label maps as '
+        f'bytes, but {path} has {worst}; renumber the classes, or merge some.'
     )
 
 
 def find_truncated(results: dict) -> Optional[str]:
-    """Which file of a sample ends too early; None if none does."""
+    """The file of a sample that ends too early, or None."""
     for key in _PATHS:
         path = results.get(key)
         if path and osp.isfile(path) and is_truncated(path):
@@ -135,15 +134,16 @@ def find_truncated(results: dict) -> Optional[str]:
 
 
 def find_other_shape(results: dict) -> Optional[str]:
-    """Why a label map that was just read does not fit the image, if so.
+    """Why a label map that was just read does not fit its image, or None.
 
-    Both are as in their files, also behind a transform that resizes images.
+    Both have the sizes of their files, even after a transform that resizes
+    images.
     """
     image, labels = results.get('ori_shape'), results['gt_seg_map'].shape
     if image is None or tuple(image) == labels:
         return None
     return (
-        'the label map must be one channel of the shape of the image, '
+        'the label map must have one channel and the shape of the image, '
         f'{tuple(image)}, got {labels}'
     )
 
@@ -151,13 +151,13 @@ def find_other_shape(results: dict) -> Optional[str]:
 def is_truncated(path: str) -> bool:
     """Whether a JPEG or PNG file lacks its end.
 
-    What follows the end, as some cameras write, is no fault.
+    Data after the end, which some cameras write, is not an error.
     """
     with open(path, 'rb') as file:
         data = file.read()
     if data.startswith(b'\xff\xd8'):
-        # The end of the image stands behind its last scan. One before it may
-        # be that of a thumbnail; the data of a scan contain neither mark.
+        # The end of the image follows its last scan. An earlier one may belong
+        # to a thumbnail; the data of a scan contain neither marker.
         return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')
     if data.startswith(b'\x89PNG'):
         return b'IEND' not in data
@@ -165,16 +165,16 @@ def is_truncated(path: str) -> bool:
 
 
 def guard_loading(dataset: Any, skip: bool = False) -> int:
-    """Guard what loads files in the pipelines of a dataset, in place.
+    """Guard the loading transforms in a dataset's pipelines, in place.
 
-    Pipelines within a transform, such as TestTimeAug's, are guarded too.
+    Pipelines inside a transform, such as TestTimeAug, are guarded too.
 
     Args:
-        dataset (Dataset): One of OpenMMLab's, or a wrapper of such.
+        dataset (Dataset): An OpenMMLab data set, or a wrapper of one.
         skip (bool): See :class:`GuardedLoading`. Defaults to False.
 
     Returns:
-        int: How many transforms are guarded.
+        int: Number of guarded transforms.
     """
     count = 0
     for inner in built_datasets(dataset):
@@ -186,7 +186,7 @@ def guard_loading(dataset: Any, skip: bool = False) -> int:
 
 
 def built_datasets(dataset: Any) -> Iterator[Any]:
-    """The data sets in wrappers such as ConcatDataset, or the one itself."""
+    """The data sets inside wrappers such as ConcatDataset."""
     inner = [*getattr(dataset, 'datasets', ())]
     if hasattr(dataset, 'dataset'):
         inner.append(dataset.dataset)
@@ -197,7 +197,7 @@ def built_datasets(dataset: Any) -> Iterator[Any]:
 
 
 def built_transforms(dataset: Any) -> Iterator[Any]:
-    """The transforms of a data set's pipeline, also within others."""
+    """The transforms of a data set's pipeline, including nested ones."""
     for transforms, i in _places(getattr(dataset, 'pipeline', None)):
         transform = transforms[i]
         guarded = isinstance(transform, GuardedLoading)
@@ -205,7 +205,7 @@ def built_transforms(dataset: Any) -> Iterator[Any]:
 
 
 def _places(pipeline: Any) -> Iterator[Tuple[List[Any], int]]:
-    """Where each transform of a pipeline stands: a list and an index."""
+    """Place of each transform of a pipeline: a list and an index."""
     transforms = getattr(pipeline, 'transforms', None)
     for i, transform in enumerate(transforms or ()):
         yield transforms, i
@@ -214,7 +214,7 @@ def _places(pipeline: Any) -> Iterator[Tuple[List[Any], int]]:
 
 
 def _inner_pipelines(transform: Any) -> Iterator[Any]:
-    """What composes further transforms in a transform."""
+    """Pipelines inside a transform."""
     pending = [transform, *getattr(transform, '__dict__', {}).values()]
     while pending:
         value = pending.pop()

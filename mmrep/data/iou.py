@@ -17,13 +17,13 @@ from mmrep.registry import METRICS, check_keywords
 def output_names(dataset: Any) -> Dict[str, str]:
     """A file name for the prediction of each image of a data set.
 
-    Names are relative to the folder of the images, or to the one that holds
-    all, where several data sets are joined or one lists images elsewhere.
-    Images that differ in the suffix alone keep it.
+    Names are relative to the folder of the images, or, if several data sets
+    are joined or one lists images elsewhere, to the folder that holds all.
+    Images that differ only in the suffix keep it.
 
     Args:
-        dataset (Dataset): One of MMSegmentation's or MMDetection's, or a
-            wrapper of such.
+        dataset (Dataset): MMSegmentation's or MMDetection's data set, or a
+            wrapper of one.
 
     Returns:
         dict: From the path of an image to a name such as ``a/b.png``.
@@ -53,11 +53,12 @@ def output_names(dataset: Any) -> Dict[str, str]:
 class IoUMetric(_IoUMetric):
     """MMSegmentation's IoUMetric that writes every prediction.
 
-    Its label maps lie in ``output_dir`` in folders as the images do, where
-    MMSegmentation's replace each other if images in several folders have the
-    same name. With more than 256 labels they have 16 bits, where labels
-    above 255 wrap. Arguments are MMSegmentation's, and others are refused,
-    which MMSegmentation's ignores.
+    Its label maps have the folder structure of the images below
+    ``output_dir``, whereas MMSegmentation's overwrite each other if images in
+    several folders have the same name. With more than 256 labels they have 16
+    bits, whereas MMSegmentation's labels above 255 wrap around. Arguments are
+    MMSegmentation's; others
+    are refused, whereas MMSegmentation's ignores them.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -66,16 +67,16 @@ class IoUMetric(_IoUMetric):
         self._names: Dict[str, str] = {}
 
     def name_files(self, dataset: Any) -> None:
-        """Name the files by the images that a data set has."""
+        """Name the files after the images of a data set."""
         if self.output_dir is not None:
             self._names = output_names(dataset)
 
     def evaluate(self, size: int) -> Dict[str, float]:
-        """Scores of all images, none with ``format_only``."""
+        """Scores of all images, or none with ``format_only``."""
         return {} if self.format_only else super().evaluate(size)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Measure a batch, and write its predictions if that is asked for."""
+        """Measure a batch, and write its predictions if requested."""
         output_dir, self.output_dir = self.output_dir, None
         try:
             super().process(data_batch, data_samples)

@@ -1,4 +1,4 @@
-"""Labels that the model has no class for."""
+"""Check for labels outside the model's classes."""
 
 from typing import Any, List, Optional, Sequence
 
@@ -9,7 +9,7 @@ from mmrep.data.heads import heads, num_labels
 from mmrep.data.images import check_bytes
 from mmrep.errors import UsageError
 
-# Of files that do not hold what was written.
+# Suffixes of lossy files.
 JPEG = ('.jpg', '.jpeg')
 
 
@@ -20,8 +20,8 @@ class LabelError(UsageError):
 class LabelCheck:
     """Check the labels of a sample before it gets to a loss.
 
-    There an unknown label is an index error without a file's name, or on a
-    GPU an assertion that takes the process with it.
+    In a loss, an unknown label is an index error without a file name or, on a
+    GPU, an assertion that kills the process.
 
     Args:
         num_classes (int): Labels are 0 to ``num_classes - 1``.
@@ -37,7 +37,7 @@ class LabelCheck:
 
     @classmethod
     def of(cls, model: nn.Module) -> Optional['LabelCheck']:
-        """The check for a segmentor or detector, None for other models."""
+        """The check for a segmentor or detector, or None for other models."""
         of_segmentor = [h for _, h in heads(model)]
         if of_segmentor:
             head = of_segmentor[0]
@@ -52,7 +52,7 @@ class LabelCheck:
         return cls(num_classes, getattr(head, 'ignore_index', None))
 
     def __call__(self, sample: Any) -> None:
-        """Raise if a sample of a pipeline has labels without a class.
+        """Raise an error if a sample of a pipeline has labels without a class.
 
         Raises:
             LabelError: With the file and the labels.
@@ -67,7 +67,7 @@ class LabelCheck:
                 raise LabelError(
                     'the training pipeline must load boxes, with '
                     "dict(type='LoadAnnotations', with_bbox=True), and "
-                    f'{info["img_path"]} comes without.'
+                    f'{info["img_path"]} comes without them.'
                 )
         else:
             return
@@ -76,11 +76,11 @@ class LabelCheck:
             self.check_labels(unknown, info)
 
     def check_labels(self, labels: Sequence[int], info: dict) -> None:
-        """Raise if some of the labels of a file have no class.
+        """Raise an error if some labels of a file have no class.
 
         Args:
             labels (Sequence[int]): The labels that occur.
-            info (dict): ``img_path`` of the sample; of a segmentation data
+            info (dict): ``img_path`` of the sample; for a segmentation data
                 set also ``seg_map_path`` and ``reduce_zero_label``.
 
         Raises:
@@ -94,13 +94,13 @@ class LabelCheck:
         if not unknown:
             return
         source = info.get('seg_map_path')
-        check_bytes(source)  # what is wrong may be made of a larger label
+        check_bytes(source)  # a wrong label may come from a larger one
         image = info.get('img_path') or 'an image without a name'
         text = ', '.join(map(str, unknown[:5]))
         if info.get('reduce_zero_label'):
             text += (
-                f' ({", ".join(str(v + 1) for v in unknown[:5])} in the file, '
-                'reduce_zero_label takes 1 off)'
+                f' ({", ".join(str(v + 1) for v in unknown[:5])} in the file; '
+                'reduce_zero_label subtracts 1)'
             )
         allowed = f'0 to {self.num_classes - 1}'
         if self.ignore_index is not None:
@@ -108,7 +108,7 @@ class LabelCheck:
         where = f'{source} (of {image})' if source else f'of {image}'
         todo = 'fix the file, or num_classes'
         if str(source).lower().endswith(JPEG):
-            todo = 'JPEG changes labels; write label maps as PNG'
+            todo = 'JPEG changes labels, so write label maps as PNG'
         raise LabelError(
             f'labels must be {allowed}, and the annotation {where} has '
             f'{text}; {todo}.'

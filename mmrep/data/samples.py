@@ -1,7 +1,7 @@
-"""What the files of a segmentation data set hold, looked at before a run.
+"""Check the files of a segmentation data set before a run.
 
-Files are looked up by one listing a folder, and a sample of the label maps is
-read: what is wrong with all of them is known in seconds, not in the middle
+Files are looked up with one listing per folder, and a sample of the label maps
+is read. Errors that affect all of them are found in seconds, not in the middle
 of a run, or never.
 """
 
@@ -23,12 +23,12 @@ from mmrep.data.images import (
 from mmrep.data.labels import JPEG, LabelCheck
 from mmrep.errors import UsageError, counted, one_line
 
-# How many label maps are read, and for how long.
+# How many label maps are read, and for how many seconds.
 SAMPLE = 100
 SECONDS = 10
-# Where none of so many samples can be loaded, none is expected to be.
+# If none of this many samples can be loaded, none is expected to be.
 TRIES = 8
-# Whose loading transforms read files.
+# Data sets whose loading transforms read files.
 _KNOWN = ('mmcv.', 'mmdet.', 'mmseg.')
 
 
@@ -47,11 +47,11 @@ def check_samples(
         dataset (Dataset): One of MMSegmentation's, or a wrapper of such.
         metrics (Sequence): The metrics that are measured on it. Defaults to
             none.
-        skip_corrupt (bool): Leave out samples that cannot be loaded, as long
-            as there are others. Defaults to False.
+        skip_corrupt (bool): Skip samples that cannot be loaded, as long as
+            there are others. Defaults to False.
 
     Returns:
-        list[str]: What is no error, but should be known.
+        list[str]: Notes that are not errors.
 
     Raises:
         UsageError: If files are missing, none of several samples can be
@@ -79,7 +79,7 @@ def check_samples(
             if type(t).__name__.startswith('Load')
         ]
         reads = [t for t in loaders if type(t).__name__ == 'LoadAnnotations']
-        # what a user's own transforms read need not be files
+        # a user's own transforms may read something other than files
         known = all(type(t).__module__.startswith(_KNOWN) for t in loaders)
         if known:
             labels = any('Annotation' in type(t).__name__ for t in loaders)
@@ -97,8 +97,8 @@ def check_samples(
             path = infos[0]['seg_map_path']
             if path.lower().endswith(JPEG):
                 notes.append(
-                    f'{key}: label maps such as {path} are JPEG files, which '
-                    'change labels, most at edges; write them as PNG.'
+                    f'{key}: label maps such as {path} are JPEG files; JPEG '
+                    'changes labels, mostly at edges, so write them as PNG.'
                 )
             sample = _spread(infos, SAMPLE // len(parts) or 1)
             sampled += _count_labels(
@@ -113,7 +113,7 @@ def check_samples(
 
 
 def _spread(infos: List[dict], most: int) -> List[dict]:
-    """At most so many of a list, evenly spread."""
+    """At most this many items of a list, evenly spaced."""
     places = np.linspace(0, len(infos) - 1, min(most, len(infos)))
     return [infos[i] for i in sorted({round(p) for p in places})]
 
@@ -121,24 +121,24 @@ def _spread(infos: List[dict], most: int) -> List[dict]:
 def _check_purpose(
     key: str, info: dict, reads: bool, metrics: Sequence[Any]
 ) -> None:
-    """Check that labels are there where they are used, and only there."""
+    """Check that labels exist where they are used, and only there."""
     evaluator = key.replace('_dataloader', '_evaluator')
     labelled = bool(info.get('seg_map_path'))
     way = (
-        f'to predict only, set {evaluator}.format_only=True, leave '
-        'LoadAnnotations out of test_pipeline and tta_pipeline, write '
-        f'{key}.dataset.data_prefix=dict(_delete_=True, img_path=FOLDER), '
-        'and pass --out'
+        f'if you only want to predict, set {evaluator}.format_only=True, '
+        'remove LoadAnnotations from test_pipeline and tta_pipeline, write '
+        f'{key}.dataset.data_prefix=dict(_delete_=True, img_path=FOLDER), and '
+        'pass --out'
     )
     if key.startswith('train') and not reads:
         raise UsageError(
-            f'the pipeline of {key} must load the labels, with '
-            "dict(type='LoadAnnotations'), and does not; take the "
+            f'the pipeline of {key} must load the labels with '
+            "dict(type='LoadAnnotations'), but does not; use the "
             'train_pipeline.'
         )
     if reads and not labelled:
         raise UsageError(
-            f'the pipeline of {key} loads annotations, and its data set has '
+            f'the pipeline of {key} loads annotations, but its data set has '
             f'none (data_prefix.seg_map_path is not set); {way}.'
         )
     for metric in metrics:
@@ -146,17 +146,17 @@ def _check_purpose(
         if only is False and not (reads and labelled):
             raise UsageError(
                 f'{type(metric).__name__} of {evaluator} compares with '
-                f'labels, and the pipeline of {key} loads none; {way}.'
+                f'labels, but the pipeline of {key} loads none; {way}.'
             )
         if only and getattr(metric, 'output_dir', '') is None:
             raise UsageError(
                 f'{evaluator}.format_only=True measures nothing and only '
-                'saves predictions; say where, with --out DIR.'
+                'saves predictions; say where with --out DIR.'
             )
 
 
 def _missing(paths: Sequence[str]) -> List[str]:
-    """Those of some local files that do not exist."""
+    """The local files in a list that do not exist."""
     listings: Dict[str, Set[str]] = {}
     missing = []
     for path in paths:
@@ -181,17 +181,17 @@ def _check_images(key: str, dataset: Any, infos: List[dict]) -> None:
     if not line:
         hint = 'a line is blank; remove it'
     elif ' ' in line.strip() or '\t' in line:
-        hint = f'a line has several names, {line!r}; leave the image alone'
+        hint = f'a line has several names, {line!r}; keep only the image'
     elif osp.splitext(line)[1]:
         hint = (
             f'a line has a suffix, {line!r}, and img_suffix, {suffix!r}, is '
-            'added; take it off the lines'
+            'added; remove it from the lines'
         )
     else:
         hint = 'check data_prefix and img_suffix'
     raise UsageError(
         f'{key}: the images that {dataset.ann_file or "the data set"} lists '
-        f'must exist, and {len(missing)} of {len(infos)} do not, e.g. '
+        f'must exist, but {len(missing)} of {len(infos)} do not, e.g. '
         f'{missing[0]}; {hint}.'
     )
 
@@ -203,17 +203,17 @@ def _check_label_maps(key: str, infos: List[dict]) -> None:
     count = len(missing)
     share = 'all' if count == len(infos) else f'{count} of'
     raise UsageError(
-        f'{key}: each image must have a label map, and {share} {len(infos)} '
+        f'{key}: each image must have a label map, but {share} {len(infos)} '
         f'are missing, e.g. {missing[0]}; check data_prefix.seg_map_path and '
-        'seg_map_suffix, or add the files (in training --skip-corrupt leaves '
-        'out such images).'
+        'seg_map_suffix, or add the files (in training, --skip-corrupt skips '
+        'such images).'
     )
 
 
 def _check_loading(
     key: str, loaders: Sequence[Any], infos: Sequence[dict]
 ) -> None:
-    """Raise if none of several samples can be loaded."""
+    """Raise an error if none of several samples can be loaded."""
     reasons = []
     coloured = None
     for info in infos:
@@ -221,7 +221,7 @@ def _check_loading(
         for loader in loaders:
             try:
                 results = loader(results)
-            except Exception as error:  # each image library raises its own
+            except Exception as error:  # each library has its own
                 reason = one_line(error, kind=True)
             else:
                 if results is not None:
@@ -238,7 +238,7 @@ def _check_loading(
     raise UsageError(
         f'{key}: none of {len(infos)} samples that were tried can be loaded: '
         f'{reasons[0]} with {infos[0]["img_path"]}; check the loading '
-        'transforms of the pipeline, and what the files are.'
+        'transforms of the pipeline and the type of the files.'
     )
 
 
@@ -249,7 +249,7 @@ def _count_labels(
     counts: np.ndarray,
     skip_corrupt: bool,
 ) -> int:
-    """Add the labels of files to ``counts``; return how many were read."""
+    """Add the labels of files to ``counts``; return the number read."""
     end = time.monotonic() + SECONDS
     read = 0
     for info in infos:
@@ -261,7 +261,7 @@ def _count_labels(
             coloured = find_colours(results)
             labels = results['gt_seg_map']
             found = np.bincount(labels.ravel(), minlength=256)
-        except Exception:  # the run names such a file, or leaves it out
+        except Exception:  # the run names such a file, or skips it
             continue
         if coloured and not skip_corrupt:
             raise UsageError(coloured)
@@ -283,7 +283,7 @@ def _judge(
     total: int,
     trains: bool,
 ) -> List[str]:
-    """What the labels that occur say of a data set."""
+    """Judge a data set by the labels that occur."""
     ignored = getattr(head, 'ignore_index', None)
     present = [
         i for i in range(num_labels(head)) if counts[i] and i != ignored
@@ -295,7 +295,7 @@ def _judge(
     if not present or (trains and len(present) == 1 < num_labels(head)):
         found = f'only label {present[0]}' if present else 'no label'
         text = (
-            f'{key}: {read} must have pixels of the classes, and there is '
+            f'{key}: {read} must have pixels of the classes, but there is '
             f'{found}'
         )
         if ignored is not None and 0 <= ignored < 256 and counts[ignored]:
@@ -317,5 +317,5 @@ def _judge(
     more = f' and {len(absent) - 6} more' if len(absent) > 6 else ''
     return [
         f'{key}: no pixel of label {shown}{more} in {read}; '
-        + ('they are not learned.' if whole else 'rare, or never there.')
+        + ('they are not learned.' if whole else 'rare or missing.')
     ]

@@ -1,4 +1,4 @@
-"""Which pictures train, which validate, which test."""
+"""Split pictures into train, val and test."""
 
 import hashlib
 from typing import Dict, List, Sequence, Tuple
@@ -7,7 +7,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 def draw(name: str, seed: int) -> float:
-    """A number of 0 to 1 that only a picture's name and the seed decide."""
+    """A number from 0 to 1 that depends only on name and seed."""
     digest = hashlib.sha256(f'{seed}/{name}'.encode()).digest()
     return int.from_bytes(digest[:8], 'big') / 2**64
 
@@ -15,16 +15,16 @@ def draw(name: str, seed: int) -> float:
 def split(
     names: Sequence[str], ratios: Sequence[float], seed: int
 ) -> Tuple[Dict[str, str], List[str]]:
-    """Split pictures so that each keeps its split when others are added.
+    """Split pictures such that each keeps its split when others are added.
 
     Args:
         names (Sequence[str]): Their names.
         ratios (Sequence[float]): Shares of train, val and test.
-        seed (int): Another one gives another split.
+        seed (int): Seed of the split.
 
     Returns:
-        tuple: The split of each name, and the names that a split got because
-        it would be empty: these may change when others are added.
+        tuple: The split of each name, and the names moved to a split because
+            it would be empty; these may change when others are added.
     """
     total = sum(ratios)
     ends = [sum(ratios[: i + 1]) / total for i in range(len(ratios))]
@@ -42,7 +42,7 @@ def split(
         if not ratio or which in found.values() or len(names) < len(SPLITS):
             continue
         middle = ends[i] - ratio / total / 2
-        # of the largest split, so that none becomes empty in turn
+        # from the largest split, so that none becomes empty in turn
         sizes = {s: list(found.values()).count(s) for s in SPLITS}
         largest = max(SPLITS, key=lambda s: sizes[s])
         name = min(

@@ -1,4 +1,4 @@
-"""What a converted data set holds: form, classes, sizes, objects."""
+"""What a converted data set holds: labels, classes, sizes, objects."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from mmrep.data.forms.pictures import (
 )
 from mmrep.errors import UsageError
 
-# Pictures and label maps that are opened; more are a sample.
+# Most pictures and label maps to open; if there are more, a sample is.
 _SAMPLE = 200
 
 
@@ -34,18 +34,18 @@ class Survey:
         root (Path): Its folder.
         form (str): 'label maps', 'boxes' or 'boxes and masks'.
         classes (list[str]): Their names.
-        palette (list[tuple]): An RGB colour of each.
-        images (dict): Of each split the folder of its pictures.
-        labels (dict): Of each split the annotation file or folder.
-        counts (dict): Of each split the number of pictures.
+        palette (list[tuple]): An RGB colour of each class.
+        images (dict): For each split, the folder of its pictures.
+        labels (dict): For each split, the annotation file or folder.
+        counts (dict): For each split, the number of pictures.
         size (tuple): Width and height that half of the pictures reach.
         largest (tuple): The largest width and height.
-        suffix (str): Of the pictures, for label maps.
-        objects (tuple): The root of the area, in pixels, below which a tenth,
-            half and nine tenths of the training objects lie.
-        most (int): Objects in the fullest picture.
-        empty (int): Training pictures without an object.
-        amounts (dict): Objects, or pixels, of each class in training.
+        suffix (str): Suffix of the pictures, for label maps.
+        objects (tuple): The 10th, 50th and 90th percentile of the square root
+            of the area, in pixels, of the training objects.
+        most (int): Largest number of objects in a picture.
+        empty (int): Number of training pictures without an object.
+        amounts (dict): Number of training objects, or pixels, of each class.
     """
 
     root: Path
@@ -65,14 +65,14 @@ class Survey:
 
 
 def survey(folder: str) -> Survey:
-    """Look at a folder that ``mmrep data convert`` made, or one laid out so.
+    """Examine a folder with the layout that ``mmrep data convert`` writes.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If it has another layout.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise UsageError(f'{root} must be a folder, and is not one.')
+        raise UsageError(f'{root} must be a folder, but is not.')
     files = {
         split_of_name(path.stem) or '': path
         for path in sorted((root / 'annotations').glob('*.json'))
@@ -93,7 +93,7 @@ def survey(folder: str) -> Survey:
     for split in ('train', 'val'):
         if not found.counts.get(split):
             raise UsageError(
-                f'{root} must hold pictures of train and val, and has none of '
+                f'{root} must hold pictures of train and val, but has none of '
                 f'{split}; convert it with --split 0.8 0.1 0.1.'
             )
     return found
@@ -110,8 +110,8 @@ def _survey_coco(root: Path, files: Dict[str, Path]) -> Survey:
         file.check_categories()
         if file.names() != classes:
             raise UsageError(
-                f'the files of all splits must have the same categories, and '
-                f'{file.path} has others than {train.path}.'
+                'the files of all splits must have the same categories, but '
+                f'{file.path} has other categories than {train.path}.'
             )
     check_annotations(train, masks=False)
     masks = bool(train.annotations) and all(
@@ -144,7 +144,7 @@ def _survey_coco(root: Path, files: Dict[str, Path]) -> Survey:
 
 
 def _folder_of(root: Path, split: str, file: CocoFile) -> str:
-    """Where the pictures of a file are."""
+    """The folder with the pictures of a file."""
     if not file.images:
         return f'images/{split}'
     name = file.images[0]['file_name']
@@ -153,7 +153,7 @@ def _folder_of(root: Path, split: str, file: CocoFile) -> str:
         if (root / folder / name).is_file():
             return folder
     raise UsageError(
-        f'the pictures of {file.path} must lie in one of {", ".join(places)} '
+        f'the pictures of {file.path} must be in one of {", ".join(places)} '
         f'of {root}, and {name} is in none.'
     )
 
@@ -178,8 +178,8 @@ def _survey_label_maps(root: Path) -> Survey:
     if len(suffixes) != 1:
         raise UsageError(
             f'the pictures in {root}/images/train, val and test must have one '
-            f'suffix, and have {", ".join(sorted(suffixes)) or "none"}; mmrep '
-            'data convert masks gives them one.'
+            f'suffix, but have {", ".join(sorted(suffixes)) or "none"}; mmrep '
+            'data convert masks gives them the same one.'
         )
     train = pictures.get('train', [])
     step = len(train) // _SAMPLE + 1
@@ -197,8 +197,8 @@ def _survey_label_maps(root: Path) -> Survey:
         labels = np.asarray(image)
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise UsageError(
-                f'{label_path} must be a label map, one number for each '
-                f'pixel, and is coloured; mmrep data convert masks {root} OUT.'
+                f'{label_path} must be a label map with one number for each '
+                f'pixel, but is coloured; mmrep data convert masks {root} OUT.'
             )
         counts += np.bincount(labels.ravel(), minlength=256)
     palette_file = root / 'palette.txt'
@@ -212,7 +212,7 @@ def _survey_label_maps(root: Path) -> Survey:
     used = np.flatnonzero(counts[: palettes.IGNORED])
     if len(used) and used.max() >= len(classes):
         raise UsageError(
-            f'{palette_file} must have a line for each label, and has '
+            f'{palette_file} must have a line for each label, but has '
             f'{len(classes)}, while the label maps have {used.max()}.'
         )
     found = Survey(

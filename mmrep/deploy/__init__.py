@@ -1,4 +1,4 @@
-"""From a trained model to one that infers: merge, fold, export."""
+"""Turn a trained model into one for inference: merge, fold, export."""
 
 from mmrep.deploy.deploy_form import to_deploy_form
 from mmrep.deploy.fuse import fuse_conv_bn

@@ -1,4 +1,4 @@
-"""Comparing two forms of a model by everything that they compute."""
+"""Compare two forms of a model by everything that they compute."""
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class Difference(NamedTuple):
-    """How far an output is from what it should be.
+    """How far an output is from the expected one.
 
     Attributes:
-        name: Which output of the model.
+        name: Name of the output.
         max_abs: Largest absolute difference.
-        relative: That, divided by the largest absolute value expected.
+        relative: The same, divided by the largest absolute expected value.
     """
 
     name: str
@@ -25,9 +25,9 @@ class Difference(NamedTuple):
 def outputs(model: nn.Module, image: Tensor) -> Dict[str, Tensor]:
     """Everything that a model computes from an image before its decisions.
 
-    Of a two-stage detector the RoI head is given fixed boxes: the ones that
+    The RoI head of a two-stage detector gets fixed boxes, because those that
     an RPN proposes jump at the smallest difference. Heads that take more than
-    feature maps, such as a DETR's, are left out.
+    feature maps, such as those of a DETR, are skipped.
 
     Args:
         model (nn.Module): A segmentor, a detector or a backbone, in
@@ -69,7 +69,7 @@ def _parts(model: nn.Module, image: Tensor) -> Iterator[Tuple[str, Any]]:
 
 
 def _run(head: nn.Module, *inputs: Any) -> Any:
-    """What a head makes of maps; nothing if it takes other things."""
+    """The output of a head for maps; nothing if it takes other inputs."""
     try:
         return head(*inputs)
     except (NotImplementedError, TypeError):
@@ -77,7 +77,7 @@ def _run(head: nn.Module, *inputs: Any) -> Any:
 
 
 def _boxes(image: Tensor) -> Tensor:
-    """Boxes of several sizes and places: (16, 4)."""
+    """Boxes of several sizes and positions, shape (16, 4)."""
     generator = torch.Generator().manual_seed(0)
     height, width = image.shape[2:]
     corners = torch.rand(16, 2, 2, generator=generator).sort(1).values
@@ -109,7 +109,7 @@ def _tensors(value: Any) -> Iterator[Tuple[str, Tensor]]:
 def compare(
     expected: Dict[str, Tensor], found: Dict[str, Tensor]
 ) -> List[Difference]:
-    """The differences of two results of :func:`outputs`, the largest first.
+    """Differences of two results of :func:`outputs`, the largest first.
 
     Raises:
         ValueError: If they do not hold the same outputs.

@@ -14,12 +14,12 @@ DEPLOY_FORM = 'mmrep.DeployForm'
 
 
 def to_deploy_form(model: nn.Module) -> nn.Module:
-    """Merge and fold what can be, in place, for inference.
+    """Merge and fold everything possible, in place, for inference.
 
-    Calls ``switch_to_deploy()`` of each part that has it, as mmrep's
-    backbones do, :func:`mmrep.deploy.fuse_conv_bn`, and lets UPerHead
-    compute with fewer multiplications on a CPU. The mode of the model stays
-    what it was; a second call finds nothing to do.
+    It calls ``switch_to_deploy()`` of each part that has it, such as mmrep's
+    backbones, calls :func:`mmrep.deploy.fuse_conv_bn`, and makes UPerHead
+    compute with fewer multiplications on a CPU. The mode of the model does not
+    change; a second call does nothing.
 
     Args:
         model (nn.Module): A segmentor, a detector or a part of one.
@@ -33,11 +33,11 @@ def to_deploy_form(model: nn.Module) -> nn.Module:
         if callable(getattr(module, 'switch_to_deploy', None)):
             module.switch_to_deploy()
     fuse_conv_bn(model)
-    if 'mmseg' in sys.modules:  # else there is no such head
+    if 'mmseg' in sys.modules:  # otherwise there is no such head
         from mmrep.deploy.uperhead import fuse_uper_heads
 
         fuse_uper_heads(model)
-    model.train(training)  # which of MMDetection's backbones returns None
+    model.train(training)  # which returns None for MMDetection's backbones
     return model
 
 
@@ -46,11 +46,11 @@ def build_deploy_form(form_of: str, **model) -> nn.Module:
     """Build the deploy form of a model, for files that hold merged weights.
 
     In a config, ``model.type`` becomes 'mmrep.DeployForm' and
-    ``model.form_of`` what it was; the rest stays.
+    ``model.form_of`` gets the old type; the rest stays.
 
     Args:
         form_of (str): Type of the model, such as 'EncoderDecoder'.
-        **model: The arguments of that type.
+        **model: Arguments of that type.
 
     Returns:
         nn.Module: A model of that type, in deploy form.
@@ -66,14 +66,14 @@ def is_deploy_config(cfg: Config) -> bool:
 
 
 def deploy_config(cfg: Config) -> Config:
-    """A config of the deploy form, which inherits from none.
+    """A config of the deploy form, which inherits from no file.
 
     Args:
         cfg (Config): Config of the training form.
 
     Returns:
-        Config: The same with another ``model.type``; what the training
-        started from is left out.
+        Config: The same with another ``model.type``, and without the weights
+            that training started from.
     """
     cfg = copy.deepcopy(cfg)
     model = dict(type=DEPLOY_FORM, form_of=cfg.model.pop('type'))

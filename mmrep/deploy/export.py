@@ -1,4 +1,4 @@
-"""Writing a model as ONNX or as a torch.export program, checked."""
+"""Write a model as ONNX or as a torch.export program, and check it."""
 
 import io
 import json
@@ -31,10 +31,10 @@ from mmrep.deploy.whole.operators import onnx_translations
 from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced
 
-# The least that torch's exporter writes.
+# The lowest version that torch's exporter writes.
 OPSET = 18
 INSTALL = 'pip install -r requirements/export.txt'
-# Bytes of weights in one file: protobuf's limit, less some for the graph.
+# Most bytes of weights in a file: protobuf's limit, less some for the graph.
 LARGEST = 2**31 - 2**24
 
 Module = Union[Exportable, WholeModel]
@@ -45,9 +45,9 @@ class Exported(NamedTuple):
 
     Attributes:
         path: The file.
-        differences: Those of the outputs, for each input of the check.
+        differences: Differences of the outputs, for each input of the check.
         operators: Number of nodes of each kind.
-        dynamic: Whether batch and size of the image are free.
+        dynamic: Whether batch size and image size are free.
     """
 
     path: Path
@@ -63,7 +63,7 @@ def check_sizes(size: Tuple[int, int], dynamic: bool) -> List[Tuple]:
         return [(1, height, width)] * 3
     return [
         (1, height, width),
-        # odd, and no multiple of what the strides divide by
+        # odd, and not a multiple of the strides
         (2, height * 3 // 4 + 1, width // 2 + 17),
         (1, height + 64, width * 3 // 2),
     ]
@@ -75,7 +75,7 @@ def _inputs(
     dynamic: bool,
     pictures: Dict[str, Tensor],
 ) -> Dict[str, Tensor]:
-    """The inputs of a check; pictures as far as the file takes them."""
+    """The inputs of a check, with pictures if the file takes them."""
     inputs = {
         name: picture
         for name, picture in pictures.items()
@@ -92,7 +92,7 @@ def _inputs(
 def _program(
     module: Module, size: Tuple[int, int], dynamic: bool
 ) -> torch.export.ExportedProgram:
-    """The graph of a module; sizes are free where ``dynamic``."""
+    """The graph of a module; sizes are free if ``dynamic``."""
     free = torch.export.Dim.DYNAMIC
     if dynamic and isinstance(module, WholeModel):
         # a side of one would be one in every picture
@@ -103,7 +103,7 @@ def _program(
     try:
         with torch.no_grad(), symbolic_resizing(module):
             return torch.export.export(module, (image,), dynamic_shapes=shapes)
-    except Exception as error:  # of many kinds, by what the model does
+    except Exception as error:  # of many kinds, depending on the model
         advice = '; try --static' if dynamic else ''
         raise UsageError(
             'the model cannot be exported: '
@@ -118,7 +118,7 @@ def _check(
     inputs: Dict[str, Tensor],
     tolerance: float,
 ) -> Dict[str, List[Difference]]:
-    """Compare what a file computes with what the model does."""
+    """Compare the outputs of a file with those of the model."""
     differences = {}
     for name, image in inputs.items():
         with torch.no_grad():
@@ -147,23 +147,24 @@ def export_onnx(
     """Write ONNX, and compare ONNX Runtime's outputs with PyTorch's.
 
     Args:
-        module (Exportable | WholeModel): What is exported.
+        module (Exportable | WholeModel): The module to export.
         out (str): Path of the file.
         size (tuple[int, int]): Height and width of the first image of the
             check. Defaults to (256, 256).
-        dynamic (bool): Leave batch and size free. Defaults to True.
+        dynamic (bool): Leave batch size and image size free. Defaults to
+            True.
         opset (int): Version of ONNX's operators. Defaults to 18.
-        metadata (dict[str, str]): Texts that the file carries.
-        tolerance (float): Largest relative difference, and of a whole
-            detector's scores the largest one. Defaults to 1e-4.
+        metadata (dict[str, str]): Texts to store in the file.
+        tolerance (float): Largest relative difference; for the scores of a
+            whole detector, the largest absolute one. Defaults to 1e-4.
         pictures (dict[str, Tensor]): More inputs of the check, by name.
 
     Returns:
         Exported: Path, differences and nodes.
 
     Raises:
-        UsageError: If it cannot be exported, needs other than standard
-            operators, or differs; nothing is written then.
+        UsageError: If it cannot be exported, needs operators that are not
+            standard, or differs; nothing is written then.
     """
     try:
         import onnx
@@ -177,13 +178,13 @@ def export_onnx(
     if not OPSET <= opset <= newest:
         raise UsageError(
             f'the opset must be {OPSET} to {newest}, the newest that onnx '
-            f'{onnx.__version__} knows, got {opset}.'
+            f'{onnx.__version__} supports, got {opset}.'
         )
     weights = sum(value.nbytes for value in module.state_dict().values())
     if weights > LARGEST:
         raise UsageError(
             f'the weights take {weights / 2**30:.2f} GB, and an ONNX file '
-            f'holds {LARGEST / 2**30:.2f} GB of them; a .pt2 has no limit.'
+            f'holds at most {LARGEST / 2**30:.2f} GB; a .pt2 has no limit.'
         )
     names = module.output_names(module.example(size))
     program = _program(module, size, dynamic)
@@ -206,11 +207,11 @@ def export_onnx(
         try:
             onnx.checker.check_model(str(path), full_check=True)
         except onnx.checker.ValidationError as error:
-            # of versions that torch's exporter cannot convert to
+            # versions that torch's exporter cannot convert to
             raise UsageError(
                 f'the graph is not valid in opset {opset} '
-                f'({one_line(error, first=True)}); nothing was '
-                f'written, try --opset {OPSET}.'
+                f'({one_line(error, first=True)}); nothing was written. Try '
+                f'--opset {OPSET}.'
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -228,7 +229,7 @@ def export_onnx(
 
 
 def _standard_operators(graph: Any) -> Dict[str, int]:
-    """Count the nodes; raise if one is not of ONNX's own domain."""
+    """Count the nodes; raise if one is not in ONNX's own domain."""
     count: Dict[str, int] = {}
     for node in graph.graph.node:
         name = (
@@ -280,20 +281,21 @@ def export_program(
     """Write a torch.export program, load it, and compare its outputs.
 
     Args:
-        module (Exportable | WholeModel): What is exported; it is changed in
-            place.
+        module (Exportable | WholeModel): The module to export; it is changed
+            in place.
         out (str): Path of the file, ending in ``.pt2``.
         size (tuple[int, int]): Height and width of the first image of the
             check. Defaults to (256, 256).
-        dynamic (bool): Leave batch and size free. Defaults to True.
-        operator (str): 'lowered' makes the large kernels plain convolutions,
-            which need PyTorch only; 'node' keeps them as
+        dynamic (bool): Leave batch size and image size free. Defaults to
+            True.
+        operator (str): 'lowered' turns the large kernels into plain
+            convolutions, which need only PyTorch; 'node' keeps them as
             ``mmrep::depthwise_conv2d``, for which ``mmrep.ops`` must be
             imported before the file is loaded. Defaults to 'lowered'.
         metadata (dict[str, str]): Texts that the file carries, as
             ``mmrep.json``.
-        tolerance (float): Largest relative difference, and of a whole
-            detector's scores the largest one. Defaults to 1e-4.
+        tolerance (float): Largest relative difference; for the scores of a
+            whole detector, the largest absolute one. Defaults to 1e-4.
         pictures (dict[str, Tensor]): More inputs of the check, by name.
 
     Returns:
@@ -319,7 +321,7 @@ def export_program(
             operators[name] = operators.get(name, 0) + 1
     with replaced(Path(out)) as path:
         extra = {'mmrep.json': json.dumps(metadata)}
-        buffer = io.BytesIO()  # given a full disk, a path aborts in C++
+        buffer = io.BytesIO()  # with a path, a full disk aborts in C++
         torch.export.save(program, buffer, extra_files=extra)
         path.write_bytes(buffer.getbuffer())
         loaded = torch.export.load(str(path)).module()

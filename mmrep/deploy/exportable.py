@@ -1,4 +1,4 @@
-"""A model, or its first part, as a module that exporters take."""
+"""A model, or its first part, as a module that exporters accept."""
 
 import sys
 from contextlib import ExitStack, contextmanager
@@ -23,10 +23,10 @@ PARTS = ('backbone', 'neck', 'head', 'segmentor')
 
 
 class OperatorNode(DepthwiseConv2d):
-    """The operator as the one node ``mmrep::depthwise_conv2d`` of a graph."""
+    """The operator as a single graph node, ``mmrep::depthwise_conv2d``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, H, W) to the same."""
+        """Map (N, C, H, W) to the same shape."""
         return torch.ops.mmrep.depthwise_conv2d(
             x, self.weight, self.bias, False, self.backend, self.autotune
         )[0]
@@ -38,11 +38,11 @@ class Exportable(nn.Module):
     Args:
         model (nn.Module): A segmentor, a detector or a backbone in evaluation
             mode; it is changed in place.
-        part (str): 'backbone'; 'neck', which is the backbone and the neck;
-            'head', a one-stage detector's maps before decoding; 'segmentor',
-            logits of the size of the image.
-        keep_pooling (bool): Leave adaptive pooling as it is, which ONNX does
-            not have, and UPerHead's deploy form. Defaults to False.
+        part (str): 'backbone'; 'neck' for the backbone and the neck; 'head'
+            for a one-stage detector's maps before decoding; 'segmentor' for
+            logits at the size of the image.
+        keep_pooling (bool): Keep adaptive pooling, which ONNX does not have,
+            and UPerHead's deploy form. Defaults to False.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Exportable(nn.Module):
     def example(
         self, size: Tuple[int, int], batch: int = 1, seed: int = 0
     ) -> Tensor:
-        """An input of a size: noise."""
+        """An input of this size, of noise."""
         return random_input(size, batch, seed, self.channels)
 
     def expected(self, image: Tensor) -> Dict[str, Tensor]:
-        """What a file must compute from an input."""
+        """What a file must compute for an input."""
         return named(self.output_names(image), self(image))
 
     def compare(
@@ -124,14 +124,13 @@ class Exportable(nn.Module):
 def exportable(
     model: nn.Module, part: Optional[str] = None, keep_pooling: bool = False
 ) -> Exportable:
-    """The part of a model that is exported.
+    """The part of a model to export.
 
     Args:
-        model (nn.Module): As :class:`Exportable` takes it.
+        model (nn.Module): See :class:`Exportable`.
         part (str, optional): One of ``PARTS``. Defaults to the largest one
             of a segmentor or backbone, and to 'neck' of a detector.
-        keep_pooling (bool): As :class:`Exportable` takes it. Defaults to
-            False.
+        keep_pooling (bool): See :class:`Exportable`. Defaults to False.
 
     Raises:
         UsageError: If the model has no such part.
@@ -159,15 +158,15 @@ def named(names: Sequence[str], values: Any) -> Dict[str, Tensor]:
 
 
 def keep_operator(model: nn.Module) -> int:
-    """Have the large kernels be nodes ``mmrep::depthwise_conv2d``, in place.
+    """Turn large kernels into nodes ``mmrep::depthwise_conv2d``, in place.
 
     Returns:
-        int: Number of those layers.
+        int: Number of these layers.
     """
     count = 0
     for module in model.modules():
         if type(module) is DepthwiseConv2d and is_eligible(module):
-            # the weight stays, also where several places share it
+            # the weight stays, even if several places share it
             module.__class__ = OperatorNode
             count += 1
     return count
@@ -197,9 +196,9 @@ def prepare_layers(model: nn.Module) -> None:
 def symbolic_resizing(model: nn.Module) -> Iterator[None]:
     """Let MMSegmentation's heads resize to sizes that are not yet known.
 
-    Their ``resize`` turns sizes into integers to give a warning, which fixes
-    them in an exported graph. Each module of theirs has imported it by name,
-    so it is patched in every one, as long as the graph is made.
+    Their ``resize`` turns sizes into integers for a warning, which fixes the
+    sizes in an exported graph. Each of their modules imports it by name, so it
+    is patched in all of them while the graph is made.
     """
 
     def resize(

@@ -1,4 +1,4 @@
-"""Folding the batch norms of a trained model into its convolutions."""
+"""Fold the batch norms of a trained model into its convolutions."""
 
 import copy
 from collections import Counter
@@ -12,7 +12,7 @@ from torch import nn
 from mmrep.models.layers import NormFirstBlock, overwrite_input
 from mmrep.models.layers.conv_bn import fold_bn, is_foldable, set_parameters
 
-# MMCV's plain convolutions, which compute what PyTorch's do
+# MMCV's plain convolutions, which compute the same as PyTorch's
 _MMCV_CONVOLUTIONS = (Conv2d, Conv2dAdaptivePadding)
 
 
@@ -20,19 +20,18 @@ _MMCV_CONVOLUTIONS = (Conv2d, Conv2dAdaptivePadding)
 def fuse_conv_bn(model: nn.Module) -> nn.Module:
     """Fold batch norms into convolutions, in place, for inference.
 
-    Folds each BN (also SyncBN) that follows a convolution in an
-    ``nn.Sequential`` or in MMCV's ``ConvModule``, and what the blocks of our
-    backbones say of their own (``NormFirstBlock.fold_norms``). What is folded
-    becomes an ``nn.Identity``, so parameter names change: convert, then fuse,
-    and save before fusing. A convolution that several places share, each with
-    a norm of its own, becomes one of each place. A ReLU behind a convolution
-    then works in place, and so does the blocks' GELU where no gradient is
-    needed.
-    A second call finds nothing to do.
+    It folds each BN or SyncBN that follows a convolution in an
+    ``nn.Sequential`` or in MMCV's ``ConvModule``, and the norms that blocks of
+    our backbones fold themselves (``NormFirstBlock.fold_norms``). A folded
+    norm becomes an ``nn.Identity``, so parameter names change: convert, then
+    fuse, and save before fusing. If several places share a convolution, each
+    with its own norm, each place gets its own copy. A ReLU after a convolution
+    then works in place, and so does the blocks' GELU if no gradient is needed.
+    A second call does nothing.
 
     Args:
-        model (nn.Module): A model in evaluation form; its re-parameterized
-            branches are best merged before, with ``switch_to_deploy()``.
+        model (nn.Module): A model in evaluation mode; merge its
+            re-parameterized branches first, with ``switch_to_deploy()``.
 
     Returns:
         nn.Module: The same model.
@@ -66,7 +65,7 @@ def fuse_conv_bn(model: nn.Module) -> nn.Module:
 
 
 def _overwrite_behind_convs(module: nn.Sequential) -> None:
-    """Let a ReLU write into the output of the convolution before it."""
+    """Let a ReLU overwrite the output of the convolution before it."""
     fresh = False
     for layer in module:
         if fresh:

@@ -1,4 +1,4 @@
-"""What a model is checked with: random maps, and pictures as in a test."""
+"""Inputs to check a model with: random maps, and pictures as in a test."""
 
 import copy
 import os.path as osp
@@ -18,7 +18,7 @@ from mmrep.registry import type_name
 def random_input(
     size: Tuple[int, int], batch: int = 1, seed: int = 0, channels: int = 3
 ) -> Tensor:
-    """Standard normal noise, the same for a seed: (N, C, H, W)."""
+    """Standard normal noise (N, C, H, W), the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, channels, *size, generator=generator)
 
@@ -33,13 +33,13 @@ def picture_dataset(cfg: Config) -> dict:
     if dataset is None or 'pipeline' not in dataset:
         raise UsageError(
             'the config must define test_dataloader.dataset.pipeline, which '
-            'says how a picture is prepared.'
+            'says how to prepare a picture.'
         )
     return dataset
 
 
 def picture_pipeline(cfg: Config) -> Compose:
-    """The config's test pipeline without what reads annotations.
+    """The config's test pipeline without the steps that read annotations.
 
     Raises:
         UsageError: If the config has no test pipeline.
@@ -56,7 +56,7 @@ def picture_pipeline(cfg: Config) -> Compose:
 
 
 def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
-    """A picture as a test gives it to the network.
+    """A picture in the form in which a test passes it to the network.
 
     Args:
         cfg (Config): Config with a test pipeline.
@@ -74,7 +74,7 @@ def picture_input(cfg: Config, model: nn.Module, path: str) -> Tensor:
 
 
 def prepared_picture(cfg: Config, path: str) -> Tensor:
-    """A picture as the test pipeline leaves it, before it is normalised.
+    """A picture after the test pipeline, before it is normalised.
 
     Args:
         cfg (Config): Config with a test pipeline.
@@ -97,12 +97,12 @@ def _prepared(cfg: Config, path: str) -> Dict[str, Any]:
         name = type(step).__name__
         try:
             data = step(data)
-        except Exception as error:  # each image library raises its own
+        except Exception as error:  # each library has its own
             what = (
-                f'{path} cannot be read as an image'
+                f'{path} is not a readable image'
                 if name.startswith('Load')
-                else f'the test pipeline of the config failed in {name} '
-                f'with {path}'
+                else f'the test pipeline of the config failed in {name} with '
+                f'{path}'
             )
             raise UsageError(
                 f'{what}: {one_line(error, kind=True)}'
@@ -111,7 +111,7 @@ def _prepared(cfg: Config, path: str) -> Dict[str, Any]:
 
 
 def first_test_image(cfg: Config) -> Optional[str]:
-    """Path of the first image of the config's test set, if that is there."""
+    """Path of the first image of the config's test set, if it exists."""
     dataset = first_dataset(cfg, 'test_dataloader')
     if dataset is None:
         return None
@@ -119,7 +119,7 @@ def first_test_image(cfg: Config) -> Optional[str]:
     dataset = dict(copy.deepcopy(dataset), pipeline=[])
     try:
         info = DATASETS.build(dataset).get_data_info(0)
-    except Exception:  # absent or empty, in as many ways as data sets have
+    except Exception:  # absent or empty; data sets differ in this
         return None
     path = info.get('img_path')
     return path if path and osp.isfile(path) else None

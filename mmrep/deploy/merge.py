@@ -1,4 +1,4 @@
-"""From a trained checkpoint to a merged one with a config of its own."""
+"""Turn a trained checkpoint into a merged one with its own config."""
 
 from pathlib import Path
 from typing import Dict, List, NamedTuple
@@ -25,7 +25,7 @@ class Reparameterized(NamedTuple):
     Attributes:
         checkpoint: The merged weights.
         config: The config that loads them.
-        differences: For each input, those of the model's outputs.
+        differences: Differences of the model's outputs, for each input.
         norms: Number of batch norms before and after.
         parameters: Number of parameters before and after.
     """
@@ -47,14 +47,14 @@ def reparameterize(
 ) -> Reparameterized:
     """Merge a trained model, check it, and write it with a config.
 
-    What is checked is what was written: both files are read back, and the
-    model's outputs are compared with the training form's.
+    The check covers what was written: both files are read back, and the
+    model's outputs are compared with those of the training form.
 
     Args:
         cfg (Config): Config of the training form of a segmentor or detector.
         checkpoint (str): Its weights.
-        out (str): Path of the merged weights; the config goes beside it, with
-            the suffix ``.py``.
+        out (str): Path of the merged weights; the config is written next to
+            it, with the suffix ``.py``.
         inputs (dict[str, Tensor]): Maps (N, C, H, W) to check with, by name.
         tolerance (float): Largest relative difference. Defaults to 1e-4.
         trust (bool): Run code that the checkpoint may contain. Defaults to
@@ -64,7 +64,7 @@ def reparameterize(
         Reparameterized: Paths, differences and sizes.
 
     Raises:
-        UsageError: If the input is wrong or merged already, or an output
+        UsageError: If the input is wrong or already merged, or an output
             differs by more than ``tolerance``; nothing is written then.
     """
     path = Path(out)
@@ -77,7 +77,7 @@ def reparameterize(
     to_deploy_form(model)
     after = count_norms(model), count_parameters(model)
     merged = deploy_config(cfg)
-    # the last one gets its name first: a config is never without weights
+    # the last one gets its name first, so a config is never without weights
     with replaced(config_path) as new_config, replaced(path) as new_path:
         meta = dict(dataset_meta=model.dataset_meta, deploy_form=True)
         torch_save(dict(meta=meta, state_dict=model.state_dict()), new_path)
@@ -106,13 +106,13 @@ def reparameterize(
 def check_tolerance(
     name: str, differences: List[Difference], tolerance: float
 ) -> None:
-    """Raise if an output differs by more than ``tolerance``, relatively."""
+    """Raise if a relative difference exceeds ``tolerance``."""
     worst = differences[0]
     if not worst.relative <= tolerance:
         raise UsageError(
             f'{worst.name} of the {name} input differs by '
-            f'{worst.relative:.2e} of its largest value '
-            f'(absolute {worst.max_abs:.2e}), more than the tolerance of '
+            f'{worst.relative:.2e} of its largest value (absolute '
+            f'{worst.max_abs:.2e}), more than the tolerance of '
             f'{tolerance:.0e}; nothing was written.'
         )
 
@@ -136,19 +136,19 @@ def _check_paths(
     for target in (path, config):
         if target.is_dir():
             raise UsageError(
-                f'{target}, where a file would go, must not be a folder; '
-                'give OUT another name.'
+                f'{target}, where a file would be written, must not be a '
+                'folder; give OUT another name.'
             )
     sources = {Path(checkpoint).resolve(), Path(cfg.filename).resolve()}
     if {path.resolve(), config.resolve()} & sources:
         raise UsageError(
-            f'OUT must not replace what is read, and {path} and {config} '
-            'would be written.'
+            f'OUT must not overwrite the input, but {path} and {config} would '
+            'be written.'
         )
     if config.exists() and 'mmrep.DeployForm' not in config.read_text():
         raise UsageError(
-            f'{config}, where the config would go, exists and is not of a '
-            'deploy form; give OUT another name.'
+            f'{config}, where the config would be written, exists and is not '
+            'the config of a deploy form; give OUT another name.'
         )
 
 
@@ -166,6 +166,6 @@ def _check_unmerged(cfg: Config, checkpoint: str, trust: bool) -> None:
     if here:
         raise UsageError(
             f'the checkpoint {checkpoint} is already merged: it holds '
-            f'{some(here, 1)}, which only a deploy form has. Give the one '
-            'that was trained.'
+            f'{some(here, 1)}, which only a deploy form has. Give the '
+            'checkpoint from training.'
         )

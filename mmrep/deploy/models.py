@@ -1,4 +1,4 @@
-"""From a config and a checkpoint to a model that infers."""
+"""Build a model for inference from a config and a checkpoint."""
 
 import copy
 import logging
@@ -31,7 +31,7 @@ def build_model(cfg: Config, meta: bool = False) -> nn.Module:
         cfg (Config): Config of a segmentor, a detector, a classifier or a
             backbone under ``model``.
         meta (bool): Build it on PyTorch's meta device, where parameters have
-            shapes and no values, so that the largest model takes seconds and
+            shapes and no values, so even the largest model takes seconds and
             no memory. Defaults to False.
 
     Returns:
@@ -42,7 +42,7 @@ def build_model(cfg: Config, meta: bool = False) -> nn.Module:
     """
     if not isinstance(cfg.get('model'), dict):
         raise UsageError('the config must define model.')
-    # a backbone alone, such as mmseg.UNet, finds its parts in its own scope
+    # a single backbone, such as mmseg.UNet, finds its parts in its own scope
     own, named, _ = str(cfg.model.get('type')).partition('.')
     scope = cfg.get('default_scope') or (own if named else 'mmengine')
     init_default_scope(scope)
@@ -57,12 +57,12 @@ def build_model(cfg: Config, meta: bool = False) -> nn.Module:
             f'the model of the config cannot be built ({place}): {text}'
         ) from error
     model.cfg = cfg
-    model.eval()  # which of MMDetection's backbones returns None
+    model.eval()  # which returns None for MMDetection's backbones
     return model
 
 
 def _build(model: dict) -> nn.Module:
-    # MMDetection's DETRs write into what they are built from
+    # MMDetection's DETRs modify the config that they are built from
     return MODELS.build(copy.deepcopy(model))
 
 
@@ -71,9 +71,9 @@ def _build_on_meta(model: dict) -> nn.Module:
         with torch.device('meta'):
             built = _build(model)
     except (NotImplementedError, RuntimeError):
-        # some constructors look at the values of a tensor
+        # some constructors read the values of a tensor
         built = _build(model)
-    # the device above is not that of torch.Tensor(...)
+    # torch.Tensor(...) does not use the device above
     return built.to('meta')
 
 
@@ -83,7 +83,7 @@ def model_kind(model: nn.Module) -> str:
     Raises:
         UsageError: If it is neither.
     """
-    # by name, because MMDetection need not be installed
+    # by name, because MMDetection may not be installed
     bases = {base.__name__ for base in type(model).__mro__}
     for kind in ('segmentor', 'detector'):
         if f'Base{kind.title()}' in bases:
@@ -101,14 +101,14 @@ def load_model(
     device: str = 'cpu',
     trust: bool = False,
 ) -> nn.Module:
-    """Build a config's model with a checkpoint's weights, to infer with.
+    """Build a config's model with a checkpoint's weights, for inference.
 
     Args:
         cfg (Config): Config of a segmentor or detector, in either form.
         checkpoint (str): Path of a checkpoint with all of the model's
-            parameters; what else it holds is named in the log.
+            parameters; the log names anything else that it holds.
         deploy (bool): Turn the model into its deploy form. Defaults to False.
-        device (str): Where the model goes. Defaults to 'cpu'.
+        device (str): Device of the model. Defaults to 'cpu'.
         trust (bool): Run code that the checkpoint may contain. Defaults to
             False.
 
@@ -117,7 +117,7 @@ def load_model(
         ``dataset_meta`` (``classes`` and ``palette``).
 
     Raises:
-        UsageError: If something that was given is missing or wrong.
+        UsageError: If an argument is wrong or a file is missing.
     """
     loaded = load_checkpoint(checkpoint, trust=trust)
     with safe_loaders(trust):

@@ -1,10 +1,10 @@
 """UPerHead's fusion of its maps, with a third of the multiplications.
 
 The head resizes the maps of all levels to the largest one, concatenates them,
-and convolves with 3x3. Resizing is linear and acts on each channel alone, so
-the products with each of the kernel's nine taps may be taken before it, on
-the small maps. What remains is to resize and to shift, one axis at a time,
-each a small matrix product.
+and convolves with 3x3. Resizing is linear and acts on each channel separately,
+so the products with each of the kernel's nine taps can be computed before it,
+on the small maps. What remains is to resize and shift along one axis at a
+time, each with a small matrix product.
 """
 
 from typing import Any, List
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 
 class FusedUPerHead(UPerHead):
-    """UPerHead in deploy form; parameters and results are UPerHead's."""
+    """UPerHead in deploy form, with UPerHead's parameters and results."""
 
     def _forward_feature(self, inputs: List[Tensor]) -> Tensor:
         """Maps of every level to one (N, channels, H, W)."""
-        if not inputs[0].is_cpu:  # measured on CPUs only
+        if not inputs[0].is_cpu:  # measured only on CPUs
             return super()._forward_feature(inputs)
         inputs = self._transform_inputs(inputs)
         laterals = [
@@ -64,12 +64,12 @@ class FusedUPerHead(UPerHead):
         return out + high
 
     def _matrices(self, x: Tensor, size: int, dim: int) -> Tensor:
-        """Resizing one axis of ``x``, for each of a kernel's three taps.
+        """Matrices that resize an axis of ``x`` for each of a kernel's taps.
 
         Returns:
-            Tensor: Shape (3, length of the axis, size); the k-th gives at a
-            place what the resized map has k - 1 places further, and zero
-            outside of it.
+            Tensor: Shape (3, length of the axis, size); the k-th gives at each
+                place the value of the resized map k - 1 places further on, and
+                zero outside it.
         """
         eye = torch.eye(x.size(dim), dtype=x.dtype, device=x.device)
         resized = F.interpolate(
@@ -83,10 +83,10 @@ class FusedUPerHead(UPerHead):
 
 
 def fuse_uper_heads(model: nn.Module) -> int:
-    """Have the UPerHeads of a model fuse their maps so, in place.
+    """Make the UPerHeads of a model fuse maps this way, in place.
 
-    Heads whose last convolution is not a plain 3x3 with folded norm are left
-    alone, as are subclasses of UPerHead.
+    Heads whose last convolution is not a plain 3x3 with folded norm are not
+    changed, nor are subclasses of UPerHead.
 
     Returns:
         int: Number of heads changed.
@@ -94,7 +94,7 @@ def fuse_uper_heads(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if type(module) is UPerHead and _is_plain(module.fpn_bottleneck):
-            # a change of class can be undone, and keeps all that the head has
+            # a change of class can be undone, and keeps everything in the head
             module.__class__ = FusedUPerHead
             count += 1
     return count

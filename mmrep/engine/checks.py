@@ -1,7 +1,7 @@
-"""What can be known of a run from its config alone, before it starts.
+"""Checks of a run that need only its config, before it starts.
 
-Each check raises :class:`mmrep.errors.UsageError` with the key, what must
-hold there and what came.
+Each check raises :class:`mmrep.errors.UsageError` with the key, what must hold
+there and what was given.
 """
 
 import difflib
@@ -18,8 +18,8 @@ from mmrep.engine.values import check_dataset_values, check_model_values
 from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
-# Numbers by their place ('*' is each item of a list): whether whole, the
-# least one, and another one that means never.
+# Numbers by their place ('*' is each item of a list): whether they must be
+# whole, the minimum, and another value that means never.
 _NUMBERS: Dict[str, Tuple[bool, float, Optional[int]]] = {
     'auto_scale_lr.base_batch_size': (True, 1, None),
     'default_hooks.checkpoint.interval': (True, 1, -1),
@@ -71,14 +71,14 @@ def check_config(cfg: Config, mode: str) -> List[str]:
 
     Args:
         cfg (Config): Config of the run. A data loader without workers loses
-            the options that PyTorch takes only with some.
+            options that PyTorch accepts only with workers.
         mode (str): 'train' or 'test'.
 
     Returns:
-        list[str]: What the user should know.
+        list[str]: Notes for the user.
 
     Raises:
-        UsageError: If the run would fail, or do nothing of what was asked.
+        UsageError: If the run would fail, or would not do what was asked.
     """
     notes = check_age(cfg)
     _check_words(cfg)
@@ -131,7 +131,7 @@ def check_config(cfg: Config, mode: str) -> List[str]:
 
 
 def _note_warm_up(cfg: Config) -> List[str]:
-    """Say that a warm-up ends before it has begun to rise."""
+    """Note a warm-up that ends before it begins to rise."""
     notes = []
     for place, part in _values(cfg._cfg_dict, 'param_scheduler.*'):
         if type_name(part).rpartition('.')[2] != 'LinearLR':
@@ -141,13 +141,13 @@ def _note_warm_up(cfg: Config) -> List[str]:
         if length == 1 and not part.get('convert_to_iter_based'):
             notes.append(
                 f'{place} has one step, which leaves the learning rate at '
-                f'{factor:g} of what it is to be; give it 2 or more, or none'
+                f'{factor:g} of its target; set 2 or more steps, or remove it'
             )
     return notes
 
 
 def _note_order(cfg: Config) -> List[str]:
-    """Say that a training sees its samples in the order of their files."""
+    """Note that training sees samples in the order of their files."""
     loader = cfg.get('train_dataloader') or {}
     sampler = loader.get('sampler')
     if not sampler and not loader.get('batch_sampler'):
@@ -157,13 +157,13 @@ def _note_order(cfg: Config) -> List[str]:
     else:
         return []
     return [
-        f'{what}: each epoch has the samples in the order of the data set, '
-        'and training wants them shuffled'
+        f'{what}: each epoch takes the samples in the order of the data set, '
+        'but training needs them shuffled'
     ]
 
 
 def _check_compiler(cfg: Config) -> None:
-    """Check the name of what compiles the model."""
+    """Check the name of the compiler backend."""
     options = cfg.get('compile')
     if options is not None and not isinstance(options, (bool, dict)):
         raise UsageError(
@@ -190,13 +190,13 @@ def _check_averages(cfg: Config) -> None:
             momentum = hook.get('momentum', 0.5)
             if not isinstance(momentum, Real) or not 0 < momentum < 1:
                 raise UsageError(
-                    f'{place}.momentum must lie between 0 and 1, the part of '
+                    f'{place}.momentum must be between 0 and 1, the share of '
                     f'the new weights, got {momentum!r}.'
                 )
 
 
 def _check_words(cfg: Config) -> None:
-    """Check what the run reads before anything is built."""
+    """Check values that the run reads before anything is built."""
     for key in ('default_scope', 'load_from', 'work_dir'):
         if not isinstance(cfg.get(key) or '', str):
             raise UsageError(f'{key} must be a word, got {cfg[key]!r}.')
@@ -211,7 +211,7 @@ def _check_words(cfg: Config) -> None:
 
 
 def _check_trios(cfg: Config) -> None:
-    """Check that what MMEngine wants together is there together."""
+    """Check that settings MMEngine needs together are set together."""
     for mode, third in (
         ('train', 'optim_wrapper'),
         ('val', 'val_evaluator'),
@@ -221,26 +221,26 @@ def _check_trios(cfg: Config) -> None:
         absent = [key for key in keys if cfg.get(key) is None]
         if 0 < len(absent) < len(keys):
             raise UsageError(
-                f'{keys[0]}, {keys[1]} and {keys[2]} must all be set, or all '
-                f'be None; {" and ".join(absent)} is None.'
+                f'{keys[0]}, {keys[1]} and {keys[2]} must either all be set '
+                f'or all be None; {" and ".join(absent)} is None.'
             )
 
 
 def _check_preprocessor(cfg: Config) -> None:
-    """Check that pictures become tensors of one size and scale."""
+    """Check that there is a data preprocessor."""
     model = cfg.get('model') or {}
     kinds = {'mmseg': 'SegDataPreProcessor', 'mmdet': 'DetDataPreprocessor'}
     kind = kinds.get(cfg.get('default_scope') or '')
     if kind and 'backbone' in model and not model.get('data_preprocessor'):
         raise UsageError(
             "model.data_preprocessor must be set, e.g. dict(type='"
-            f"{kind}', mean=[...], std=[...], bgr_to_rgb=True), and is "
+            f"{kind}', mean=[...], std=[...], bgr_to_rgb=True), but is "
             f'{model.get("data_preprocessor")}.'
         )
 
 
 def _check_counting(cfg: Config) -> None:
-    """Check that a loop of iterations has no part that waits for epochs."""
+    """Check that no part of a loop over iterations waits for epochs."""
     loop = cfg.get('train_cfg') or {}
     kind = type_name(loop).rpartition('.')[2]
     if kind != 'IterBasedTrainLoop' and (kind or loop.get('by_epoch', True)):
@@ -250,7 +250,7 @@ def _check_counting(cfg: Config) -> None:
     if hook.get('interval', -1) > 0:
         parts.append(('default_hooks.checkpoint', hook, 'save'))
     for place, part in _values(cfg._cfg_dict, 'param_scheduler.*'):
-        # a plateau is looked for after each validation
+        # a plateau is checked after each validation
         if isinstance(part, dict) and 'Plateau' not in type_name(part):
             parts.append((place, part, 'change the learning rate'))
     for place, part, does in parts:
@@ -258,13 +258,14 @@ def _check_counting(cfg: Config) -> None:
             'convert_to_iter_based'
         ):
             raise UsageError(
-                f'{place}.by_epoch must be False where train_cfg counts '
-                f'iterations, for it would not {does} before the end.'
+                f'{place}.by_epoch must be False if train_cfg counts '
+                f'iterations, because otherwise it would not {does} before '
+                'the end.'
             )
 
 
 def _values(node: Any, key: str, place: str = '') -> Iterator[Tuple[str, Any]]:
-    """What a config has at a place, which may stand for several."""
+    """The values of a config at a place, which may stand for several."""
     name, _, rest = key.partition('.')
     if isinstance(node, dict):
         found = [(name, node[name])] if name in node else []
@@ -312,7 +313,7 @@ def _check_loader(cfg: Config, name: str) -> None:
     if isinstance(dataset, (list, tuple)):
         raise UsageError(
             f'{name}.dataset must be one data set, got a list of '
-            f'{len(dataset)}, as 0.x and 2.x took it; write '
+            f'{len(dataset)}, as versions 0.x and 2.x took it; write '
             "dataset=dict(type='ConcatDataset', datasets=[...])."
         )
     check_dataset_values(cfg, name)
@@ -335,7 +336,7 @@ def _check_loader(cfg: Config, name: str) -> None:
 
 
 def _check_optimizer(cfg: Config) -> None:
-    """Check the types of the optimizer and of what changes its settings."""
+    """Check the types of the optimizer and its schedulers."""
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     if isinstance(optimizer, dict):
         _check_type(cfg, 'optim_wrapper.optimizer', optimizer, OPTIMIZERS)
@@ -345,10 +346,9 @@ def _check_optimizer(cfg: Config) -> None:
         'mmrep.'
     ):
         raise UsageError(
-            f'optim_wrapper.constructor, {constructor}, knows the layers of '
-            f'ConvNeXt and ViT alone, and the backbone is '
-            f'{type_name(backbone)}; take '
-            "'mmrep.LayerDecayOptimWrapperConstructor'."
+            f'optim_wrapper.constructor, {constructor}, knows only the layers '
+            f'of ConvNeXt and ViT, but the backbone is {type_name(backbone)}; '
+            "use 'mmrep.LayerDecayOptimWrapperConstructor'."
         )
     for place, scheduler in _values(cfg._cfg_dict, 'param_scheduler.*'):
         if isinstance(scheduler, dict):
@@ -356,11 +356,11 @@ def _check_optimizer(cfg: Config) -> None:
 
 
 def _check_type(cfg: Config, key: str, part: dict, root: Any) -> None:
-    """Raise if a registry does not have a type."""
+    """Raise an error if a registry does not have a type."""
     kind = part.get('type')
     if not isinstance(kind, str):
         if kind is None:
-            raise UsageError(f'{key}.type must be given, and is not.')
+            raise UsageError(f'{key}.type must be set, but is not.')
         return
     scope = cfg.get('default_scope') or 'mmengine'
     with DefaultScope.overwrite_default_scope(scope):
@@ -376,7 +376,7 @@ def _check_type(cfg: Config, key: str, part: dict, root: Any) -> None:
 
 
 def _check_metric(key: str, metric: dict, cfg: Config) -> None:
-    """Check what a metric itself checks after all images, or not at all."""
+    """Check what a metric checks only after all images, or never."""
     kind = type_name(metric).rpartition('.')[2]
     if kind == 'IoUMetric':
         names = _listed(metric.get('iou_metrics', ['mIoU']))
@@ -390,15 +390,15 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
         if names != ['proposal_fast'] and (
             len(counts) != 3 or 100 not in counts
         ):
-            # pycocotools has three, and the AP of another than 100 is -1
+            # pycocotools has three, and without 100 the AP is -1
             raise UsageError(
                 f'{key}.proposal_nums must be three numbers with 100 among '
                 f'them, got {counts}.'
             )
         if 'segm' in names and not _has_masks(cfg.get('model') or {}):
             raise UsageError(
-                f"{key}.metric has 'segm', and the model has no mask head; "
-                "take 'bbox'."
+                f"{key}.metric has 'segm', but the model has no mask head; "
+                "use 'bbox'."
             )
     elif kind == 'VOCMetric':
         _check_names(
@@ -408,34 +408,34 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
         )
         if metric.get('scale_ranges') is not None:
             raise UsageError(
-                f'{key}.scale_ranges must be None: MMDetection fails after '
-                'the last image with others.'
+                f'{key}.scale_ranges must be None: with any other value '
+                'MMDetection fails after the last image.'
             )
         if metric.get('iou_thrs') is not None:
-            # MMDetection takes a float or a list alone
+            # MMDetection accepts only a float or a list
             metric['iou_thrs'] = _listed(metric['iou_thrs'])
     if kind in ('CocoMetric', 'VOCMetric'):
         for threshold in _listed(metric.get('iou_thrs') or []):
             if not isinstance(threshold, Real) or not 0 < threshold <= 1:
                 raise UsageError(
-                    f'{key}.iou_thrs must be numbers in 0..1, got '
+                    f'{key}.iou_thrs must be numbers from 0 to 1, got '
                     f'{threshold!r}.'
                 )
 
 
 def _check_truth(key: str, metric: dict, cfg: Config, loader: str) -> None:
-    """Check that COCO's metric has the truth to compare with."""
+    """Check that COCO's metric has ground truth to compare with."""
     if metric.get('ann_file') or metric.get('format_only'):
         return
     if not gives_instances(cfg, loader):
         raise UsageError(
-            f'{key}.ann_file must be the annotation file of {loader}, and is '
+            f'{key}.ann_file must be the annotation file of {loader}, but is '
             f'{metric.get("ann_file")!r}: there is nothing to compare with.'
         )
 
 
 def _has_masks(model: dict) -> bool:
-    """Whether a detector may have masks; False if it surely has none."""
+    """Whether a detector may have masks; False if it certainly has none."""
     while 'module' in model:  # of test-time augmentation
         model = model['module']
     if 'roi_head' in model:
@@ -462,16 +462,16 @@ def _check_names(
 def metric_names(
     cfg: Config, loader: str = 'val_dataloader'
 ) -> Optional[List[str]]:
-    """Names of the numbers that a config's validation or test gives.
+    """Names of the scores that a config's validation or test returns.
 
     Returns:
-        list[str] | None: None if one of the metrics is not known here.
+        list[str] | None: None if one of the metrics is unknown.
     """
     names: List[str] = []
     for metric in _evaluators(cfg, loader):
         kind = type_name(metric).rpartition('.')[2]
         if kind not in _NAMES or metric.get('classwise'):
-            return None  # with names of classes too
+            return None  # also with names of classes
         if metric.get('format_only'):
             continue
         prefix, find = _NAMES[kind]
@@ -513,7 +513,7 @@ def _topk_names(metric: dict) -> List[str]:
     return [f'top{k}' for k in metric.get('topk', (1, 5))]
 
 
-# By metric: what stands before its names, and the names.
+# For each metric, the prefix of its names, and the names.
 _NAMES = {
     'IoUMetric': ('', _iou_names),
     'CocoMetric': ('coco', _coco_names),
@@ -523,7 +523,7 @@ _NAMES = {
 
 
 def _check_monitored(cfg: Config) -> None:
-    """Check that validation gives what parts of the run wait for."""
+    """Check that validation returns the scores other parts wait for."""
     hooks = cfg.get('default_hooks') or {}
     wanted = [
         ('default_hooks.checkpoint.save_best', name)
@@ -545,7 +545,7 @@ def _check_monitored(cfg: Config) -> None:
     if cfg.get('val_evaluator') is None or cfg.get('val_dataloader') is None:
         key, name = wanted[0]
         raise UsageError(
-            f'{key} is {name!r}, and the config has no validation that would '
+            f'{key} is {name!r}, but the config has no validation that would '
             f'give it; set {key}=None, or define val_dataloader, val_cfg and '
             'val_evaluator.'
         )

@@ -1,4 +1,4 @@
-"""What the scripts in ``tools/`` share: values, errors, the end."""
+"""Code shared by the scripts in ``tools/``: values, errors, exit."""
 
 import ast
 import gc
@@ -14,7 +14,7 @@ from mmrep.errors import UsageError
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
 
-# How PyTorch says that two parts of a model do not follow each other.
+# PyTorch's error for two parts of a model that do not match.
 _CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
 
 
@@ -22,7 +22,7 @@ class OptionsAction(DictAction):
     """MMEngine's KEY=VALUE, with dicts as values too.
 
     ``KEY={'depths': [2, 2], 'kernel_sizes': 7}`` and ``KEY=dict(depths=2)``,
-    alone or in a list, are read as Python reads them.
+    alone or in a list, are parsed like Python.
     """
 
     @staticmethod
@@ -42,7 +42,7 @@ class OptionsAction(DictAction):
         except (SyntaxError, TypeError, ValueError) as error:
             raise ValueError(
                 f'{text} is not a dict or list that Python can read: quote '
-                'names, and the whole for the shell'
+                'the names, and quote the whole value for the shell'
             ) from error
 
 
@@ -64,7 +64,7 @@ def _literal(node: ast.expr) -> Any:
 def check_file_options(
     checkpoint: str, runtime: Optional[str], amp: Optional[str]
 ) -> None:
-    """Raise if an option is not for what stands in a checkpoint's place.
+    """Raise an error if an option does not suit the given file.
 
     Args:
         checkpoint (str): A checkpoint, or an exported file.
@@ -74,23 +74,23 @@ def check_file_options(
     exported = checkpoint.endswith(('.onnx', '.pt2', '.xml'))
     if runtime and not exported:
         raise UsageError(
-            f'--runtime is for exported files, got {checkpoint!r}.'
+            f'--runtime applies only to exported files, got {checkpoint!r}.'
         )
     if amp and exported:
         raise UsageError(
-            '--amp is for checkpoints, and an exported file has its '
-            f'precision, got {checkpoint!r}; tools/quantize.py makes one of '
-            'eight bits.'
+            '--amp applies only to checkpoints, because an exported file has '
+            f'its own precision; got {checkpoint!r}; tools/quantize.py makes '
+            'an eight-bit file.'
         )
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a script's ``main``; end with one line when the input is wrong."""
+    """Call a script's ``main``; end with one line if the input is wrong."""
     silence_warnings()
     status = _call(main)
     if dist.is_initialized():
-        # A process group has threads, and one that needs Python while the
-        # interpreter shuts down aborts the process. The group lives as long
+        # A process group has threads, and a thread that needs Python while the
+        # interpreter shuts down aborts the process. The group exists as long
         # as something refers to it, such as a model in a reference cycle.
         dist.destroy_process_group()
         gc.collect()
@@ -99,13 +99,13 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _call(main: Callable[[], None]) -> int:
-    """Call ``main``, say in a line what was wrong, return the exit status."""
+    """Call ``main``, explain errors in one line, return the exit status."""
     try:
         with explained_faults():
             main()
         return 0
     except UsageError as error:
-        # from a worker of a data loader it comes with the worker's traceback
+        # from a data loader worker it includes the worker's traceback
         text = str(error).strip().rpartition('\n')[2]
         if text != str(error):
             text = text.partition(f'{type(error).__name__}: ')[2] or text
@@ -114,18 +114,19 @@ def _call(main: Callable[[], None]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if is_full(error):
             sys.stderr.write(
-                f'error: {error.strerror}; make room, and run it again.\n'
+                f'error: {error.strerror}; free some space and run the '
+                'command again.\n'
             )
             return 1
         channels = _CHANNELS.search(str(error))
         if isinstance(error, RuntimeError) and channels:
             sys.stderr.write(
-                'error: a layer of the model takes {} channels and gets {}: '
-                'in_channels of the neck and of the heads must be the '
-                'channels of what comes before.\n'.format(*channels.groups())
+                'error: a layer of the model takes {} channels but gets {}: '
+                'in_channels of the neck and of the heads must match the '
+                'channels of the layer before.\n'.format(*channels.groups())
             )
             return 1
-        # MMEngine turns one that comes while it formats a config into another
+        # MMEngine turns an error while it formats a config into another one
         interrupts = (error, error.__context__)
         if not any(isinstance(e, KeyboardInterrupt) for e in interrupts):
             raise

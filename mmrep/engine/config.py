@@ -66,10 +66,10 @@ def load_config(
             option names a key that nothing reads.
     """
     filename = _find_file(filename)
-    # a config is a program, and merging checks little: all may be raised
+    # a config is a program, and merging checks little, so any error may occur
     try:
         cfg = Config.fromfile(filename)
-        # a class that is imported is no setting
+        # an imported class is not a setting
         for key in [k for k, v in cfg.items() if isinstance(v, type)]:
             cfg.pop(key)
         name_types(cfg._cfg_dict, cfg.get('default_scope') or 'mmengine')
@@ -96,7 +96,7 @@ def load_config(
 
 
 def _find_file(filename: str) -> str:
-    """The path of a config, which may be given as the name of one of ours."""
+    """The path of a config, which may be the name of one of ours."""
     if osp.isfile(filename):
         return filename
     package, _, name = filename.rpartition('::')
@@ -113,7 +113,7 @@ def _find_file(filename: str) -> str:
         known = stem in config_names()
         raise UsageError(
             f'the config must be an existing file, got {filename!r}'
-            + (f"; mmrep's own is called {stem!r}." if known else '.')
+            + (f'; the one of mmrep is called {stem!r}.' if known else '.')
         )
     try:
         return find_config(name)
@@ -122,17 +122,18 @@ def _find_file(filename: str) -> str:
 
 
 def _check_keys(cfg: Config, options: Dict[str, Any]) -> None:
-    """Refuse options below a key that is not there, likely misspelt.
+    """Refuse options below a missing key, which is probably misspelt.
 
-    What a dict with a ``type`` may hold is for its class to say, so there
-    only a key much like an existing one is refused.
+    Only its class knows what a dict with a ``type`` may hold, so there only
+    keys similar to existing ones are refused.
     """
     read = {*inspect.signature(Runner.__init__).parameters, *_EXTRA_KEYS}
     top_keys = read | cfg.keys()
     for option in options:
         if option == 'data_root':
             raise UsageError(
-                '--cfg-options data_root reaches no data set; use --data-root.'
+                '--cfg-options data_root has no effect on any data set; use '
+                '--data-root.'
             )
         parts = option.split('.')
         copied = cfg.get(parts[0]) if parts[0] not in read else None
@@ -140,8 +141,8 @@ def _check_keys(cfg: Config, options: Dict[str, Any]) -> None:
             place = _place_of(copied, cfg[key], key)
             if place is not None:
                 raise UsageError(
-                    f'--cfg-options {option} reaches nothing: {parts[0]} is a '
-                    'variable, which the config has copied; set '
+                    f'--cfg-options {option} has no effect: {parts[0]} is a '
+                    'variable that the config has already copied; set '
                     f'{place} instead.'
                 )
         node: Any = cfg
@@ -200,7 +201,7 @@ def set_work_dir(cfg: Config, filename: str, work_dir: Optional[str]) -> None:
 
 
 def _evaluators(cfg: Config, loader: str) -> List[dict]:
-    """The configs of the metrics that go with a data loader."""
+    """The configs of the metrics of a data loader."""
     metrics = cfg.get(loader.replace('_dataloader', '_evaluator')) or []
     return [metrics] if isinstance(metrics, dict) else list(metrics)
 
@@ -210,7 +211,7 @@ def set_data_root(
 ) -> None:
     """Point data sets at another folder.
 
-    Annotation files of metrics that lie in a set's folder move with it.
+    Annotation files of metrics in a data set's folder move with it.
 
     Args:
         cfg (Config): Changed in place.
@@ -219,7 +220,7 @@ def set_data_root(
             those of training, validation and test.
 
     Raises:
-        UsageError: If the sets lie in several folders.
+        UsageError: If the data sets are in several folders.
     """
     roots: Dict[str, str] = {}
     for loader in loaders:
@@ -229,9 +230,9 @@ def set_data_root(
     if len(roots) > 1:
         places = ', '.join(f'{root} ({key})' for root, key in roots.items())
         raise UsageError(
-            '--data-root replaces one folder, and the data sets of '
-            f'the config lie in {len(roots)}: {places}; set the data_root of '
-            'each with --cfg-options.'
+            '--data-root replaces one folder, but the data sets of the '
+            f'config are in {len(roots)}: {places}; set the data_root of each '
+            'with --cfg-options.'
         )
     for loader in loaders:
         for _, dataset in inner_datasets(cfg, loader):
@@ -251,12 +252,12 @@ def check_data(cfg: Config, *loaders: str, launcher: str = 'none') -> None:
         cfg (Config): Config of the run.
         *loaders (str): Which of ``train_dataloader``, ``val_dataloader`` and
             ``test_dataloader`` the run uses.
-        launcher (str): What started the processes, as of
-            :func:`build_runner`; rank 0 checks for all. Defaults to 'none'.
+        launcher (str): What started the processes, as in :func:`build_runner`;
+            rank 0 checks for all. Defaults to 'none'.
 
     Raises:
-        UsageError: If a data loader is not configured, a path is absent, or
-            an annotation file in COCO's form is wrong (see
+        UsageError: If a data loader is not configured, a path does not exist,
+            or an annotation file in COCO format is wrong (see
             :func:`mmrep.data.coco.check_coco`).
     """
     check_age(cfg)
@@ -297,8 +298,8 @@ def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
     if None in prefixes.values():
         raise UsageError(
             f'{key}.data_prefix must name folders, got {dict(prefixes)}; '
-            'where there is none, as in a test set without labels, replace '
-            'it by dict(_delete_=True, img_path=FOLDER).'
+            'if there is no folder, as for a test set without labels, '
+            'replace it with dict(_delete_=True, img_path=FOLDER).'
         )
     for name in ('ann_file', 'img_suffix', 'seg_map_suffix'):
         if not isinstance(dataset.get(name, ''), (str, Path)):
@@ -321,7 +322,7 @@ def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
             raise UsageError(
                 f'{key} needs the {kind} {path!r}, which does not exist. '
                 f'Link your data to {root!r} or pass --data-root; '
-                'docs/getting_started.md#data says how each is laid out.'
+                'docs/getting_started.md#data describes the layout of each.'
             )
 
 
@@ -330,12 +331,12 @@ def enable_amp(cfg: Config, dtype: Optional[str] = None) -> None:
 
     Args:
         cfg (Config): Config of the run.
-        dtype (str, optional): 'fp16' or 'bf16'. Defaults to None, which is
-            what the config says, else fp16 on a GPU and bf16 on the CPU.
+        dtype (str, optional): 'fp16' or 'bf16'. Defaults to None, the type in
+            the config, or else fp16 on a GPU and bf16 on the CPU.
 
     Raises:
         UsageError: If the config has no optimizer wrapper, or one of another
-            kind.
+            type.
     """
     wrapper = cfg.get('optim_wrapper')
     if wrapper is None:
@@ -361,7 +362,7 @@ def enable_aug_test(cfg: Config) -> None:
     for key in ('model', 'tta_model', 'tta_pipeline'):
         if cfg.get(key) is None:
             raise UsageError(
-                f'--aug-test needs {key} in the config, and it has none; '
+                f'--aug-test needs {key} in the config, but it has none; '
                 'configs/_base_/ shows how to define it.'
             )
     for _, dataset in inner_datasets(cfg, 'test_dataloader'):
@@ -371,16 +372,16 @@ def enable_aug_test(cfg: Config) -> None:
 
 
 def enable_half_test(cfg: Config, dtype: str) -> None:
-    """Have a test compute in 16 bits: 'bf16' or 'fp16'."""
+    """Make a test compute in 16 bits: 'bf16' or 'fp16'."""
     hook = dict(type='mmrep.HalfPrecisionHook', dtype=dtype)
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def check_folder(option: str, folder: str) -> None:
-    """Check that a folder can be written; it is not made yet.
+    """Check that a folder can be written, without creating it.
 
     Args:
-        option (str): What named it.
+        option (str): The option that names it.
         folder (str): The folder.
 
     Raises:
@@ -415,11 +416,11 @@ def check_png(option: str, path: str) -> None:
 
 
 def enable_output(cfg: Config, out_dir: str) -> str:
-    """Have a test write its predictions into ``out_dir``.
+    """Make a test write its predictions into ``out_dir``.
 
-    A segmentor's are label maps, ``IMAGE.png``; a detector's are
-    ``predictions.bbox.json`` and, with masks, ``predictions.segm.json``, as
-    COCO's server takes them.
+    A segmentor writes label maps, ``IMAGE.png``; a detector writes
+    ``predictions.bbox.json`` and, with masks, ``predictions.segm.json``, in
+    the format of COCO's server.
 
     Returns:
         str: What the folder will hold.

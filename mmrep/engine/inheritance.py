@@ -1,4 +1,4 @@
-"""What a config takes over from its base, and what it replaces."""
+"""What a config inherits from its base, and what it replaces."""
 
 from typing import Any, Dict, Iterator, Tuple
 
@@ -22,10 +22,10 @@ _DICTS_OR_LISTS = ('val_evaluator', 'test_evaluator', 'param_scheduler')
 
 
 def replace_others(cfg: Config, options: Dict[str, Any]) -> Dict[str, Any]:
-    """Have dicts among ``--cfg-options`` take the place of what is no dict.
+    """Let dicts in ``--cfg-options`` replace values that are not dicts.
 
-    A dict is merged with a dict, and MMEngine refuses to merge it with
-    anything else, such as with the name of an architecture.
+    MMEngine merges a dict with a dict, and refuses to merge it with anything
+    else, such as the name of an architecture.
 
     Args:
         cfg (Config): The config.
@@ -53,7 +53,7 @@ def check_kinds(cfg: Config) -> None:
     """Check that parts of a config are dicts or lists where they must be.
 
     Raises:
-        UsageError: With the key and what came.
+        UsageError: Names the key and the value.
     """
     for key, value in _parts(cfg._cfg_dict):
         if not isinstance(value, dict):
@@ -66,7 +66,7 @@ def check_kinds(cfg: Config) -> None:
 
 
 def _lists(cfg: dict) -> Iterator[Tuple[str, Any]]:
-    """What must be a list where it is given."""
+    """Keys that must be lists if they are set."""
     if cfg.get('custom_hooks') is not None:
         yield 'custom_hooks', cfg['custom_hooks']
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -76,7 +76,7 @@ def _lists(cfg: dict) -> Iterator[Tuple[str, Any]]:
 
 
 def _parts(cfg: dict) -> Iterator[Tuple[str, Any]]:
-    """What must be a dict where it is given."""
+    """Keys that must be dicts if they are set."""
     for key in (*_DICTS, *_DICTS_WITHOUT_TYPE):
         outer, _, inner = key.rpartition('.')
         value = (cfg.get(outer) or {} if outer else cfg).get(inner)
@@ -107,8 +107,8 @@ def _parts(cfg: dict) -> Iterator[Tuple[str, Any]]:
 def check_lists(cfg: Config) -> None:
     """Check that the modules in lists of the model have a type.
 
-    A list in a config takes the place of its base's list, where a dict is
-    merged with its base's dict.
+    A list in a config replaces the list of its base, whereas a dict is merged
+    with the dict of its base.
 
     Raises:
         UsageError: If one has none.
@@ -117,15 +117,15 @@ def check_lists(cfg: Config) -> None:
         if 'type' not in module:
             name, _, index = key.rpartition('.')
             raise UsageError(
-                f"{key} has no type: a list replaces the base's list, and its "
-                'items inherit nothing. Pass --cfg-options '
+                f'{key} has no type: a list replaces the list of the base '
+                'config, so its items inherit nothing. Pass --cfg-options '
                 f'{name}.{index}.{next(iter(module), "key")}=..., or see '
                 'docs/configs.md#lists.'
             )
 
 
 def _modules(node: Any, key: str) -> Iterator[Tuple[str, dict]]:
-    """Heads that stand in lists, with their places."""
+    """Heads in lists, with their places."""
     if not isinstance(node, dict):
         return
     for name, value in node.items():

@@ -1,4 +1,4 @@
-"""From a config to a runner that is ready to train or test."""
+"""Build a runner that is ready to train or test from a config."""
 
 import copy
 import logging
@@ -49,7 +49,7 @@ def build_runner(
     trust_checkpoint: bool = False,
     skip_corrupt: bool = False,
 ) -> Runner:
-    """Build what a run needs, so that a wrong config fails before it starts.
+    """Build everything a run needs, so a wrong config fails early.
 
     Args:
         cfg (Config): Config of the run, with ``work_dir``; ``load_from`` and
@@ -101,7 +101,7 @@ def build_runner(
         ('model', 'default_hooks', 'custom_hooks', 'visualizer'),
         lambda: runner_class.from_cfg(cfg),
     )
-    runner.lock = lock  # as long as the runner lives
+    runner.lock = lock  # as long as the runner exists
     for note in notes:
         runner.logger.warning(note)
     runner.logger.info(backend_report())
@@ -145,7 +145,7 @@ def _check_start(runner: Runner, strict: bool, trust: bool) -> None:
 
 
 def _ends_with_one(runner: Runner) -> bool:
-    """Whether the last batch of an epoch has one image; it is said."""
+    """Whether the last batch of an epoch has one image; log it if so."""
     loader = runner.train_loop.dataloader
     if (
         runner.world_size > 1
@@ -156,15 +156,15 @@ def _ends_with_one(runner: Runner) -> bool:
     ):
         return False
     runner.logger.info(
-        'the last batch of an epoch has one image: a batch norm that gets one '
-        'value per channel uses its running statistics there; '
-        'train_dataloader.drop_last=True leaves such a batch out'
+        'the last batch of an epoch has one image: a batch norm that gets '
+        'one value per channel uses its running statistics there; '
+        'train_dataloader.drop_last=True skips such a batch'
     )
     return True
 
 
 def _check_pretrained(runner: Runner, trust: bool) -> None:
-    """Check that the file the backbone starts from has parameters of it."""
+    """Check that the backbone's pretrained file has its parameters."""
     backbone = getattr(unwrapped(runner.model), 'backbone', None)
     init_cfg = getattr(backbone, 'init_cfg', None)
     if not isinstance(init_cfg, dict):
@@ -193,14 +193,14 @@ def _check_pretrained(runner: Runner, trust: bool) -> None:
     ):
         raise CheckpointError(
             f'{filename} must have parameters of the backbone under the '
-            f'prefix {prefix!r}, and has none (it begins with '
+            f'prefix {prefix!r}, but has none (it begins with '
             f'{next(iter(found), None)!r}); set '
             'model.backbone.init_cfg.prefix, or give another file.'
         )
 
 
 def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
-    """Build what keys of a config say; tell the user if that is wrong."""
+    """Build what these keys describe; tell the user if they are wrong."""
     try:
         with explained_faults():
             return build()
@@ -214,18 +214,21 @@ def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
         )
         place, text = failure_of(error, cfg, keys)
         if text.endswith('need at least one array to concatenate'):
-            # how MMEngine's datasets fail when they are empty
+            # how MMEngine's datasets fail if they are empty
             text = (
                 'the data set found no images; check data_prefix, '
                 'img_suffix and ann_file'
             )
         if 'should have 1 or 3 values' in text:
-            text += "; for another number set type='mmrep.SegDataPreProcessor'"
-        if text.endswith('in METAINFO.'):
-            # how MMSegmentation's do when they have other classes
             text += (
-                " The config, or its base, has metainfo for another data set's"
-                ' classes: set metainfo=None in the data set for its own'
+                "; for another number, set type='mmrep.SegDataPreProcessor'"
+            )
+        if text.endswith('in METAINFO.'):
+            # how MMSegmentation's datasets fail with other classes
+            text += (
+                ' The metainfo of the config or its base has the classes of '
+                'another data set: set metainfo=None in the data set to use '
+                'its own'
             )
         raise UsageError(
             f'the config cannot be built ({place or ", ".join(keys)}): {text} '
@@ -234,7 +237,7 @@ def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
 
 
 def _try_schedulers(runner: Runner, schedulers: Any) -> None:
-    """Build them for a parameter of no model; the run does it too late."""
+    """Build schedulers for a dummy parameter; the run builds them late."""
     wrapper = runner.optim_wrapper
     if not schedulers or not isinstance(wrapper, OptimWrapper):
         return
@@ -252,7 +255,7 @@ def _try_schedulers(runner: Runner, schedulers: Any) -> None:
 
 
 def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
-    """Build a loop with its data set, whose images are guarded."""
+    """Build a loop with its data set, and guard its images."""
     loop = _build(
         runner.cfg,
         tuple(f'{mode}_{part}' for part in ('dataloader', 'cfg', 'evaluator')),
@@ -265,41 +268,41 @@ def _build_loop(runner: Runner, mode: str, skip_corrupt: bool = False) -> None:
     if mode == 'train' and not len(loop.dataloader):
         size = len(loop.dataloader.dataset)
         raise UsageError(
-            'an epoch must have at least one batch, and drop_last=True leaves '
-            f'out the only one of {counted(size, "image")}; set a smaller '
+            'an epoch must have at least one batch, but drop_last=True skips '
+            f'the only one of {counted(size, "image")}; set a smaller '
             'train_dataloader.batch_size.'
         )
     guarded = guard_loading(loop.dataloader.dataset, skip_corrupt)
     if skip_corrupt and not guarded:
         raise UsageError(
             '--skip-corrupt needs a training pipeline that begins with '
-            'LoadImageFromFile or the like, and there is none.'
+            'LoadImageFromFile or a similar transform, but there is none.'
         )
 
 
 def prepare_metrics(evaluator: Any) -> None:
-    """Prepare MMDetection's metrics for what they take, or say they do not."""
+    """Fix values for MMDetection's metrics, or refuse them."""
     repair_recalls()
     for metric in getattr(evaluator, 'metrics', ()):
         kind = type(metric).__name__
         if kind == 'CocoMetric':
-            # pycocotools needs an array, where a config has a list
+            # pycocotools needs an array, but a config has a list
             metric.iou_thrs = np.atleast_1d(metric.iou_thrs)
         elif kind == 'VOCMetric' and metric.metric == 'recall':
             classes = (metric.dataset_meta or {}).get('classes') or ()
             if len(classes) > 1:
                 raise UsageError(
-                    "VOCMetric's metric='recall' counts the boxes of the "
-                    f'first class alone, and the data set has {len(classes)}; '
+                    "VOCMetric's metric='recall' counts only the boxes of "
+                    f'the first class, but the data set has {len(classes)}; '
                     "use CocoMetric with metric='proposal_fast'."
                 )
 
 
 def _log_batch_size(runner: Runner) -> int:
-    """Say which total batch the recipe assumes; return what this run has."""
+    """Log the batch size the recipe assumes; return that of this run."""
     loop = runner.train_loop
     loader = loop.dataloader
-    # a batch sampler, as MMDetection's, takes the place of batch_size
+    # a batch sampler, such as MMDetection's, replaces batch_size
     per_process = loader.batch_size or loader.batch_sampler.batch_size
     total = per_process * runner.world_size
     text = f'total batch size {total} ({runner.world_size} x {per_process})'
@@ -331,8 +334,8 @@ def _log_batch_size(runner: Runner) -> int:
     by_epoch = hook is None or hook.get('by_epoch', True)
     if counts > 1 and not by_epoch and interval > 0 and interval % counts:
         runner.logger.warning(
-            f'a checkpoint every {interval} iterations lies between steps '
-            f'of the optimizer, every {counts}: a run that is resumed loses '
+            f'a checkpoint every {interval} iterations falls between '
+            f'optimizer steps, which come every {counts}: a resumed run loses '
             'the gradients since the last step'
         )
     return total

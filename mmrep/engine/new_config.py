@@ -1,4 +1,4 @@
-"""A config for a data set of one's own, short enough to read and change."""
+"""Write a config for a data set, short enough to read and change."""
 
 import re
 import textwrap
@@ -12,13 +12,13 @@ from mmrep.data.survey import Survey
 from mmrep.errors import UsageError, counted
 
 METHODS = ('upernet', 'fcos', 'cascade-mask-rcnn')
-# The configs of a method to inherit from, the first that there is.
+# Configs of a method to inherit from; the first that exists is used.
 _DATA = ('ade20k', 'ade20k-640x640', 'coco', 'camvid', 'bccd', 'shapes')
-# The largest pictures of the recipes: of models for a CPU, and of others.
+# Largest pictures of the recipes, for models for a CPU and for others.
 _SMALL, _DETECTION = (480, 360), (1333, 800)
 # Objects below this many pixels are hard to find.
 _LEAST_OBJECT = 32
-# Samples that a run sees: small sets many times, large ones fewer.
+# Samples that a run sees: small sets are repeated more often.
 _SAMPLES = 20000
 
 
@@ -32,13 +32,13 @@ class _Plan:
     batch: int
     lr: float
     length: int  # epochs of a detector, iterations of a segmentor
-    backbone: Optional[dict]  # where no base has it
-    multiple: Optional[int]  # of which test images are
+    backbone: Optional[dict]  # if no base has it
+    multiple: Optional[int]  # of the test images
     notes: List[str]
 
 
 def list_models(method: str) -> Dict[str, str]:
-    """The configs that a method has, by the name of the model."""
+    """The configs of a method, by the name of the model."""
     found: Dict[str, str] = {}
     for data in reversed(_DATA):
         for name in config_names():
@@ -59,19 +59,19 @@ def write_config(
 
     Args:
         data (Survey): The data set.
-        model (str): Of the names of our configs. Defaults to
+        model (str): Model, as in the names of our configs. Defaults to
             'unireplknet-t'.
         method (str, optional): One of :data:`METHODS`. Defaults to None, a
             segmentor for label maps and a detector for boxes, with masks if
             all objects have one.
         epochs (int, optional): How often each picture is seen. Defaults to
             None, which depends on the number of pictures.
-        batch_size (int, optional): Defaults to None, which is the base's, or
-            fewer for few pictures.
+        batch_size (int, optional): Defaults to None, the base's batch size, or
+            less for few pictures.
 
     Returns:
-        tuple: The text of the config, and what was chosen and why, a line
-        each.
+        tuple: The text of the config, and lines that say what was chosen and
+            why.
 
     Raises:
         UsageError: If model or method do not fit.
@@ -110,19 +110,19 @@ def _choose_method(data: Survey, method: Optional[str]) -> str:
             else 'use fcos, or draw polygons as label maps with --to masks'
         )
         raise UsageError(
-            f'{method} does not learn from {data.form}, which {data.root} '
-            f'has; {todo}.'
+            f'{method} cannot learn from {data.form}, which {data.root} has; '
+            f'{todo}.'
         )
     if method == 'cascade-mask-rcnn' and data.form == 'boxes':
         raise UsageError(
-            'cascade-mask-rcnn learns masks, and not all objects of '
+            'cascade-mask-rcnn learns masks, but not all objects of '
             f'{data.root} have one; use fcos.'
         )
     return method
 
 
 def _choose_base(method: str, model: str) -> Tuple[str, Optional[dict]]:
-    """The config to inherit from, and a backbone if it has another."""
+    """The config to inherit from, and the backbone if it differs."""
     models = list_models(method)
     if model in models:
         return models[model], None
@@ -152,7 +152,7 @@ def _plan(
 ) -> _Plan:
     count = data.counts['train']
     small = 'tiny' in model
-    notes = [_tell_data(data), f'inherits from {base}, whose recipe it keeps']
+    notes = [_tell_data(data), f'inherits from {base}, and keeps its recipe']
     base_batch = cfg.auto_scale_lr.base_batch_size
     batch = batch_size or min(cfg.train_dataloader.batch_size, max(count, 1))
     lr = float(f'{cfg.optim_wrapper.optimizer.lr * batch / base_batch:.3g}')
@@ -172,7 +172,7 @@ def _plan(
         share = min(scale) / min(data.size)
         notes.append(
             'objects are {:.0f}, {:.0f} and {:.0f} pixels wide at that scale '
-            '(a tenth, half and nine tenths are smaller)'.format(
+            '(the 10th, 50th and 90th percentile)'.format(
                 *(o * share for o in data.objects)
             )
         )
@@ -180,7 +180,7 @@ def _plan(
         'checkpoint'
     ))  # fmt: skip
     notes.append(
-        f'batch {batch}, learning rate {lr:g}: that of the recipe for '
+        f"batch {batch}, learning rate {lr:g}: the recipe's rate for batch "
         f'{base_batch}, {cfg.optim_wrapper.optimizer.lr:g}, times '
         f'{batch}/{base_batch}'
     )
@@ -193,13 +193,14 @@ def _plan(
         length, steps = epochs, epochs * max(1, -(-count // batch))
     notes.append(
         f'{counted(epochs, "epoch")} of {counted(count, "picture")}, '
-        f'{counted(steps, "iteration")}; more if the loss still falls at the '
-        'end'
+        f'{counted(steps, "iteration")}; train longer if the loss still falls '
+        'at the end'
     )
     if not pretrained:
         notes.append(
-            'no pretrained weights: for a first look on any machine; a model '
-            'such as unireplknet-t scores far better with few pictures'
+            'no pretrained weights, which is fine for a first look on any '
+            'machine; with few pictures, a model such as unireplknet-t '
+            'scores far better'
         )
     pipeline = cfg.get('test_pipeline') or []
     multiples = [t for t in pipeline if t['type'] == 'ResizeToMultiple']
@@ -211,7 +212,7 @@ def _tell_data(data: Survey) -> str:
     counts = ', '.join(f'{n} {split}' for split, n in data.counts.items())
     return (
         f'{counts} pictures with {data.form} of '
-        f'{counted(len(data.classes), "class")}; half are up to '
+        f'{counted(len(data.classes), "class")}; half are at most '
         f'{data.size[0]}x{data.size[1]}, the largest '
         f'{data.largest[0]}x{data.largest[1]}'
     )
@@ -220,7 +221,7 @@ def _tell_data(data: Survey) -> str:
 def _fit(
     size: Tuple[int, int], limit: Tuple[int, int], wish: float
 ) -> Tuple[Tuple[int, int], str]:
-    """Long and short side that pictures are resized to, and why.
+    """Long and short side to which pictures are resized, and why.
 
     Args:
         size (tuple): Width and height of the pictures.
@@ -232,21 +233,22 @@ def _fit(
     factor = min(most, wish)
     scale = round(long * factor), round(short * factor)
     if factor == 1:
-        why = 'that of the pictures'
+        why = 'the size of the pictures'
     elif factor > 1:
         why = (
-            f'{factor:.2g} times that of the pictures, whose objects are small'
+            f'{factor:.2g} times the size of the pictures, because their '
+            'objects are small'
         )
     else:
         why = (
-            f'the recipe has up to {limit[0]}x{limit[1]}; a larger one sees '
-            'more and takes more memory'
+            f'the recipe uses up to {limit[0]}x{limit[1]}; a larger one shows '
+            'more detail and takes more memory'
         )
     return scale, why
 
 
 def _listed(values: List[str], brackets: str) -> str:
-    """A tuple or list of some lines."""
+    """A tuple or list over several lines."""
     text = ', '.join(values) + ','
     lines = textwrap.wrap(text, 75, break_long_words=False) or ['']
     body = ''.join(f'    {line}\n' for line in lines)
@@ -254,7 +256,7 @@ def _listed(values: List[str], brackets: str) -> str:
 
 
 def _loaders(plan: _Plan, entries: Dict[str, str]) -> List[str]:
-    """The three loaders; a set without test pictures tests on val."""
+    """The three loaders; without test pictures, val is used."""
     lines = []
     for split in ('train', 'val', 'test'):
         entry = entries[split if split in entries else 'val']
@@ -396,7 +398,8 @@ def _detection(data: Survey, plan: _Plan, cfg: Config) -> List[str]:
     most = max(100, -(-data.most * 3 // 2 // 10) * 10)
     if most > 100:
         plan.notes.append(
-            f'up to {most} objects in a picture; the fullest has {data.most}'
+            f'up to {most} objects in a picture; the largest number is '
+            f'{data.most}'
         )
     text = f"""
 scale = {plan.scale}  # of pictures in training, validation and test
@@ -474,7 +477,7 @@ auto_scale_lr = dict(enable=False, base_batch_size={plan.batch})"""
 
 
 def _detector(plan: _Plan, masks: bool, most: int) -> str:
-    """The classes in all heads, and another backbone."""
+    """The classes of all heads, and the backbone if it differs."""
     parts: List[Tuple[str, Any]] = list((plan.backbone or {}).items())
     body = ''.join(f'    {key}={_dict_text(value)},\n' for key, value in parts)
     if masks:

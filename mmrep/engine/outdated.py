@@ -1,4 +1,4 @@
-"""Configs as MMSegmentation 0.x and MMDetection 2.x read them."""
+"""Configs for MMSegmentation 0.x and MMDetection 2.x."""
 
 from typing import List
 
@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mmrep.errors import UsageError
 
-# Keys of MMCV 1.x, which no run reads any more, and what took their place.
+# Keys of MMCV 1.x, which no run reads any more, and their replacements.
 _OLD_KEYS = {
     'checkpoint_config': 'default_hooks.checkpoint',
     'data': 'train_dataloader, val_dataloader and test_dataloader',
@@ -20,7 +20,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def check_age(cfg: Config) -> List[str]:
-    """Tell a config of MMCV 1.x from today's, and name what is left of one.
+    """Recognise configs of MMCV 1.x, and name leftover keys.
 
     Returns:
         list[str]: What the user should know.
@@ -36,8 +36,8 @@ def check_age(cfg: Config) -> List[str]:
     text = '; '.join(f'{key} is now {_OLD_KEYS[key]}' for key in old)
     if not any(cfg.get(key) for key in LOADERS):
         raise UsageError(
-            'the config must be of the form that MMSegmentation 1.x and '
-            f'MMDetection 3.x read, and has that of 0.x and 2.x: {text}. '
-            'docs/migrating.md says how to move.'
+            'the config must be in the form that MMSegmentation 1.x and '
+            f'MMDetection 3.x read, but is in that of 0.x and 2.x: {text}. '
+            'docs/migrating.md says how to convert it.'
         )
-    return [f'nothing reads these keys of 0.x and 2.x: {text}']
+    return [f'these keys of 0.x and 2.x have no effect: {text}']

@@ -1,4 +1,4 @@
-"""Pipelines that are those of another purpose, known from a config alone."""
+"""Recognise pipelines used for the wrong purpose from a config."""
 
 from typing import Any, Iterator, Tuple
 
@@ -8,7 +8,7 @@ from mmrep.data.datasets import inner_datasets
 from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
-# What changes pictures by chance, beside all that is called Random...
+# Transforms that change pictures at random, besides those named Random...
 _AUGMENTATIONS = (
     'CachedMixUp', 'CachedMosaic', 'CutOut', 'MinIoURandomCrop', 'MixUp',
     'Mosaic', 'PhotoMetricDistortion', 'YOLOXHSVRandomAug',
@@ -16,17 +16,17 @@ _AUGMENTATIONS = (
 
 
 def check_test_pipelines(cfg: Config, loader: str) -> None:
-    """Check that a validation or test changes no picture by chance.
+    """Check that validation or test does not change pictures at random.
 
-    A prediction is compared with the labels of the whole picture: it would be
-    of another part of it, or of its mirror image, and the score be wrong.
+    A prediction is compared with the labels of the whole picture. It would
+    show another part of it, or its mirror image, and the score would be wrong.
 
     Args:
         cfg (Config): Config of the run.
         loader (str): ``val_dataloader`` or ``test_dataloader``.
 
     Raises:
-        UsageError: With the transform.
+        UsageError: Names the transform.
     """
     for key, dataset in inner_datasets(cfg, loader):
         for i, step in _steps(dataset):
@@ -34,14 +34,14 @@ def check_test_pipelines(cfg: Config, loader: str) -> None:
             by_chance = kind.startswith('Random') or kind in _AUGMENTATIONS
             if by_chance and step.get('prob', 1) != 0:
                 raise UsageError(
-                    f'{key}.pipeline.{i} is {kind}, which is for training: '
-                    'predictions would be of changed pictures, and scores '
-                    'wrong; use the test_pipeline.'
+                    f'{key}.pipeline.{i} is {kind}, which is for training: it '
+                    'would change the pictures that are predicted, so scores '
+                    'would be wrong; use the test_pipeline.'
                 )
 
 
 def gives_instances(cfg: Config, loader: str) -> bool:
-    """Whether samples bring the truth that a metric without file needs."""
+    """Whether samples have the ground truth for a metric without a file."""
     return all(
         any('instances' in step.get('meta_keys', ()) for _, step in steps)
         for steps in (

@@ -1,4 +1,4 @@
-"""Whether values of a config are of the kind that their place takes."""
+"""Check that values of a config have the right type."""
 
 import re
 from numbers import Real
@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmrep.errors import UsageError
 
-# What may be a word, a number or a dict.
+# Keys whose value may be a word, a number or a dict.
 _FREE = {
     *('add_extra_convs', 'arch', 'compile', 'compile_backbone', 'data_prefix'),
     *('log_level', 'loss_scale', 'resume'),
@@ -20,15 +20,15 @@ _COUNTS = re.compile(
 
 
 def check_options(cfg: Config, options: Dict[str, Any]) -> None:
-    """Check that options are of the kind of what they replace.
+    """Check that options have the type of the values they replace.
 
     Args:
         cfg (Config): The config without the options.
         options (dict): Dotted keys and their values.
 
     Raises:
-        UsageError: If a word takes the place of something else, or a number
-            that of a word or a dict.
+        UsageError: If a word replaces something else, or a number replaces a
+            word or a dict.
     """
     for key, value in options.items():
         old = _value_at(cfg._cfg_dict, key)
@@ -40,12 +40,12 @@ def check_options(cfg: Config, options: Dict[str, Any]) -> None:
 
 
 def check_model_values(cfg: Config) -> None:
-    """Check numbers of the model that are read when it computes.
+    """Check numbers of the model that are read only when it computes.
 
     Raises:
-        UsageError: If the weight of a loss is no number, a number of channels
-            or of a head's classes is not 1 or more, or what pixels are
-            divided by is not above 0.
+        UsageError: If the weight of a loss is not a number, a number of
+            channels or classes is below 1, or ``std`` is not above 0.
+
     """
     for key, value in _walk(cfg.get('model'), 'model'):
         if key.endswith('.loss_weight') and not _are_numbers(value):
@@ -84,7 +84,7 @@ def check_dataset_values(cfg: Config, loader: str) -> None:
 
 
 def _expected(old: Any, value: Any) -> Optional[str]:
-    """What a value must be in the place of an old one, None if it is."""
+    """What a value must be to replace an old one, or None if it is."""
     is_word = isinstance(value, str)
     if isinstance(old, bool):
         return f'True or False, as {old} is' if is_word else None
@@ -102,7 +102,7 @@ def _expected(old: Any, value: Any) -> Optional[str]:
 
 
 def _are_numbers(value: Any) -> bool:
-    """Whether something is a number, or has numbers alone."""
+    """Whether something is a number, or has only numbers."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(map(_are_numbers, value))
     return isinstance(value, Real) and not isinstance(value, bool)
@@ -124,7 +124,7 @@ def _has_words(value: Any) -> bool:
 
 
 def _value_at(node: Any, key: str) -> Any:
-    """What a config has at a dotted key, None if it has nothing."""
+    """The value of a config at a dotted key, or None."""
     for part in key.split('.'):
         if isinstance(node, dict):
             node = node.get(part)
@@ -136,7 +136,7 @@ def _value_at(node: Any, key: str) -> Any:
 
 
 def _walk(node: Any, place: str) -> Iterator[Tuple[str, Any]]:
-    """All that is below a part of a config, with its keys."""
+    """Every value within a part of a config, with its key."""
     items: Any = ()
     if isinstance(node, dict):
         items = node.items()

@@ -1,4 +1,4 @@
-"""The ImageNet classifier that backbones were pretrained in."""
+"""The ImageNet classifier in which backbones were pretrained."""
 
 from typing import Any, List, Optional, Union
 
@@ -31,8 +31,8 @@ class LinearHead(nn.Module):
 class ImageClassifier(BaseModel):
     """A backbone and a linear head on the mean of its last map.
 
-    With RepLKNet and ``norm_intermediate_features`` the parameters have the
-    names of MMPretrain's files, so these load as they are.
+    With RepLKNet and ``norm_intermediate_features``, the parameter names are
+    those of MMPretrain's files, which therefore load as they are.
 
     Args:
         backbone (dict): Config of the backbone.
@@ -61,7 +61,7 @@ class ImageClassifier(BaseModel):
         data_samples: Any = None,
         mode: str = 'tensor',
     ) -> Union[Tensor, dict, List[dict]]:
-        """Run on normalised images of one size.
+        """Run on normalised images of the same size.
 
         Args:
             inputs (Tensor): Shape (N, 3, H, W).

@@ -1,4 +1,4 @@
-"""Random values of a model: those of its start, and others."""
+"""Random initialisation of a model, and random values for tests."""
 
 import logging
 
@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def initialise(model: nn.Module) -> None:
-    """Have each layer take its random start, without a line for each."""
+    """Initialise each layer at random, without a log line for each."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

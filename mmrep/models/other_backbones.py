@@ -1,4 +1,4 @@
-"""Anyone's backbone with the operator in its depth-wise layers."""
+"""Any backbone, with the operator in its depth-wise layers."""
 
 from torch import nn
 
@@ -12,8 +12,8 @@ def fast_depthwise(
 ) -> nn.Module:
     """Build a backbone whose depth-wise layers use the operator.
 
-    The result is the backbone itself, of its own class: names of parameters,
-    checkpoints and methods are as without. In a config::
+    The result is the backbone itself, with its own class, parameter names,
+    checkpoints and methods. In a config::
 
         backbone=dict(
             type='mmrep.FastDepthwise', backbone=dict(type='mmseg.MSCAN')
@@ -30,12 +30,12 @@ def fast_depthwise(
         nn.Module: The backbone.
 
     Raises:
-        ValueError: If the backbone has no such layer.
+        ValueError: If the backbone has no such layers.
     """
     model = MODELS.build(backbone)
     if not convert_depthwise(model, min_kernel, backend):
         raise ValueError(
             f'{type(model).__name__} has no depth-wise layer with a kernel '
-            f'of {min_kernel} or more that the operator computes.'
+            f'size of {min_kernel} or more that the operator can compute.'
         )
     return model

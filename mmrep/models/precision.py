@@ -1,4 +1,4 @@
-"""Inference in 16 bits: which layers take part, and whether a device can."""
+"""Inference in 16 bits: which layers use it, and whether a device can."""
 
 from typing import Any, Iterator, Optional, Tuple, Union
 
@@ -12,11 +12,12 @@ from mmrep.errors import UsageError, one_line
 from mmrep.models.tta import unwrapped
 
 HALF = dict(bf16=torch.bfloat16, fp16=torch.float16)
-# What computes maps of maps; a model may have others without parameters.
+# Layers that compute maps from maps; a model may have others if they have no
+# parameters.
 _FEATURES = ('backbone', 'neck')
 _HEADS = ('decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head', 'head')
 _ROI_HEADS = ('bbox_head', 'mask_head')
-# A hidden layer of a head that is no module of modules.
+# Hidden layers of a head that contain no other modules.
 _HIDDEN = ('rpn_conv',)
 # Layers whose parameters have the type of their input.
 _LAYERS = (
@@ -32,59 +33,60 @@ _PRODUCTS = (
 def check_precision(
     dtype: str, device: Union[str, torch.device]
 ) -> Optional[str]:
-    """Whether a device computes in 16 bits.
+    """Check whether a device can compute in 16 bits.
 
     Args:
         dtype (str): 'bf16' or 'fp16'.
         device (str | torch.device): Such as 'cpu' or 'cuda:1'.
 
     Returns:
-        str, optional: What to know of it, such as that the processor has no
-        instructions for the type.
+        str, optional: A note for the user, for example that the processor has
+            no instructions for the type.
 
     Raises:
-        UsageError: If the device does not compute in it at all.
+        UsageError: If the device cannot compute in this type.
     """
     if dtype not in HALF:
         raise ValueError(f'dtype must be one of {tuple(HALF)}, got {dtype!r}.')
     device = torch.device(device)
-    advice = 'take another precision, or none for fp32'
+    advice = 'choose another precision, or none for fp32'
     if device.type == 'cuda' and torch.cuda.is_available():
         if dtype == 'bf16' and not torch.cuda.is_bf16_supported(False):
             name = torch.cuda.get_device_name(device)
-            raise UsageError(f'the {name} has no bf16; {advice}.')
+            raise UsageError(f'the {name} does not support bf16; {advice}.')
     try:
         x = torch.ones(1, 16, 8, 8, dtype=HALF[dtype], device=device)
         F.conv2d(x, x.expand(16, -1, -1, -1)[..., :3, :3])
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise UsageError(
-            f'{device.type} does not compute in {dtype} '
+            f'{device.type} cannot compute in {dtype} '
             f'({one_line(error, first=True)}); {advice}.'
         ) from error
     if device.type == 'cpu' and not _has_instructions(dtype):
         return (
-            f'this processor has no instructions for {dtype}, which is '
-            f'computed by way of fp32: the scores are those of {dtype}, the '
-            'time is not less than in fp32'
+            f'this processor has no instructions for {dtype}, so PyTorch '
+            f'computes in fp32 and rounds: the scores are those of {dtype}, '
+            'but it is no faster than fp32'
         )
     return None
 
 
 def _has_instructions(dtype: str) -> bool:
-    """Whether oneDNN takes a type on this processor."""
+    """Whether oneDNN supports a type on this processor."""
     return getattr(torch.ops.mkldnn, f'_is_mkldnn_{dtype}_supported')()
 
 
 def use_half(model: nn.Module, dtype: str) -> nn.Module:
-    """Have a model predict in 16 bits, layer by layer, in place.
+    """Make a model predict in 16 bits, layer by layer, in place.
 
-    Backbone, neck and heads compute in 16 bits. In fp32 stay the
+    Backbone, neck and heads compute in 16 bits. These parts stay in fp32: the
     normalisation of pictures, batch norms, the last layers of the heads, and
-    what follows them: boxes, NMS, RoIAlign, and the choice of classes.
+    everything after those layers, namely boxes, NMS, RoIAlign and the choice
+    of classes.
 
     Args:
         model (nn.Module): A segmentor, a detector, a classifier or a
-            backbone with its weights, in evaluation mode; also within a
+            backbone with its weights, in evaluation mode; it may be inside a
             wrapper.
         dtype (str): 'bf16' or 'fp16'.
 
@@ -92,7 +94,7 @@ def use_half(model: nn.Module, dtype: str) -> nn.Module:
         nn.Module: The same model.
 
     Raises:
-        UsageError: If it has parts that are not known here.
+        UsageError: If it has unknown parts.
     """
     inner = unwrapped(model)
     _check_parts(inner)
@@ -110,7 +112,7 @@ def use_half(model: nn.Module, dtype: str) -> nn.Module:
         for extractor in _modules(
             roi_head, ('bbox_roi_extractor', 'mask_roi_extractor')
         ):
-            # 16 bits do not tell the pixels of a large picture apart
+            # 16 bits are too few for the coordinates of a large picture
             extractor.register_forward_pre_hook(
                 _Cast(torch.float32), with_kwargs=True
             )
@@ -133,14 +135,14 @@ def _check_parts(model: nn.Module) -> None:
     ]
     if others and hasattr(model, 'backbone'):
         raise UsageError(
-            '16 bits are for models of a backbone, a neck and heads of '
-            f'convolutions; {type(model).__name__} also has '
+            '16 bits work only for models made of a backbone, a neck and '
+            f'convolutional heads; {type(model).__name__} also has '
             f'{", ".join(others)}.'
         )
 
 
 def _modules(parent: nn.Module, names: Tuple[str, ...]) -> Iterator[nn.Module]:
-    """The modules of these names, of lists of modules each."""
+    """All modules in the lists of modules with these names."""
     for name in names:
         part = getattr(parent, name, None)
         if isinstance(part, nn.ModuleList):
@@ -150,7 +152,7 @@ def _modules(parent: nn.Module, names: Tuple[str, ...]) -> Iterator[nn.Module]:
 
 
 def _convert(part: nn.Module, dtype: torch.dtype, kinds: tuple) -> None:
-    """Convert the parameters of layers of some kinds, but batch norms'."""
+    """Convert the parameters of some kinds of layers, except batch norms."""
     for module in part.modules():
         if isinstance(module, kinds) and not isinstance(module, _BatchNorm):
             for tensor in (
@@ -162,7 +164,7 @@ def _convert(part: nn.Module, dtype: torch.dtype, kinds: tuple) -> None:
 
 
 def _finish(head: nn.Module) -> None:
-    """Let a head's last layers compute in fp32, and its results be fp32."""
+    """Let a head's last layers compute and return fp32."""
     for name, layer in head.named_children():
         last = isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear))
         if last and name not in _HIDDEN:
@@ -178,8 +180,8 @@ def _finish(head: nn.Module) -> None:
 class _ByWayOfFp32(TorchFunctionMode):
     """Sums of products in fp32, rounded to 16 bits.
 
-    A processor with instructions for 16 bits gives these results; one without
-    takes some hundred times as long for what it has in their place.
+    A processor with instructions for 16 bits gives the same results; one
+    without them would take about a hundred times as long with its substitute.
     """
 
     def __torch_function__(
@@ -197,7 +199,7 @@ class _ByWayOfFp32(TorchFunctionMode):
 
 
 def _compute_in_fp32(part: nn.Module) -> None:
-    """Have what runs within a module compute products in fp32."""
+    """Make everything inside a module compute products in fp32."""
     mode = _ByWayOfFp32()
 
     def enter(*args: Any) -> None:
@@ -211,7 +213,7 @@ def _compute_in_fp32(part: nn.Module) -> None:
 
 
 class _Cast:
-    """A hook that gives a module its floating-point tensors in a type."""
+    """A hook that casts a module's floating-point inputs to a type."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype

@@ -1,4 +1,4 @@
-"""Normalisation of pictures with other than one or three channels."""
+"""Normalisation of pictures with any number of channels."""
 
 from typing import Any, Sequence
 
@@ -22,16 +22,17 @@ def seg_data_preprocessor(
         **kwargs: MMSegmentation's other arguments.
 
     Returns:
-        nn.Module: MMSegmentation's, which refuses such a number itself.
+        nn.Module: MMSegmentation's class, which by itself accepts only one or
+            three.
 
     Raises:
-        UsageError: If there are not as many of both.
+        UsageError: If ``mean`` and ``std`` differ in length.
     """
     from mmseg.models import SegDataPreProcessor
 
     if len(mean) != len(std):
         raise UsageError(
-            'data_preprocessor must have as many numbers in std as in mean, '
+            'data_preprocessor must have as many values in std as in mean, '
             f'{len(mean)}, got {len(std)}.'
         )
     preprocessor = SegDataPreProcessor(**kwargs)

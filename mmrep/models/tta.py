@@ -11,7 +11,7 @@ from mmrep.registry import MODELS
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """A model without what wraps it for processes or augmentation."""
+    """A model without its wrappers for processes or augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
@@ -21,15 +21,15 @@ def unwrapped(model: nn.Module) -> nn.Module:
 class InstanceTTAModel(BaseTTAModel):
     """Merge the boxes and the masks of the views of an image.
 
-    Boxes of all views go through one more NMS, as in MMDetection 3.x's
-    ``DetTTAModel``, which refuses a model with masks. For each box that is
-    left, every view predicts a mask, and their mean is the result, as in
-    MMDetection 2.x. That one merged the proposals of the views instead and
-    took the mean of their boxes and scores, so that scores differ a little.
+    The boxes of all views pass through one more NMS, as in MMDetection 3.x's
+    ``DetTTAModel``, which refuses models with masks. For each remaining box,
+    every view predicts a mask, and the result is their mean, as in MMDetection
+    2.x. MMDetection 2.x merged the proposals of the views instead and took the
+    mean of their boxes and scores, so scores differ a little.
 
     Args:
         tta_cfg (dict): ``nms``, MMCV's config of the NMS that merges boxes,
-            and ``max_per_img``, how many of them are kept.
+            and ``max_per_img``, the number of boxes to keep.
         module (dict | nn.Module): A two-stage detector with a mask head.
         data_preprocessor (dict, optional): See MMEngine. Defaults to None.
     """
@@ -57,7 +57,7 @@ class InstanceTTAModel(BaseTTAModel):
 
         Returns:
             list: The data sample of each image, with the merged
-            ``pred_instances`` in the size of the original image.
+                ``pred_instances`` at the size of the original image.
         """
         views = [
             self._predict_boxes(dict(zip(data, view, strict=True)))
@@ -73,7 +73,7 @@ class InstanceTTAModel(BaseTTAModel):
         return merged
 
     def merge_preds(self, data_samples_list: List[list]) -> list:
-        """Not to be called: masks need features, not only predictions."""
+        """Do not call this: masks need features, not only predictions."""
         raise NotImplementedError('InstanceTTAModel merges in test_step.')
 
     def _predict_boxes(
@@ -162,7 +162,7 @@ class InstanceTTAModel(BaseTTAModel):
 
 
 def _flip(boxes: Tensor, shape: Sequence[int], view) -> Tensor:
-    """Boxes (N, 4) of an image of ``shape`` (H, W), flipped as ``view`` is."""
+    """Boxes (N, 4) in an image of ``shape`` (H, W), flipped like ``view``."""
     if not view.get('flip'):
         return boxes
     x1, y1, x2, y2 = boxes.unbind(1)
@@ -174,7 +174,7 @@ def _flip(boxes: Tensor, shape: Sequence[int], view) -> Tensor:
 
 
 def _flip_maps(maps: Tensor, view) -> Tensor:
-    """Maps (N, C, H, W), flipped as ``view`` is."""
+    """Maps (N, C, H, W), flipped like ``view``."""
     if not view.get('flip'):
         return maps
     dims = dict(horizontal=[3], vertical=[2], diagonal=[2, 3])

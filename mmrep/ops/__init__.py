@@ -1,4 +1,4 @@
-"""Depth-wise convolution with large kernels. Needs PyTorch alone."""
+"""Depth-wise convolution with large kernels. Needs only PyTorch."""
 
 from .choice import (
     available_backends,

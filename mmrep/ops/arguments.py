@@ -1,4 +1,4 @@
-"""What the operator takes, and what it says to the rest."""
+"""Checks of the operator's arguments."""
 
 from typing import Optional
 
@@ -9,11 +9,11 @@ from .problem import DTYPES
 
 
 def autocast_dtype(x: Tensor) -> Optional[torch.dtype]:
-    """The type that autocast turns ``x`` into; None where it is off.
+    """The type that autocast turns ``x`` into, or None if it is off.
 
     As for F.conv2d, double stays double.
     """
-    # some devices (meta) do not know of autocast
+    # some devices (meta) have no autocast
     device = 'cpu' if x.is_cpu else x.device.type
     if device != 'cpu' and not torch.amp.is_autocast_available(device):
         return None
@@ -23,7 +23,7 @@ def autocast_dtype(x: Tensor) -> Optional[torch.dtype]:
 
 
 def check(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> None:
-    """Raise unless the arguments are ones that the operator takes."""
+    """Raise an error if the operator does not accept the arguments."""
     if x.dim() != 4:
         raise ValueError(
             f'x must have shape (N, C, H, W), got {tuple(x.shape)}.'
@@ -49,19 +49,21 @@ def check(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> None:
             f'bias must have shape ({channels},), got {tuple(bias.shape)}.'
         )
     if x.dtype not in DTYPES:
-        raise TypeError(f'x must be one of {DTYPES}, got {x.dtype}.')
+        raise TypeError(
+            f'x must have one of the types {DTYPES}, got {x.dtype}.'
+        )
     autocast = autocast_dtype(x) is not None
     for name, other in (('weight', weight), ('bias', bias)):
         if other is None:
             continue
         if other.device != x.device:
             raise ValueError(
-                f'{name} must be on {x.device} as x is, got {other.device}.'
+                f'{name} must be on {x.device} like x, got {other.device}.'
             )
-        # autocast casts all but double
+        # autocast casts all types except double
         if other.dtype != x.dtype and not (
             autocast and other.dtype != torch.float64
         ):
             raise TypeError(
-                f'{name} must be {x.dtype} as x is, got {other.dtype}.'
+                f'{name} must be {x.dtype} like x, got {other.dtype}.'
             )

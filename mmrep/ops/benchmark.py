@@ -1,4 +1,4 @@
-"""Time the operator beside nn.Conv2d, for benchmark_op.py to print."""
+"""Time the operator and nn.Conv2d; benchmark_op.py prints the results."""
 
 import logging
 import random
@@ -28,12 +28,12 @@ from .timing import time_in_turn
 
 LOGGER = logging.getLogger(__name__)
 # Milliseconds by method, then by 'forward' and 'both' (forward + backward);
-# beside them the 'kernels' of both, if they were asked for.
+# and the 'kernels' of both, if requested.
 Times = Dict[str, Dict[str, Any]]
 WAYS = 'forward', 'both'
-# What a method's name ends in, by layout.
+# Suffix of a method's name, by layout.
 ENDS = '', ' channels_last'
-# What the grid draws from.
+# Values that the grid draws from.
 GRID_KERNELS = (3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51)
 GRID_MAPS = (14, 16, 28, 32, 56, 64, 96, 128, 200, 256)
 GRID_CHANNELS = (64, 128, 256, 512, 1024)
@@ -70,7 +70,7 @@ class Clock:
 def layers(
     channels: int, kernel: Tuple[int, int], device: str, dtype: torch.dtype
 ) -> Dict[str, Tuple[nn.Module, bool]]:
-    """What is compared: name to (layer, channels_last)."""
+    """What is compared, as a dict of name to (layer, channels_last)."""
     kwargs = {
         'in_channels': channels,
         'out_channels': channels,
@@ -98,7 +98,7 @@ def layers(
 
 
 def published_extension() -> Optional[Type[nn.Module]]:
-    """The published implicit-GEMM layer, where it is installed."""
+    """The published implicit-GEMM layer, if it is installed."""
     try:
         from depthwise_conv2d_implicit_gemm import DepthWiseConv2dImplicitGEMM
     except (ImportError, OSError):
@@ -127,7 +127,7 @@ def time_problem(
 
     Returns:
         dict[str, dict[str, float]]: Milliseconds of 'forward' and 'both' by
-        method. On a GPU one that fails is left out, with a warning.
+        method. On a GPU, a method that fails is skipped with a warning.
     """
     device = clock.device
     x = torch.randn(shape, device=device, dtype=dtype)
@@ -146,7 +146,7 @@ def time_problem(
             torch.autograd.grad(layer(x), (x, layer.weight), g)
 
         if device == 'cuda':
-            # one method that fails must not take the others with it
+            # one method that fails must not stop the others
             try:
                 run_forward()
                 run_both()
@@ -172,7 +172,7 @@ def time_problem(
 
 
 def kernels_of(run: Callable[[], None], device: str) -> Dict[str, float]:
-    """Kernels of a run that take the most time, on a CPU ATen's operators.
+    """Kernels of a run that take the most time (on a CPU, ATen operators).
 
     Args:
         run: A function that has run before.
@@ -201,10 +201,10 @@ def kernels_of(run: Callable[[], None], device: str) -> Dict[str, float]:
 
 
 def library_of(kernels: Iterable[str]) -> str:
-    """Whose convolution ran on a GPU: PyTorch has two that may.
+    """Which of PyTorch's two convolution libraries ran on a GPU.
 
     Args:
-        kernels: Names of kernels, as :func:`kernels_of` gives them.
+        kernels: Names of kernels, as :func:`kernels_of` returns them.
 
     Returns:
         str: 'ATen', 'cuDNN', 'ATen and cuDNN' if the passes differ, or ''
@@ -240,7 +240,7 @@ def rates(
     peak: float,
     bandwidth: float,
 ) -> Dict[str, float]:
-    """Useful TFLOP/s and the shares of the Toeplitz and memory bounds.
+    """Useful TFLOP/s, and shares of the Toeplitz and memory bounds.
 
     Args:
         ms: Time of a forward or of one gradient.
@@ -299,7 +299,7 @@ def check_one(
 
 
 def cuda_peak(shape: Tuple[int, int, int, int], k: int, name: str) -> float:
-    """The peak of one forward on the GPU, in sizes of its input."""
+    """Peak memory of one forward on the GPU, in sizes of its input."""
     x = torch.randn(shape, device='cuda')
     weight = torch.randn(shape[1], 1, k, k, device='cuda')
     torch.cuda.reset_peak_memory_stats()
@@ -313,7 +313,7 @@ def cuda_peak(shape: Tuple[int, int, int, int], k: int, name: str) -> float:
 def time_grid_shape(
     shape: Tuple[int, int, int, int], k: int, clock: Clock
 ) -> Times:
-    """Times by method; where 'auto' seems to be wrong, the lower of two."""
+    """Times by method; if 'auto' seems to be wrong, the lower of two."""
 
     def run():
         return time_problem(shape, (k, k), torch.float32, clock, hopeless=4)
@@ -322,7 +322,7 @@ def time_grid_shape(
     if any(
         max(auto_ratios(times, way).values(), default=0) > 1.1 for way in WAYS
     ):
-        # or the machine was away for a moment
+        # or the machine was busy for a moment
         again = run()
         times = {
             name: {way: min(t[way], again[name][way]) for way in WAYS}
@@ -333,9 +333,9 @@ def time_grid_shape(
 
 
 def auto_ratios(times: Times, way: str) -> Dict[str, float]:
-    """How many times as long as the best backend and nn.Conv2d 'auto' is.
+    """Time of 'auto' divided by that of the best backend and of nn.Conv2d.
 
-    Nothing if one of them failed.
+    Empty if one of them failed.
     """
     t = {name: ms[way] for name, ms in times.items()}
     needed = {f'{name}{end}' for name in ('auto', 'conv') for end in ENDS}
@@ -359,7 +359,7 @@ def draw_shape(
         )
 
     while True:
-        # the map and the kernel are kept, or large ones would be rare
+        # keep the map and the kernel, or large ones would be rare
         size, k = rng.choice(GRID_MAPS), rng.choice(GRID_KERNELS)
         while fits(min(GRID_CHANNELS)):
             n, c = rng.choice(GRID_BATCHES), rng.choice(GRID_CHANNELS)

@@ -1,8 +1,8 @@
-"""Choice of an algorithm for each call: asked for, measured, or estimated.
+"""Choice of an algorithm for each call: requested, measured or estimated.
 
-:func:`decide` is what a call asks, and the operator gets its answer. In a
-compiled graph, whose shapes are not known, the operator asks :func:`choose`
-when it runs.
+A call asks :func:`decide` and passes the answer to the operator. In a compiled
+graph, whose shapes are not known, the operator asks :func:`choose` when it
+runs.
 """
 
 import logging
@@ -21,21 +21,21 @@ from .measuring import measure
 from .problem import DEVICES, DIRECTIONS, Problem, is_channels_last, uses_tf32
 
 LOGGER = logging.getLogger(__name__)
-# Kernels too small for a choice, which are always left to nn.Conv2d: up to so
-# many taps, and up to a width that no PyTorch is slow at where the map is so
-# small that a choice would cost a tenth of the time.
+# Kernels too small for a choice, which are always left to nn.Conv2d: those
+# with up to this many taps; and those up to a width that every PyTorch
+# computes fast, on maps so small that choosing would cost a tenth of the time.
 ALWAYS_NATIVE_TAPS = 9
 ALWAYS_NATIVE_WIDTH = 9
 ALWAYS_NATIVE_PRODUCTS = 2.5e6
-# What is estimated to take up to so many times the best is measured.
+# Algorithms estimated to take up to this many times the best are measured.
 WORTH_MEASURING = 4.0
-# Milliseconds that a call by way of the registered operators costs more:
-# without gradients, and with them.
+# Additional milliseconds of a call through the registered operators: without
+# gradients, and with them.
 OVERHEAD = 0.04, 0.4
-# Kinds of calls that are remembered.
+# Number of kinds of calls that are remembered.
 REMEMBERED = 4096
 
-# A backend, and whether an 'auto' measures, where nothing is asked for.
+# Default backend, and whether 'auto' measures by default.
 AUTO = 'auto', False
 
 _requested: ContextVar[Tuple[str, bool]] = ContextVar(
@@ -45,7 +45,7 @@ _plans: Dict[tuple, 'Plan'] = {}
 
 
 class Plan(NamedTuple):
-    """What is decided of a call.
+    """What is decided about a call.
 
     Attributes:
         forward: Algorithm of the forward; empty if that is decided when the
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
         grad_input: Algorithm of the input gradient, None if it is not needed.
         grad_weight: Algorithm of the weight gradient, likewise.
         reuse: What a forward does with intermediate results: 'keep' them for
-            the backward, 'cache' what depends on the weight alone, or 'drop'
+            the backward, 'cache' what depends only on the weight, or 'drop'
             them.
         plain: ``nn.Conv2d`` does all of it.
     """
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=REMEMBERED)
 def encode(plan: Plan) -> str:
-    """A plan as the operator takes it; empty if nothing is decided."""
+    """A plan as a string for the operator; empty if nothing is decided."""
     fields = zip(Plan._fields[:-1], plan, strict=False)
     return ' '.join(
         f'{name}={value}'
@@ -109,11 +109,10 @@ def check_backend(backend: str) -> None:
 
 
 def resolve(backend: str, autotune: bool) -> Tuple[str, bool]:
-    """The backend of the context where a call leaves it open.
+    """The backend of a call, or that of the context if the call has none.
 
     Returns:
-        tuple[str, bool]: The backend, and whether it is an 'auto' that
-        measures.
+        tuple[str, bool]: The backend, and whether it is 'auto' and measures.
     """
     if backend != 'auto':
         return backend, False
@@ -134,8 +133,8 @@ def available_backends(
     """Names of the backends that can run.
 
     Args:
-        device: Type of the device. Defaults to 'cuda' where there is one,
-            else 'cpu'.
+        device: Type of the device. Defaults to 'cuda' if there is one,
+            otherwise 'cpu'.
         dtype: Type of the tensors. Defaults to torch.float32.
 
     Returns:
@@ -149,7 +148,7 @@ def available_backends(
 
 
 def backend_report() -> str:
-    """One line for a log: what can run here, and why the rest cannot."""
+    """One line for a log: what can run here, and why the others cannot."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     parts = []
     for name in BACKENDS:
@@ -159,20 +158,20 @@ def backend_report() -> str:
 
 
 def explain(x: Tensor, weight: Tensor) -> Dict[str, str]:
-    """What each backend says to a call, and what 'auto' takes.
+    """Whether each backend can run a call, and what 'auto' chooses.
 
-    The call is one of :func:`depthwise_conv2d`, or of a
-    :class:`DepthwiseConv2d` with this weight, as things stand: with or
-    without gradients, autocast and :func:`use_backend`.
+    The call is one to :func:`depthwise_conv2d`, or to a
+    :class:`DepthwiseConv2d` with this weight, under the current settings of
+    gradients, autocast and :func:`use_backend`.
 
     Args:
         x: Shape (N, C, H, W).
         weight: Shape (C, 1, Kh, Kw).
 
     Returns:
-        dict[str, str]: For each backend 'can run' or the reason why not;
-        for 'auto' the algorithm of each direction, with the time that the
-        cost model gives it where there is one, or 'not needed'.
+        dict[str, str]: For each backend, 'can run' or the reason why not; for
+            'auto', the algorithm of each direction, with the time that the
+            cost model estimates if there is one, or 'not needed'.
     """
     backend, autotune = resolve('auto', False)
     check(x, weight, None)
@@ -211,19 +210,19 @@ def decide(
     backend: str,
     autotune: bool,
 ) -> Plan:
-    """The plan of a call, whose arguments are checked on the way.
+    """Check the arguments of a call and return its plan.
 
     Args:
         x: Shape (N, C, H, W).
         weight: Shape (C, 1, Kh, Kw).
         bias: Shape (C,).
-        backend: Name of a backend or 'auto', as :func:`resolve` gives it.
+        backend: Name of a backend or 'auto', as :func:`resolve` returns it.
         autotune: Measure instead of estimating; likewise.
     """
     autotune = autotune and may_measure(x.device.type)
     grad = torch.is_grad_enabled()
-    # all that the checks and the choice look at, gathered in about two
-    # microseconds: next to a small convolution that counts
+    # everything the checks and the choice look at, gathered in about two
+    # microseconds, which matters for a small convolution
     key = (
         x.shape,
         x.dtype,
@@ -251,7 +250,7 @@ def decide(
 
 
 def _problem_of(x: Tensor, weight: Tensor) -> Problem:
-    """The problem of a call as things stand."""
+    """The problem of a call under the current settings."""
     grad = torch.is_grad_enabled()
     dtype = autocast_dtype(x) or x.dtype
     problem = Problem.of(
@@ -269,13 +268,13 @@ def choose(
 
 
 def forget() -> None:
-    """Choose anew from now on."""
+    """Forget all choices."""
     _plans.clear()
     _choose.cache_clear()
 
 
 def is_capturing(device: str) -> bool:
-    """Whether a CUDA graph is recorded: nothing can be measured then."""
+    """Whether a CUDA graph is being recorded; then nothing can be measured."""
     return device == 'cuda' and torch.cuda.is_current_stream_capturing()
 
 
@@ -285,9 +284,9 @@ def may_measure(device: str) -> bool:
 
 
 def is_always_native(elements: int, kernel: Tuple[int, int]) -> bool:
-    """Whether a kernel on so many elements is too small for a choice.
+    """Whether a kernel on this many elements is too small for a choice.
 
-    It does not speak of half precision on a CPU, where nn.Conv2d is slow.
+    This does not apply to half precision on a CPU, where nn.Conv2d is slow.
     """
     kernel_h, kernel_w = kernel
     taps = kernel_h * kernel_w
@@ -320,7 +319,7 @@ def _choose(problem: Problem, backend: str, autotune: bool) -> Plan:
             raise NotImplementedError(
                 f'backend {backend!r} cannot run here: {reason}.'
             )
-    # by algorithm; by None where none is needed
+    # by algorithm; by None if none is needed
     times: List[Dict[Any, float]] = []
     for direction, needed in zip(DIRECTIONS, problem.needed, strict=True):
         if not needed:
@@ -332,7 +331,7 @@ def _choose(problem: Problem, backend: str, autotune: bool) -> Plan:
     if all(times):
         plan = _fastest(problem, *times)
     elif autotune:
-        # the only backend worth measuring failed: now it is no candidate
+        # the only backend worth measuring failed and is no longer a candidate
         return _choose(problem, backend, autotune)
     else:
         plan = _unmeasured(problem, backends)
@@ -341,7 +340,7 @@ def _choose(problem: Problem, backend: str, autotune: bool) -> Plan:
 
 
 def _own(problem: Problem) -> Plan:
-    """All of it by nn.Conv2d."""
+    """The plan that leaves everything to nn.Conv2d."""
     own = partial(native.own_algorithm, problem)
     return Plan(
         own('forward'),
@@ -353,7 +352,7 @@ def _own(problem: Problem) -> Plan:
 
 
 def _unmeasured(problem: Problem, backends: List[Backend]) -> Plan:
-    """The plan where nothing is known of nn.Conv2d's own time."""
+    """The plan if nothing is known about nn.Conv2d's time."""
     preferred = [b for b in backends if b.is_preferred_unmeasured(problem)]
     if not preferred and native.BACKEND in backends:
         return _own(problem)
@@ -371,7 +370,7 @@ def _unmeasured(problem: Problem, backends: List[Backend]) -> Plan:
 
 
 def _fastest(problem: Problem, *times: Dict[Any, float]) -> Plan:
-    """The plan with the least sum of its directions' milliseconds."""
+    """The plan whose directions take the least time in all."""
 
     def milliseconds(plan: Plan) -> float:
         algorithms = plan.forward, plan.grad_input, plan.grad_weight
@@ -428,10 +427,10 @@ def _costs(
 def _estimated(
     problem: Problem, direction: str, backends: List[Backend]
 ) -> Dict[str, float]:
-    """Milliseconds of each algorithm, raised by the gain that it must bring.
+    """Milliseconds of each algorithm, raised by the gain it must bring.
 
-    Empty if there are several, but no estimate of nn.Conv2d's own to compare
-    them with.
+    Empty if there are several algorithms but no estimate for nn.Conv2d to
+    compare them with.
     """
     costs = _costs(problem, direction, backends)
     if len(costs) == 1:
@@ -448,7 +447,7 @@ def _estimated(
 def _measured(
     problem: Problem, direction: str, backends: List[Backend]
 ) -> Dict[str, float]:
-    """Milliseconds of each algorithm that seems to be worth a measurement.
+    """Milliseconds of each algorithm that seems worth measuring.
 
     Empty if none of them runs.
     """

@@ -27,7 +27,7 @@ def depthwise_conv2d(
     """Depth-wise convolution with stride 1 and 'same' zero padding.
 
     Equal to ``F.conv2d(x, weight, bias, padding=(Kh // 2, Kw // 2),
-    groups=C)``, with ``relu`` to the ``F.relu`` of it.
+    groups=C)``, followed by ``F.relu`` if ``relu`` is set.
 
     Args:
         x: Shape (N, C, H, W), contiguous or channels_last.
@@ -36,7 +36,7 @@ def depthwise_conv2d(
         backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
         relu: Apply ReLU to the output. Defaults to False.
         autotune: Let 'auto' measure the backends once for each new kind of
-            call instead of estimating; no effect on a named backend.
+            call instead of estimating. It has no effect on a named backend.
             Defaults to False.
 
     Returns:
@@ -57,7 +57,7 @@ def depthwise_conv2d(
 
 
 def _is_transformed() -> bool:
-    """Whether vmap, jvp and the like are on: they know ATen's operators."""
+    """Whether vmap, jvp or the like are on; they know only ATen."""
     return (
         torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
@@ -65,7 +65,7 @@ def _is_transformed() -> bool:
 
 
 def _refuse_others(backend: str, where: str) -> None:
-    """Raise if a call that is left to PyTorch names another backend."""
+    """Raise an error if a call left to PyTorch names another backend."""
     if backend not in ('auto', 'native'):
         raise NotImplementedError(
             f"backend {backend!r} cannot run {where}; 'auto' and 'native' can."
@@ -75,7 +75,7 @@ def _refuse_others(backend: str, where: str) -> None:
 def _plain(
     x: Tensor, weight: Tensor, bias: Optional[Tensor], relu: bool
 ) -> Tensor:
-    """PyTorch's own convolution of the same arguments."""
+    """PyTorch's own convolution with the same arguments."""
     groups, _, kernel_h, kernel_w = weight.shape
     out = F.conv2d(
         x,
@@ -95,9 +95,9 @@ def _into_graph(
     relu: bool,
     autotune: bool,
 ) -> Tensor:
-    """One node: a plain convolution in what is exported, else the operator.
+    """One node: a plain convolution in an export, otherwise the operator.
 
-    The operator chooses when it runs, from shapes that are known then.
+    The operator chooses when it runs, because shapes are known then.
     """
     # torch 2.6 has no is_exporting()
     exporting = getattr(torch.compiler, 'is_exporting', bool)

@@ -1,12 +1,12 @@
-"""The operator as torch.library knows it: kernels, shapes, derivatives.
+"""The operator registered with torch.library: kernels, shapes, derivatives.
 
 With T(x, w, g) = <conv(x, w), g>, the forward, the input gradient and the
-weight gradient are the derivatives of T in g, x and w. So each one's own
-derivatives are again one of the three, to any order.
+weight gradient are the derivatives of T in g, x and w. So the derivatives of
+each are again one of the three, to any order.
 
-The operator takes what is decided of a call as a string that encode() of
-choice.py writes. What is missing there, as in a graph or in a derivative of a
-derivative, is decided when the operator runs.
+The operator receives the decisions about a call as a string, written by
+encode() in choice.py. What is missing there, as in a graph or in a derivative
+of a derivative, is decided when the operator runs.
 """
 
 from typing import Optional, Sequence, Tuple
@@ -32,7 +32,7 @@ LIBRARY.define(
     'bool need_weight, str backend, bool autotune, str plan) '
     '-> (Tensor, Tensor)'
 )
-# Everything is open but that intermediate results are dropped.
+# Everything is undecided, except that intermediate results are dropped.
 UNDECIDED_DROP = encode(Plan(reuse='drop'))
 FORWARD = torch.ops.mmrep.depthwise_conv2d.default
 BACKWARD = torch.ops.mmrep.depthwise_conv2d_backward.default
@@ -72,9 +72,9 @@ def _choose_late(
     autotune: bool,
     *needed: bool,
 ) -> Plan:
-    """The plan of a call of which only the reuse can be decided."""
+    """The plan of a call for which only the reuse can be decided."""
     plan = choose(Problem.of(x, weight, *needed), backend, autotune)
-    # what a forward keeps is for the gradients of its own plan
+    # what a forward keeps suits only the gradients of its own plan
     reuse = 'drop' if decided.reuse == 'keep' else decided.reuse
     return plan._replace(reuse=reuse)
 
@@ -82,9 +82,9 @@ def _choose_late(
 def _give_up(
     error: Exception, used: Sequence[Backend], backend: str, x: Tensor
 ) -> None:
-    """Leave a backend that failed; raise if that is no help."""
+    """Stop using a backend that failed; raise if that does not help."""
     failed = [owner for owner in used if isinstance(error, owner.failures())]
-    # a capture that failed is lost, whatever else would run
+    # a capture that failed is lost, even if something else could run
     lost = is_capturing(x.device.type)
     memory = isinstance(error, torch.OutOfMemoryError)
     if backend != 'auto' or not failed or lost or memory:
@@ -134,7 +134,7 @@ def _backward(
         )
     return (
         x.new_empty(0) if grad_x is None else grad_x,
-        # the backends differ on a transposed weight
+        # the backends differ for a transposed weight
         weight.new_empty(0) if grad_w is None else grad_w.contiguous(),
     )
 
@@ -149,7 +149,7 @@ def _gradients(
     kept_input: Tensor,
     kept_weight: Tensor,
 ) -> Gradients:
-    """The gradients that algorithms are given for, by one or two backends."""
+    """The gradients for which algorithms are given, by one or two backends."""
     owners = {OWNER[name] for name in (input_by, weight_by) if name}
     if len(owners) > 1:
         tensors = grad, x, weight, kept_input, kept_weight

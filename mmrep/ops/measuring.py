@@ -28,15 +28,15 @@ def measure(
         seconds: Time for each of them. Defaults to 0.2.
 
     Returns:
-        dict[str, float]: Milliseconds by name, without those of a backend
-        that fails.
+        dict[str, float]: Milliseconds by name, without those of backends that
+            fail.
     """
     memory_format = (
         torch.channels_last
         if problem.channels_last
         else torch.contiguous_format
     )
-    # no number is drawn from the generators of the user's run
+    # the random generators of the user's run are left untouched
     random = torch.Generator(problem.device).manual_seed(0)
 
     def draw(*shape):
@@ -67,7 +67,7 @@ def measure(
         )
 
     runs = {name: partial(run, name) for name in names}
-    # what is measured runs below autocast, as the operator does
+    # measured code runs below autocast, as the operator does
     with torch.no_grad(), torch.autocast(problem.device, enabled=False):
         for backend in {OWNER[name] for name in names}:
             try:

@@ -1,4 +1,4 @@
-"""The layer, and the swap of a model's depth-wise layers for it."""
+"""The layer, and a function that swaps it into a model."""
 
 from typing import Optional
 
@@ -13,22 +13,22 @@ from .problem import DTYPES
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """An ``nn.Conv2d`` whose depth-wise form is fast at large kernels.
+    """An ``nn.Conv2d`` whose depth-wise form is fast with large kernels.
 
-    What the operator does not do (strides, dilation, other groups, padding
-    that is not 'same') is left to ``nn.Conv2d``. Arguments, parameters and
-    state dict are those of ``nn.Conv2d``. Input (N, C, H, W), output
-    (N, C', H', W') in the same layout; N may be left out.
+    What the operator does not support (strides, dilation, other groups,
+    padding that is not 'same') is left to ``nn.Conv2d``. Arguments, parameters
+    and state dict are those of ``nn.Conv2d``. The input has shape (N, C, H,
+    W), the output (N, C', H', W') in the same layout; N is optional.
 
     Args:
         *args: Arguments of ``nn.Conv2d``.
         backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
-        autotune: Let 'auto' measure once for each new kind of call; no
+        autotune: Let 'auto' measure once for each new kind of call. It has no
             effect on a named backend. Defaults to False.
         **kwargs: Arguments of ``nn.Conv2d``.
 
     Raises:
-        NotImplementedError: A backend is named for a layer that only
+        NotImplementedError: If a backend is named for a layer that only
             ``nn.Conv2d`` can compute.
     """
 
@@ -47,8 +47,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) to (N, C', H', W')."""
-        # what a choice would answer, without the time that it takes; a graph
-        # has a node, which sees the map and the context when it runs
+        # this is what the choice would answer, without the time it takes; a
+        # graph has a node, which sees the map and the context when it runs
         if (
             not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
@@ -63,15 +63,15 @@ class DepthwiseConv2d(nn.Conv2d):
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Optional[Tensor]
     ) -> Tensor:
-        """The layer's convolution with other values than its parameters'.
+        """The layer's convolution with values other than its parameters.
 
-        So the backend and ``autotune`` are the layer's where a network merges
-        a kernel with others on the way.
+        This keeps the layer's backend and ``autotune`` when a network merges
+        kernels during the forward.
 
         Args:
-            x: Shape (N, C, H, W); N may be left out.
-            weight: Of the shape of the layer's.
-            bias: Of the shape of the layer's.
+            x: Shape (N, C, H, W); N is optional.
+            weight: With the shape of the layer's weight.
+            bias: With the shape of the layer's bias.
 
         Returns:
             Tensor: Shape (N, C', H', W').
@@ -82,7 +82,7 @@ class DepthwiseConv2d(nn.Conv2d):
         return self._conv_forward(x, weight, bias)
 
     def _leave_to_conv2d(self) -> None:
-        """Raise if the layer names a backend that is not PyTorch's own."""
+        """Raise an error if the layer names a backend other than PyTorch's."""
         if self.backend not in ('auto', 'native'):
             raise NotImplementedError(
                 f'backend {self.backend!r} needs a depth-wise convolution '
@@ -106,7 +106,7 @@ def _convolve(
     backend: str,
     autotune: bool,
 ) -> Tensor:
-    """The operator for all that a layer takes; torch.fx sees one node."""
+    """The operator for everything a layer accepts; torch.fx sees one node."""
     if x.dim() == 3:
         x = x.unsqueeze(0)
         return _convolve(x, weight, bias, backend, autotune).squeeze(0)
@@ -137,14 +137,14 @@ def convert_depthwise(
 ) -> int:
     """Let the eligible ``nn.Conv2d`` layers of a model use the operator.
 
-    Layers change class in place: parameters, hooks and references to them
-    stay what they were. Subclasses of ``nn.Conv2d`` are left alone.
+    Layers change class in place: parameters, hooks and references to them stay
+    the same. Subclasses of ``nn.Conv2d`` are not changed.
 
     Args:
-        model: Any model; it may itself be a layer.
+        model: Any model; it may itself be such a layer.
         min_kernel: Smallest longer side of the kernel. Defaults to 7.
         backend: 'auto', 'native', 'fft' or 'triton'. Defaults to 'auto'.
-        autotune: Let 'auto' measure once for each new kind of call; no
+        autotune: Let 'auto' measure once for each new kind of call. It has no
             effect on a named backend. Defaults to False.
 
     Returns:
@@ -158,7 +158,7 @@ def convert_depthwise(
             and is_eligible(layer)
             and max(layer.kernel_size) >= min_kernel
         ):
-            # keeps parameters, hooks and whoever holds the layer
+            # keeps parameters, hooks and references to the layer
             layer.__class__ = DepthwiseConv2d
             layer.backend = backend
             layer.autotune = autotune

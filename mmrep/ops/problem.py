@@ -1,4 +1,4 @@
-"""What the choice of a backend may depend on."""
+"""Facts on which the choice of a backend may depend."""
 
 import math
 from typing import NamedTuple, Tuple
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-# Types of devices that the operator has kernels for.
+# Types of devices for which the operator has kernels.
 DEVICES = ('cpu', 'cuda')
 DIRECTIONS = ('forward', 'grad_input', 'grad_weight')
 
@@ -43,7 +43,7 @@ class Problem(NamedTuple):
         grad_input: bool = False,
         grad_weight: bool = False,
     ) -> 'Problem':
-        """The problem that two tensors (N, C, H, W), (C, 1, Kh, Kw) pose."""
+        """The problem of two tensors (N, C, H, W) and (C, 1, Kh, Kw)."""
         return cls(
             x.device.type,
             x.dtype,
@@ -57,7 +57,7 @@ class Problem(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """Elements of the input, and of the output."""
+        """Number of elements of the input, which is that of the output."""
         return math.prod(self.shape)
 
     @property
@@ -72,10 +72,10 @@ class Problem(NamedTuple):
 
 
 def uses_tf32(device: str, dtype: torch.dtype) -> bool:
-    """Whether PyTorch's convolutions would use TF32 for such tensors."""
+    """Whether PyTorch's convolutions would use TF32 for these tensors."""
     if device != 'cuda' or dtype != torch.float32:
         return False
-    # from torch 2.9 convolutions have a setting of their own
+    # since torch 2.9 convolutions have their own setting
     conv = getattr(torch.backends.cudnn, 'conv', None)
     setting = getattr(conv, 'fp32_precision', None)
     if setting is None:

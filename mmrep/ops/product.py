@@ -1,9 +1,9 @@
-"""The neighbourhood product on a GPU, by Triton.
+"""The neighbourhood product on a GPU, with Triton.
 
 A kernel per position (N, heads, H, W, K * K) times the values (N, heads, H,
 W, C) in its window, which is centred and shifted inside at a border. The
-plain form is ``mmrep.models.layers.neighbourhood_product``. Beside inputs and
-outputs nothing is kept in memory. No GPU has been measured.
+plain form is ``mmrep.models.layers.neighbourhood_product``. Only inputs and
+outputs are kept in memory. No GPU has been measured.
 """
 
 import logging
@@ -17,14 +17,14 @@ from .backends import triton
 from .backends.base import first_line
 
 LOGGER = logging.getLogger(__name__)
-BLOCK = 32  # positions of a program
-CHANNELS = 64  # channels of a program at most
-# What the kernels failed with in this process, once they have.
+BLOCK = 32  # positions per program
+CHANNELS = 64  # most channels per program
+# The error with which the kernels failed in this process, if they did.
 _FAILURE: List[str] = []
 
 
 def takes(value: Tensor) -> bool:
-    """Whether the kernels are taken for such values: where they can run."""
+    """Whether the kernels can run on these values."""
     return (
         value.is_cuda
         and not _FAILURE
@@ -33,11 +33,11 @@ def takes(value: Tensor) -> bool:
 
 
 def give_up(error: Exception) -> None:
-    """Leave the kernels alone from now on, if they are the cause.
+    """Stop using the kernels if they caused the error.
 
     Raises:
-        Exception: The error itself, if there was no memory left or it is none
-            of the compilers'.
+        Exception: The error itself, if memory ran out or no compiler raised
+            it.
     """
     if isinstance(error, torch.OutOfMemoryError) or not isinstance(
         error, triton.failures()
@@ -46,7 +46,7 @@ def give_up(error: Exception) -> None:
     _FAILURE.append(first_line(error))
     LOGGER.warning(
         'the Triton kernels of the neighbourhood product do not run here; '
-        'matrix products take over (%s)',
+        'matrix products are used instead (%s)',
         _FAILURE[0],
     )
 
@@ -110,7 +110,7 @@ def grad_value(grad: Tensor, weights: Tensor, size: int) -> Tensor:
         Tensor: Shape (N, heads, H, W, C), contiguous.
     """
     out = grad.new_empty(grad.shape)
-    # positions whose windows hold one place: at a border K // 2 more
+    # positions whose windows contain one place: at a border K // 2 more
     reach = (
         extent if extent < 2 * size else size + size // 2
         for extent in grad.shape[2:4]

@@ -1,9 +1,9 @@
 """Triton kernels of the neighbourhood product; see product.py.
 
-A program has a row of BLOCK positions of one head, and goes through the K x K
+A program handles a row of BLOCK positions of one head and loops over the K x K
 places of their windows, which begin at ``clamp(position - K // 2, 0, size -
-K)``. Sums are in fp32 and in one order: there are no atomics. The channels of
-a position lie side by side in blocks of CHANNELS.
+K)``. Sums are in fp32 and in a fixed order, without atomics. The channels of a
+position are contiguous, in blocks of CHANNELS.
 """
 
 import triton
@@ -21,7 +21,7 @@ def first_place(position, extent, size):
 
 @triton.jit
 def plane(tensor, stride_n, stride_h, heads):
-    """The head of a program, of tensors that may be large."""
+    """The head of a program, for tensors that may be large."""
     head = tl.program_id(1).to(tl.int64)
     return tensor + head // heads * stride_n + head % heads * stride_h
 
@@ -110,7 +110,7 @@ def weight_gradient_kernel(
 
 @triton.jit
 def first_row(place, extent, size):
-    """The first position whose window holds a place."""
+    """The first position whose window contains a place."""
     return tl.where(place < size, 0, place - size // 2)
 
 
@@ -129,7 +129,7 @@ def value_gradient_kernel(
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Gather from the positions whose windows hold a place."""
+    """Gather from the positions whose windows contain a place."""
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     c = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     inside = place < height * width

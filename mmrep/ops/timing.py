@@ -1,4 +1,4 @@
-"""Times of functions that are compared with each other."""
+"""Measure functions that are compared with each other."""
 
 import statistics
 import time
@@ -6,8 +6,8 @@ from typing import Any, Callable, Dict, Hashable, List, Mapping, TypeVar
 
 import torch
 
-# Milliseconds below which a run on a CPU is preceded by one that is not
-# timed, and a run on a GPU is repeated until it takes as long.
+# Below this many milliseconds, a run on a CPU follows one that is not timed,
+# and a run on a GPU is repeated until it takes as long.
 SHORT = {'cpu': 20.0, 'cuda': 1.0}
 # Milliseconds above which a first run is not repeated.
 LONG = 1000.0
@@ -26,8 +26,8 @@ def time_in_turn(
 ) -> Dict[Name, float]:
     """Median milliseconds of functions.
 
-    They run in turn, so that all see the same state of the machine. A slow
-    one takes part in fewer rounds.
+    They run in turn, so all see the same state of the machine. A slow one runs
+    in fewer rounds.
 
     Args:
         runs: Functions by name.
@@ -36,10 +36,10 @@ def time_in_turn(
         seconds: Time for each function.
         least: Smallest number of rounds. Defaults to 1.
         most: Largest number of rounds. Defaults to 9.
-        limit: What takes more milliseconds runs only once. Defaults to no
-            limit.
-        hopeless: What takes this many times the fastest runs only once.
-            Defaults to no limit.
+        limit: A function that takes more milliseconds runs only once. Defaults
+            to no limit.
+        hopeless: A function that takes this many times the fastest runs only
+            once. Defaults to no limit.
 
     Returns:
         dict: Milliseconds by name.
@@ -69,14 +69,14 @@ def time_in_turn(
             if i >= count:
                 continue
             if device == 'cpu' and first[name] < SHORT[device]:
-                # no advantage for whoever follows a similar one
+                # so that no function gains from following a similar one
                 runs[name]()
             times[name].append(_once(runs[name], device, repeats[name]))
     return {name: statistics.median(t) for name, t in times.items()}
 
 
 def _once(run: Callable[[], Any], device: str, repeat: int = 1) -> float:
-    """Milliseconds of a run, the mean of several without a pause."""
+    """Milliseconds of a run, as the mean of several without a pause."""
     if device == 'cuda':
         begin = torch.cuda.Event(enable_timing=True)
         end = torch.cuda.Event(enable_timing=True)

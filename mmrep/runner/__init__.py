@@ -1,4 +1,4 @@
-"""MMEngine's parts of a training, hardened: runs stop, go on, and say why."""
+"""Hardened parts of MMEngine: runs can stop and resume, and say why."""
 
 from mmrep.runner.check_hook import SegmentationCheckHook
 from mmrep.runner.checkpoint_hook import CheckpointHook

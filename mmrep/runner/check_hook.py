@@ -1,4 +1,4 @@
-"""What a model, its data and its metrics must be, before a run."""
+"""Check a model, its data and its metrics before a run."""
 
 import logging
 import traceback
@@ -26,13 +26,13 @@ from mmrep.runner.sampler import seeded
 class SegmentationCheckHook(Hook):
     """Compare a segmentor with its data sets and metrics before a run.
 
-    It also repairs losses (:func:`mmrep.compat.repair_losses`) and names the
-    files that metrics write. The first of several processes alone looks at
-    files. Of other models the first sample is loaded, and nothing compared.
+    It also fixes losses (:func:`mmrep.compat.repair_losses`) and names the
+    files that metrics write. Only the first of several processes reads files.
+    For other models only the first sample is loaded.
 
     Args:
-        skip_corrupt (bool): Whether training leaves out samples that cannot
-            be loaded. Defaults to False.
+        skip_corrupt (bool): Whether training skips samples that cannot be
+            loaded. Defaults to False.
     """
 
     def __init__(self, skip_corrupt: bool = False) -> None:
@@ -71,7 +71,7 @@ class SegmentationCheckHook(Hook):
 
 
 def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
-    """The loops that a run has built, with their metrics."""
+    """The loops of a run, with their metrics."""
     for mode in ('train', 'val', 'test'):
         loop = getattr(runner, f'_{mode}_loop')
         if isinstance(loop, BaseLoop):
@@ -81,22 +81,21 @@ def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
 
 
 def _check_drawing(runner: Runner, dataset: Any) -> None:
-    """Raise if the pictures that are to be drawn on cannot be shown."""
+    """Raise an error if pictures to draw on cannot be shown."""
     if not any(
         type(hook).__name__ == 'SegVisualizationHook' and hook.draw
         for hook in runner.hooks
     ):
         return
     path = next(built_datasets(dataset)).get_data_info(0)['img_path']
-    level = cv2.setLogLevel(0)  # it would say more than the error below
+    level = cv2.setLogLevel(0)  # it would print more than the error below
     shown = '://' in path or cv2.imread(path) is not None
     cv2.setLogLevel(level)
     if not shown:
         raise UsageError(
-            'default_hooks.visualization draws on pictures of one or three '
-            f'bands, and OpenCV cannot show {path}; set its draw=False, and '
-            'draw with --show-dir of tools/test.py, which shows the first '
-            'three bands.'
+            'default_hooks.visualization draws on pictures with one or three '
+            f'bands, but OpenCV cannot show {path}; set its draw=False and '
+            'use tools/test.py --show-dir, which draws the first three bands.'
         )
 
 
@@ -107,7 +106,7 @@ def _first_sample(key: str, model: nn.Module, dataset: Any) -> Any:
             sample = dataset[0]
     except UsageError:
         raise
-    except Exception as error:  # transforms fail in as many ways as there are
+    except Exception as error:  # transforms fail in many ways
         print_log(traceback.format_exc(), 'current', logging.DEBUG)
         steps = [
             f', in {type(frame.f_locals["t"]).__name__}'
@@ -115,7 +114,7 @@ def _first_sample(key: str, model: nn.Module, dataset: Any) -> Any:
             if frame.f_code is Compose.__call__.__code__
         ]
         raise UsageError(
-            f'the pipeline of {key} fails with its first sample'
+            f'the pipeline of {key} fails on its first sample'
             f'{"".join(steps[-1:])}: {one_line(error, kind=True)} '
             '(log_level=DEBUG shows the traceback).'
         ) from error

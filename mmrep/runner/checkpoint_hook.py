@@ -1,4 +1,4 @@
-"""A CheckpointHook that removes the old after saving the new."""
+"""A CheckpointHook that saves new checkpoints before it removes old ones."""
 
 import os.path as osp
 from pathlib import Path
@@ -14,7 +14,7 @@ from mmrep.runner.work_dir import INTERRUPTED, set_last_checkpoint
 
 
 class _Deferred:
-    """A file backend that removes nothing until it is told to."""
+    """A file backend that removes nothing until it is flushed."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -29,7 +29,7 @@ class _Deferred:
     rmtree = remove
 
     def flush(self, folder: str, keep: Sequence[Optional[str]]) -> None:
-        """Remove what was asked for, within one folder alone."""
+        """Remove the requested files, but only within one folder."""
         for path in self._pending:
             if path in keep or osp.dirname(path) != folder:
                 continue
@@ -41,11 +41,11 @@ class _Deferred:
 
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
-    """MMEngine's CheckpointHook that removes the old after saving the new.
+    """MMEngine's CheckpointHook, but it saves before it removes.
 
-    So while one is written there is room needed for one more than
-    ``max_keep_ckpts``. Arguments are MMEngine's, and others are refused, which
-    MMEngine's takes and fails with when it saves.
+    So while it writes, it needs room for one more than ``max_keep_ckpts``.
+    Arguments are MMEngine's; others are refused, whereas MMEngine's fails on
+    them when it saves.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -70,7 +70,7 @@ class CheckpointHook(_CheckpointHook):
                 remove(path)
 
     def _save_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """What MMEngine's does, with ``last_checkpoint`` written at once."""
+        """Do the same as MMEngine's, but write ``last_checkpoint`` at once."""
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
                 old = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())

@@ -1,7 +1,7 @@
 """Several processes on machines without GPUs.
 
-MMEngine sets a CUDA device for every process and torch's SyncBatchNorm takes
-CUDA tensors only; what is here does the same work over gloo.
+MMEngine sets a CUDA device for every process, and torch's SyncBatchNorm takes
+only CUDA tensors; this module does the same over gloo.
 """
 
 import os
@@ -27,7 +27,8 @@ from mmrep.registry import MODEL_WRAPPERS
 
 T = TypeVar('T')
 
-# Where each launcher says rank, number of processes and rank on the node.
+# Variables in which each launcher gives rank, number of processes and rank on
+# the node.
 _RANK_VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
@@ -37,8 +38,8 @@ _RANK_VARIABLES = {
         'OMPI_COMM_WORLD_LOCAL_RANK',
     ),
 }
-# Where it says how many it has started itself; SLURM_NTASKS is also that of
-# a job whose script runs in one.
+# Variables that give the number of started processes; SLURM_NTASKS is also set
+# in a job whose script runs in one.
 _SIZES = {
     'pytorch': 'WORLD_SIZE',
     'slurm': 'SLURM_STEP_NUM_TASKS',
@@ -65,8 +66,8 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     """Join the other processes if ``launcher`` is not 'none'.
 
     With GPUs this checks the launcher's variables and does what MMEngine's
-    runner would do later; without, it opens a gloo group and has ``cfg`` wrap
-    the model for the CPU.
+    runner would do later; without GPUs, it opens a gloo group and makes
+    ``cfg`` wrap the model for the CPU.
 
     Args:
         cfg (Config): Config of the run, changed in place.
@@ -87,8 +88,8 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     if variables[0] not in os.environ:
         raise UsageError(
             f'--launcher {launcher} needs a process started by '
-            f'{_COMMANDS[launcher]} ({variables[0]} is not set); for one '
-            'process leave --launcher out.'
+            f'{_COMMANDS[launcher]} ({variables[0]} is not set); for a single '
+            'process, omit --launcher.'
         )
     for name, source in zip(
         ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), variables, strict=True
@@ -96,20 +97,20 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         os.environ[name] = os.environ.get(source, '0')
     try:
         _join(cfg, launcher)
-    except ValueError as error:  # of a variable, also of PyTorch
+    except ValueError as error:  # from a variable, possibly one of PyTorch
         raise UsageError(
             f'--launcher {launcher} cannot join the other processes: '
-            f'{one_line(error)}; start it by {_COMMANDS[launcher]}.'
+            f'{one_line(error)}; start it with {_COMMANDS[launcher]}.'
         ) from error
 
 
 def _check_alone() -> None:
-    """Raise if a launcher has started several, and each would run alone."""
+    """Raise an error if several processes would each run alone."""
     for launcher, (rank, *_) in _RANK_VARIABLES.items():
         count = os.environ.get(_SIZES[launcher], '1')
         if rank in os.environ and count.isdigit() and int(count) > 1:
             raise UsageError(
-                f'{_COMMANDS[launcher]} has started {count} processes '
+                f'{_COMMANDS[launcher]} started {count} processes '
                 f'({_SIZES[launcher]}), and each would run alone: pass '
                 f'--launcher {launcher}.'
             )
@@ -120,7 +121,7 @@ def _join(cfg: Config, launcher: str) -> None:
     if launcher == 'mpi':
         os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     if launcher == 'slurm':
-        # two jobs of one node must not meet
+        # two jobs on the same node must not meet
         port = 20000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 10000
         os.environ.setdefault('MASTER_PORT', str(port))
     env_cfg = cfg.get('env_cfg') or {}
@@ -149,11 +150,11 @@ def _join(cfg: Config, launcher: str) -> None:
 
 
 def ask_rank_0(question: Callable[[], T]) -> T:
-    """Have rank 0 find something out, and tell the others.
+    """Let rank 0 find something out and tell the others.
 
     Args:
-        question (Callable): Called in rank 0 alone; files that all would read
-            are then read once.
+        question (Callable): Called only in rank 0, so files that all would
+            read are read once.
 
     Returns:
         Any: Its answer, in every process.

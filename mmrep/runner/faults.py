@@ -18,8 +18,8 @@ from mmengine.dist import get_dist_info
 from mmrep.errors import UsageError, one_line
 
 _SIGNALS = ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP')
-# What gloo and the store say when a process does not answer; NCCL's watchdog
-# ends the process with a text of its own.
+# Errors of gloo and the store when a process does not answer; NCCL's watchdog
+# ends the process with its own text.
 _NETWORK = re.compile(
     r'gloo|Connection (closed|reset|refused)|[Tt]imed? ?out|'
     r'DistNetworkError|Broken pipe|clients joined',
@@ -27,7 +27,7 @@ _NETWORK = re.compile(
 
 
 class RunStopped(UsageError):
-    """A run ended before its time, in a state that can be resumed.
+    """A run ended early, in a state that can be resumed.
 
     Args:
         text (str): What happened, and what to do.
@@ -40,7 +40,7 @@ class RunStopped(UsageError):
 
 
 class Unheard:
-    """A stream whose reader may be gone, as a closed terminal is."""
+    """A stream whose reader may be gone, such as a closed terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -49,7 +49,7 @@ class Unheard:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write what can be written; the length of the text is returned."""
+        """Write what can be written, and return the length of the text."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
@@ -61,7 +61,7 @@ class Unheard:
 
 
 class Interrupts:
-    """Note that the run was asked to stop, so that it can do so in order.
+    """Note a request to stop, so that the run can stop cleanly.
 
     SIGINT (Ctrl-C), SIGTERM (Slurm, torchrun), SIGUSR1 (Slurm's
     ``--signal``) and SIGHUP (a closed terminal; not under nohup) are noted; a
@@ -69,7 +69,7 @@ class Interrupts:
     thread; elsewhere nothing is noted.
 
     Args:
-        logger (logging.Logger): Where the first signal is answered.
+        logger (logging.Logger): Logger for the answer to the first signal.
     """
 
     def __init__(self, logger: Any) -> None:
@@ -97,21 +97,21 @@ class Interrupts:
 
     def _note(self, number: int, frame: Optional[FrameType]) -> None:
         if os.getpid() != self._pid:
-            # a worker of the data loader: Ctrl-C reaches it too, and its
-            # parent decides
+            # a data loader worker: Ctrl-C reaches it too, and its parent
+            # decides
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         if signal.Signals(number).name == 'SIGHUP':  # not on Windows
-            # else what is printed on the way to the end would change it
+            # otherwise output printed before the end would change it
             sys.stdout, sys.stderr = map(Unheard, (sys.stdout, sys.stderr))
         if self.signal is None:
             self.signal = number
             self.logger.warning(
-                f'{signal.Signals(number).name} received: a checkpoint is '
-                'written after this iteration'
+                f'{signal.Signals(number).name} received: writing a '
+                'checkpoint after this iteration'
                 + (
                     '; press Ctrl-C again to stop at once.'
                     if number == signal.SIGINT
@@ -121,7 +121,7 @@ class Interrupts:
 
 
 class Agreement:
-    """Small votes of all processes, apart from the gradients' traffic.
+    """Small votes of all processes, separate from gradient traffic.
 
     Args:
         seconds (float, optional): How long to wait for the others. Defaults
@@ -134,11 +134,11 @@ class Agreement:
         self.rank, self.world_size = get_dist_info()
         if self.world_size > 1:
             timeout = None if seconds is None else timedelta(seconds=seconds)
-            # on the CPU, so that no GPU waits for a vote
+            # on the CPU, so no GPU waits for a vote
             self._group = dist.new_group(backend='gloo', timeout=timeout)
 
     def highest(self, *values: int) -> List[int]:
-        """The highest of all processes' values, one by one."""
+        """The elementwise maximum over all processes."""
         if self._group is None:
             return list(values)
         votes = torch.tensor(values, dtype=torch.int64)
@@ -156,24 +156,24 @@ class Agreement:
 
 @contextmanager
 def explained_faults() -> Iterator[None]:
-    """Say in a line that another process is gone.
+    """Explain in one line that another process is gone.
 
     Raises:
-        RunStopped: In place of the error of the network.
+        RunStopped: Instead of the network error.
     """
     try:
         yield
     except RuntimeError as error:
-        # only text tells gloo's errors from others'
+        # only the text distinguishes gloo's errors from others
         known = isinstance(error, getattr(dist, 'DistError', ()))
         several = known or dist.is_initialized() and dist.get_world_size() > 1
         if not (several and (known or _NETWORK.search(str(error)))):
             raise
         rank = os.environ.get('RANK', '?')
         raise RunStopped(
-            f'rank {rank} on {socket.gethostname()} lost another process, or '
+            f'rank {rank} on {socket.gethostname()} lost another process or '
             f'got no answer in time ({one_line(error)[:300]}). The first '
-            'error of any rank says more; once all nodes are reachable, '
+            'error of any rank says more. Once all nodes are reachable, '
             'resume with --resume. env_cfg.dist_cfg.timeout sets the seconds '
             'to wait.'
         ) from error

@@ -1,4 +1,4 @@
-"""Where a config names a part of MMEngine's that we have a safer form of."""
+"""Replace parts of MMEngine by our safer forms in a config."""
 
 from typing import Optional
 
@@ -29,11 +29,11 @@ def _use_own_class(part: Optional[dict]) -> None:
 
 
 def use_hardened_parts(cfg: Config) -> type:
-    """Exchange MMEngine's parts of a run for those that survive faults.
+    """Replace MMEngine's parts of a run by ones that survive faults.
 
-    They take the same arguments and write the same files. Classes of others,
-    also of the user's own, stay. MMEngine's ``fileio`` writes files whole or
-    not at all from here on.
+    They take the same arguments and write the same files. Other classes,
+    including the user's own, stay. From here on, MMEngine's ``fileio`` writes
+    files completely or not at all.
 
     Args:
         cfg (Config): Config of the run, changed in place.

@@ -27,14 +27,14 @@ from mmrep.runner.resume import (
 class CheckpointGuardHook(Hook):
     """Compare a checkpoint with the model before it is loaded.
 
-    MMEngine only warns of parameters that do not fit, and then trains or
-    tests with random ones. This hook raises.
+    MMEngine only warns of parameters that do not fit, and then trains or tests
+    with random ones. This hook raises an error.
 
     Args:
-        strict (bool): Ask for every parameter of the model, as a test or a
-            resumed run does. Otherwise one that fits is enough, as when
+        strict (bool): Require every parameter of the model, as a test or a
+            resumed run does. Otherwise one that fits is enough, as in
             fine-tuning. Defaults to True.
-        resume (bool): Ask for what a resumed run needs beside parameters.
+        resume (bool): Require what a resumed run needs besides parameters.
             Defaults to False.
     """
 
@@ -50,7 +50,7 @@ class CheckpointGuardHook(Hook):
         """
         if self.resume:
             check_resumable(checkpoint)
-            # which MMEngine executes, and which a URL may bring
+            # which MMEngine executes, and which may come from a URL
             dict.pop(checkpoint['meta'], 'config', None)
             keep_to_own_folder(
                 checkpoint['message_hub']['runtime_info'],
@@ -72,10 +72,10 @@ def _checkpoint_folder(runner: Runner) -> str:
 
 @HOOKS.register_module()
 class LoggerHook(_LoggerHook):
-    """MMEngine's LoggerHook, of which rank 0 alone writes a test's metrics.
+    """MMEngine's LoggerHook, but only rank 0 writes a test's metrics.
 
-    Where all ranks write the same file, the end of a longer text may stay
-    behind a shorter one. Arguments are MMEngine's.
+    If all ranks write the same file, the end of a longer text may remain after
+    a shorter one. Arguments are MMEngine's.
     """
 
     def after_test_epoch(
@@ -88,14 +88,14 @@ class LoggerHook(_LoggerHook):
 
 @HOOKS.register_module()
 class HalfPrecisionHook(Hook):
-    """Have a test compute in 16 bits, once the weights are loaded.
+    """Make a test compute in 16 bits, after the weights are loaded.
 
     Args:
-        dtype (str): 'bf16' or 'fp16', of which
-            :func:`mmrep.models.precision.use_half` says what it means.
+        dtype (str): 'bf16' or 'fp16'; see
+            :func:`mmrep.models.precision.use_half`.
 
     Raises:
-        UsageError: If the device does not compute in it.
+        UsageError: If the device cannot compute in this type.
     """
 
     def __init__(self, dtype: str) -> None:
@@ -111,20 +111,21 @@ class HalfPrecisionHook(Hook):
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Report images a second of the model in a test.
+    """Report how many images per second the model processes in a test.
 
-    Counts from images in memory to predictions, in one process; the median
-    over batches, the first ones and a smaller last one left out.
+    It measures from images in memory to predictions, in one process, and
+    reports the median over batches, without the first ones and a smaller last
+    one.
 
     Args:
-        warmup (int): Batches that are left out. Defaults to 3.
+        warmup (int): Number of first batches to skip. Defaults to 3.
     """
 
     def __init__(self, warmup: int = 3) -> None:
         self.warmup = warmup
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Start anew."""
+        """Reset the measurement."""
         self.speeds: List[float] = []
         self.largest = 0
 

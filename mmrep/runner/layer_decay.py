@@ -13,18 +13,19 @@ from mmrep.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Optimizer whose learning rates decay from the head to the stem.
 
-    The depth of a parameter is the backbone's to say, by a method
-    ``get_layer_depth(param_name, prefix)`` that returns it with the number of
-    depths, as MMPretrain's backbones do. Depth d of n has the learning rate
-    ``lr * decay_rate ** (n - 1 - d)``; what is outside the backbone has
-    ``lr``. Biases and other parameters of one dimension have no weight decay.
+    The backbone gives the depth of a parameter with a method
+    ``get_layer_depth(param_name, prefix)``, which returns it with the number
+    of depths, as in MMPretrain's backbones. Depth d of n has the learning rate
+    ``lr * decay_rate ** (n - 1 - d)``; parameters outside the backbone have
+    ``lr``. Biases and other parameters with one dimension have no weight
+    decay.
 
     Args:
         optim_wrapper_cfg (dict): Config of the optimizer wrapper, with
             ``optimizer``.
         paramwise_cfg (dict): ``decay_rate`` (float), and optionally
             ``num_layers`` (int), the number of layers to count in the
-            backbone where a recipe counts more than there are.
+            backbone, if a recipe counts more than there are.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         Args:
             params (list[dict]): The groups, extended in place.
             module (nn.Module): The model, or its backbone alone.
-            **kwargs: What MMEngine's constructor passes on; not needed here.
+            **kwargs: Passed on by MMEngine's constructor; not used here.
         """
         prefix = 'backbone.' if hasattr(module, 'backbone') else ''
         backbone = getattr(module, 'backbone', module)

@@ -1,9 +1,9 @@
-"""Training loops that can be stopped and resumed, and that say what failed.
+"""Training loops that can be stopped and resumed, and report failures.
 
-They do what MMEngine's do, and further: the data follows from the seed and
-the iteration (see :mod:`mmrep.runner.sampler`), the model's random numbers
-from seed, rank and iteration; a signal ends the run behind a checkpoint; a
-worker of the data loader that dies is replaced; a loss that is not finite is
+They do what MMEngine's do, and more: the data depend only on the seed and the
+iteration (see :mod:`mmrep.runner.sampler`), and the model's random numbers
+only on seed, rank and iteration; after a signal the run saves a checkpoint and
+ends; a data loader worker that dies is replaced; a loss that is not finite is
 traced to its images.
 """
 
@@ -79,7 +79,7 @@ def resumable(dataloader: Dict[str, Any], seed: int) -> Dict[str, Any]:
 
 
 def file_names(data_batch: Any) -> List[str]:
-    """Images of a batch as a data loader gives it."""
+    """Image files of a batch from a data loader."""
     samples = ()
     if isinstance(data_batch, dict):
         samples = data_batch.get('data_samples') or ()
@@ -87,7 +87,7 @@ def file_names(data_batch: Any) -> List[str]:
 
 
 class _HardenedLoop:
-    """What the two loops share; stands before MMEngine's class."""
+    """Code shared by the two loops; a base in front of MMEngine's class."""
 
     def __init__(
         self,
@@ -100,12 +100,12 @@ class _HardenedLoop:
         env_cfg = runner.cfg.get('env_cfg') or {}
         dist_cfg = env_cfg.get('dist_cfg') or {}
         self.agreement = Agreement(dist_cfg.get('timeout'))
-        # ranks may have seeds of their own
+        # ranks may have their own seeds
         self.seed = self.agreement.gather(runner.seed)[0]
         if isinstance(dataloader, dict):
             dataloader = resumable(dataloader, self.seed)
         super().__init__(runner, dataloader, *args, **kwargs)
-        # MMEngine 0.10.7 has workers load from the start of the run already
+        # MMEngine 0.10.7 already lets workers load from the start of the run
         self.__dict__.pop('dataloader_iterator', None)
         self.dataloader._iterator = None
         self.max_worker_restarts = max_worker_restarts
@@ -126,10 +126,10 @@ class _HardenedLoop:
             return self._run()
 
     def run_iter(self, *args) -> None:
-        """One iteration, with random numbers of its own."""
+        """Run one iteration, with its own random numbers."""
         seed_all(self.seed, self.agreement.rank, self._iter)
         if resource is not None and not torch.cuda.is_available():
-            # on a GPU MMEngine logs it
+            # on a GPU, MMEngine logs it
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             self.runner.message_hub.update_scalar('train/memory', peak // 1024)
         try:
@@ -138,7 +138,7 @@ class _HardenedLoop:
             self._post_mortem(error, args[-1])
 
     def _validate_if_due(self, done: int, end: int) -> None:
-        """Validate if it is time to, after iterations or epochs of so many."""
+        """Validate if the interval of iterations or epochs is over."""
         self._decide_current_val_interval()
         runner = self.runner
         if (
@@ -153,7 +153,7 @@ class _HardenedLoop:
         self._stop_if_asked()
 
     def _catch_up(self, done: int, end: int) -> None:
-        """Validate now what a run that was stopped had not yet."""
+        """Run a validation that a stopped run still owes."""
         work_dir = self.runner.work_dir
         if not self._iter:
             if is_main_process():
@@ -167,7 +167,7 @@ class _HardenedLoop:
             )
 
     def _post_mortem(self, error: Exception, data_batch: Any) -> None:
-        """Keep what is needed to look at an iteration again."""
+        """Keep what is needed to reproduce an iteration."""
         names = self.agreement.gather(file_names(data_batch))
         name = POST_MORTEM.format(self._iter)
         self._save(name, dict(error=str(error), images=names))
@@ -183,8 +183,8 @@ class _HardenedLoop:
         ) from error
 
     def _save(self, name: str, meta: Dict[str, Any]) -> None:
-        """Write a checkpoint of the iterations that are done."""
-        self._iter -= 1  # a checkpoint is else written within an iteration
+        """Write a checkpoint of the completed iterations."""
+        self._iter -= 1  # otherwise written within an iteration
         try:
             self.runner.save_checkpoint(
                 self.runner.work_dir, name, meta=meta, by_epoch=False
@@ -193,7 +193,7 @@ class _HardenedLoop:
             self._iter += 1
 
     def _stop_if_asked(self) -> None:
-        """Stop behind a checkpoint if any process had a signal."""
+        """Save a checkpoint and stop if any process had a signal."""
         (number,) = self.agreement.highest(self.interrupts.signal or 0)
         if not number or self._is_accumulating():
             return
@@ -214,7 +214,7 @@ class _HardenedLoop:
         )
 
     def _is_accumulating(self) -> bool:
-        """Whether there are gradients of which no step was taken yet."""
+        """Whether there are gradients without a step yet."""
         wrapper = self.runner.optim_wrapper
         counts = getattr(wrapper, '_accumulative_counts', 1)
         return self._iter < self._max_iters and self._iter % counts != 0
@@ -223,12 +223,12 @@ class _HardenedLoop:
         """Set the samplers to a place.
 
         Args:
-            position (int): Batches that are done, of the run or, where the
-                data loader ends, of the epoch.
+            position (int): Completed batches of the run or, if the data loader
+                ends, of the epoch.
 
         Returns:
-            int: Batches that are left to be dropped, for samplers that
-            cannot be set.
+            int: Number of batches still to discard, for samplers that cannot
+                be set.
         """
         sampler = self.dataloader.batch_sampler
         if isinstance(sampler, SkippingBatchSampler):
@@ -240,13 +240,13 @@ class _HardenedLoop:
             if position:
                 self.runner.logger.warning(
                     f'{type(self.dataloader.sampler).__name__} has no method '
-                    f'skip(): {position} batches are loaded and dropped.'
+                    f'skip(): {position} batches are loaded and discarded.'
                 )
             return position
         return 0
 
     def _batches(self, position: int) -> Iterator[Any]:
-        """Batches from a place on; see :meth:`_seek`."""
+        """Batches from a position on; see :meth:`_seek`."""
         while True:
             drop = self._seek(position)
             iterator = iter(self.dataloader)
@@ -259,7 +259,7 @@ class _HardenedLoop:
                     position += 1
                 return
             except (RuntimeError, ConnectionError) as error:
-                # a worker may also die while it hands over a batch
+                # a worker may also die while it passes on a batch
                 lost = isinstance(error, ConnectionError)
                 if not (lost and self.dataloader.num_workers) and (
                     'DataLoader worker' not in str(error)
@@ -278,18 +278,18 @@ class _HardenedLoop:
         self._restarts += 1
         if self._restarts > self.max_worker_restarts:
             raise RunStopped(
-                f'{text}, for the {self._restarts}th time. The kernel kills '
-                'workers when memory is short (see dmesg): lower '
-                'train_dataloader.num_workers, and resume with --resume.'
+                f'{text}, for the {self._restarts}th time. The system kills '
+                'workers when memory runs out (see dmesg): lower '
+                'train_dataloader.num_workers and resume with --resume.'
             ) from error
         self.runner.logger.warning(
-            f'{text} in iteration {self._iter + 1}; the data loader starts '
-            'again at the same sample '
-            f'({self._restarts} of {self.max_worker_restarts} times).'
+            f'{text} in iteration {self._iter + 1}; the data loader restarts '
+            f'at the same sample ({self._restarts} of '
+            f'{self.max_worker_restarts} times).'
         )
 
     def _stop_if_interrupted_alone(self) -> None:
-        """A signal to all processes of a job reaches the workers too."""
+        """Handle a signal to all processes of a job, including workers."""
         if self.interrupts.signal and self.agreement.world_size == 1:
             self._stop_if_asked()
 
@@ -303,10 +303,10 @@ class _HardenedLoop:
 
 
 def _leave_workers_to_iterator() -> None:
-    """Notice a dead worker when the next batch is asked for, not before.
+    """Notice a dead worker when the next batch is requested, not before.
 
-    PyTorch raises it from a signal handler, in the middle of whatever runs,
-    for example the optimizer's step.
+    PyTorch raises the error from a signal handler, in the middle of running
+    code such as the optimizer's step.
     """
     main = threading.current_thread() is threading.main_thread()
     if main and hasattr(signal, 'SIGCHLD'):  # not on Windows
@@ -315,11 +315,11 @@ def _leave_workers_to_iterator() -> None:
 
 @LOOPS.register_module()
 class IterBasedTrainLoop(_HardenedLoop, _IterBasedTrainLoop):
-    """MMEngine's IterBasedTrainLoop that stops and resumes as told above.
+    """MMEngine's IterBasedTrainLoop that can stop and resume.
 
     Args:
-        max_worker_restarts (int): How often workers of the data loader are
-            replaced in a run. Defaults to 3.
+        max_worker_restarts (int): How often data loader workers are replaced
+            in a run. Defaults to 3.
         *args: Arguments of MMEngine's.
         **kwargs: Arguments of MMEngine's.
     """
@@ -352,11 +352,11 @@ class IterBasedTrainLoop(_HardenedLoop, _IterBasedTrainLoop):
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(_HardenedLoop, _EpochBasedTrainLoop):
-    """MMEngine's EpochBasedTrainLoop that stops and resumes as told above.
+    """MMEngine's EpochBasedTrainLoop that can stop and resume.
 
     Args:
-        max_worker_restarts (int): How often workers of the data loader are
-            replaced in a run. Defaults to 3.
+        max_worker_restarts (int): How often data loader workers are replaced
+            in a run. Defaults to 3.
         *args: Arguments of MMEngine's.
         **kwargs: Arguments of MMEngine's.
     """
@@ -374,7 +374,7 @@ class EpochBasedTrainLoop(_HardenedLoop, _EpochBasedTrainLoop):
         return runner.model
 
     def run_epoch(self) -> None:
-        """Iterate an epoch, or what is left of it."""
+        """Run an epoch, or the rest of it."""
         runner = self.runner
         runner.call_hook('before_train_epoch')
         runner.model.train()
@@ -384,7 +384,7 @@ class EpochBasedTrainLoop(_HardenedLoop, _EpochBasedTrainLoop):
         done = done if 0 < done < length else 0
         for i, data_batch in enumerate(self._batches(done), done):
             self.run_iter(i, data_batch)
-            if i + 1 < length:  # else behind the hooks of the epoch
+            if i + 1 < length:  # otherwise after the hooks of the epoch
                 self._stop_if_asked()
         runner.call_hook('after_train_epoch')
         self._epoch += 1

@@ -36,13 +36,12 @@ def _total_norm(grads: List[Tensor]) -> Tensor:
 
 @OPTIM_WRAPPERS.register_module()
 class OptimWrapper(_OptimWrapper):
-    """MMEngine's OptimWrapper, which logs the gradients' norm and checks it.
+    """MMEngine's OptimWrapper, which also logs and checks the gradient norm.
 
-    A step is not taken when the loss or a gradient of any process is not
-    finite.
+    A step is skipped if the loss or a gradient of any process is not finite.
 
     Args:
-        max_skips (int): Steps in a row that may be left out like this before
+        max_skips (int): Number of steps in a row that may be skipped before
             :class:`NonFiniteError` is raised. Defaults to 0.
         **kwargs: Arguments of MMEngine's.
     """
@@ -70,7 +69,8 @@ class OptimWrapper(_OptimWrapper):
         """Update the parameters if the gradients are finite.
 
         Raises:
-            NonFiniteError: If they were not more than ``max_skips`` times.
+            NonFiniteError: If they were not finite more than ``max_skips``
+                times in a row.
         """
         if self._check_gradients():
             super().step(**kwargs)
@@ -84,12 +84,12 @@ class OptimWrapper(_OptimWrapper):
         ]
 
     def _check_gradients(self) -> bool:
-        """Whether to take the step; the same in every process."""
+        """Whether to take the step; all processes agree."""
         if self.agreement is None:
             self.agreement = Agreement()
         grads = self._gradients()
         norm = float(_total_norm(grads)) if grads else 0.0
-        if not self.clip_grad_kwargs:  # else MMEngine logs it
+        if not self.clip_grad_kwargs:  # otherwise MMEngine logs it
             self.message_hub.update_scalar('train/grad_norm', norm)
         what = (
             'the gradients are not finite'
@@ -120,18 +120,18 @@ class OptimWrapper(_OptimWrapper):
 class AmpOptimWrapper(OptimWrapper):
     """Mixed precision in fp16 or bf16, on the GPU and the CPU.
 
-    State dicts are those of MMEngine's AmpOptimWrapper, which runs on GPUs
-    only.
+    State dicts are those of MMEngine's AmpOptimWrapper, which runs only on
+    GPUs.
 
     Args:
         loss_scale (float | dict | str): Scale of the loss in fp16, arguments
-            of ``GradScaler``, or 'dynamic'. bf16 needs none. Defaults to
+            of ``GradScaler``, or 'dynamic'. bf16 does not need it. Defaults to
             'dynamic'.
         dtype (str | torch.dtype, optional): 'float16' or 'bfloat16'. Defaults
             to None, which is float16 on a GPU and bfloat16 on the CPU.
-        max_skips (int): Steps in a row that may be left out because of
-            gradients that are not finite. A scaler that starts at 65536 and
-            halves needs up to 16. Defaults to 20.
+        max_skips (int): Number of steps in a row that may be skipped because
+            gradients are not finite. A scaler that starts at 65536 and halves
+            needs up to 16. Defaults to 20.
         **kwargs: Arguments of MMEngine's OptimWrapper.
     """
 
@@ -171,10 +171,11 @@ class AmpOptimWrapper(OptimWrapper):
         self._inner_count += 1
 
     def step(self, **kwargs) -> None:
-        """Update the parameters if the gradients are finite, and the scale.
+        """Update the scale, and the parameters if the gradients are finite.
 
         Raises:
-            NonFiniteError: If they were not more than ``max_skips`` times.
+            NonFiniteError: If they were not finite more than ``max_skips``
+                times in a row.
         """
         self.loss_scaler.unscale_(self.optimizer)
         if self._check_gradients():
@@ -199,7 +200,7 @@ class AmpOptimWrapper(OptimWrapper):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load the optimizer's state, and the scaler's if it is there."""
+        """Load the optimizer's state, and the scaler's if there is one."""
         state_dict = dict(state_dict)
         scaler = state_dict.pop('loss_scaler', None)
         if scaler:

@@ -1,4 +1,4 @@
-"""What a run was asked for, in the few lines that its log begins with."""
+"""What a run is asked to do, in the first lines of its log."""
 
 import shlex
 import sys
@@ -14,7 +14,7 @@ from mmrep.registry import type_name
 
 
 def describe_run(cfg: Config, seed: Any, log_dir: str) -> str:
-    """Say what a run does, with what and where.
+    """Say what a run does, with what, and where.
 
     Args:
         cfg (Config): Config of the run.
@@ -51,7 +51,7 @@ def _model(model: dict) -> str:
 
 
 def _data(cfg: Config) -> Iterator[str]:
-    """The folders of the data sets, each once."""
+    """The folders of the data sets, each listed once."""
     places: Dict[str, List[str]] = {}
     for loader in LOADERS:
         for _, dataset in inner_datasets(cfg, loader):

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and what else it needs for that."""
+"""Find the checkpoint from which to resume, and prepare the config."""
 
 import os.path as osp
 import re
@@ -22,30 +22,30 @@ from mmrep.checkpoint import CheckpointError, load_checkpoint
 from mmrep.errors import UsageError, one_line
 from mmrep.runner.distributed import ask_rank_0
 
-# of CheckpointHook, and of a run that was interrupted
-# What MMEngine calls the best checkpoint, by its metric.
+# from CheckpointHook, and from an interrupted run Names that MMEngine gives
+# the best checkpoint, by metric.
 _BEST = re.compile(r'best_.+\.pth')
 _NAME = re.compile(r'^(?:interrupted_)?(?:iter|epoch)_\d+\.pth$')
 
 
 def enable_resume(cfg: Config, checkpoint: str) -> None:
-    """Have a run go on where a checkpoint was written.
+    """Make a run continue from a checkpoint.
 
     Args:
         cfg (Config): Config of the run, with ``work_dir``.
         checkpoint (str): Path of the checkpoint, or 'auto' for the newest
-            whole one in the work dir; where that has none the run starts
-            anew.
+            complete one in the work dir; if there is none, the run starts from
+            the beginning.
     """
     if checkpoint == 'auto':
-        cfg.resume = 'auto'  # load_from is for the case of a first start
+        cfg.resume = 'auto'  # load_from applies only to a first start
     else:
         cfg.resume = True
         cfg.load_from = checkpoint
 
 
 class _Found(NamedTuple):
-    """What rank 0 has found out for all."""
+    """What rank 0 has found out for all ranks."""
 
     path: Optional[str] = None
     seed: Optional[int] = None
@@ -55,14 +55,15 @@ class _Found(NamedTuple):
 def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
     """Find the checkpoint of a run that resumes, and set the config for it.
 
-    The seed is the interrupted run's, for the order of the data follows from
-    it; what the backbone had started from is not needed any more. Rank 0
-    looks at the files and tells the other processes, which have to be joined.
+    The seed is that of the interrupted run, because the order of the data
+    depends on it; the weights that the backbone started from are no longer
+    needed. Rank 0 reads the files and tells the other processes, so the
+    process group must exist.
 
     Args:
         cfg (Config): Config of the run, changed in place: afterwards
             ``resume`` says whether there is something to resume, and
-            ``load_from`` what.
+            ``load_from`` says what.
         trust (bool): Unpickle everything in the checkpoint. Defaults to
             False.
 
@@ -70,8 +71,8 @@ def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
         list[str]: What the user should know.
 
     Raises:
-        UsageError: If the checkpoint that the config names is absent or
-            damaged, or if all in the work dir are.
+        UsageError: If the checkpoint that the config names is missing or
+            damaged, or if all checkpoints in the work dir are damaged.
     """
     if not cfg.get('resume'):
         return []
@@ -90,9 +91,9 @@ def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
         cfg.randomness = {**randomness, 'seed': int(found.seed)}
     elif found.seed is not None and found.seed != randomness['seed']:
         notes.append(
-            f'randomness.seed is {randomness["seed"]}, and was {found.seed} '
-            f'when {found.path} was written: the order of the data differs '
-            'from there'
+            f'randomness.seed is {randomness["seed"]}, but was {found.seed} '
+            f'when {found.path} was written: from here on, the data come in a '
+            'different order'
         )
     if 'backbone' in cfg.model:
         cfg.model.backbone.init_cfg = None
@@ -100,7 +101,7 @@ def prepare_resume(cfg: Config, trust: bool = False) -> List[str]:
 
 
 def _find(cfg: Config, trust: bool) -> _Found:
-    """The checkpoint to go on from, read and checked once."""
+    """The checkpoint to resume from, read and checked once."""
     path: Optional[str] = cfg.get('load_from')
     notes: List[str] = []
     if path is None or cfg.resume == 'auto':
@@ -110,7 +111,7 @@ def _find(cfg: Config, trust: bool) -> _Found:
     elif '://' in path:
         return _Found(path)
     elif zipfile.is_zipfile(path) or Path(path).is_dir():
-        # an old PyTorch wrote no archives
+        # old versions of PyTorch did not write archives
         damage = find_damage(path)
         if damage:
             raise CheckpointError(
@@ -126,8 +127,8 @@ def _find(cfg: Config, trust: bool) -> _Found:
         most = (cfg.get('train_cfg') or {}).get(f'max_{unit}s')
         if most is not None and meta.get(unit, 0) >= most:
             notes.append(
-                f'{path} is of {unit} {meta[unit]}, and train_cfg.max_{unit}s '
-                f'is {most}: nothing is left to train'
+                f'{path} is from {unit} {meta[unit]}, and '
+                f'train_cfg.max_{unit}s is {most}: nothing is left to train'
             )
     return _Found(path, meta.get('seed'), notes)
 
@@ -146,11 +147,11 @@ def checkpoint_folder(out_dir: Optional[str], work_dir: str) -> str:
 
 
 def keep_to_own_folder(info: Dict[str, Any], folder: str) -> None:
-    """Have the paths that a checkpoint brings name files of this run.
+    """Make the paths in a checkpoint name files of this run.
 
-    A checkpoint holds the paths of the last and the best one, and of those
-    the hook removes what it replaces. A copied work dir, or a stranger's
-    file, may name any place.
+    A checkpoint holds the paths of the last and the best one, which the hook
+    removes when it replaces them. In a copied work dir or a stranger's file,
+    these may point anywhere.
 
     Args:
         info (dict): ``runtime_info`` of a message hub, changed in place.
@@ -173,7 +174,7 @@ def keep_to_own_folder(info: Dict[str, Any], folder: str) -> None:
 
 
 def _name(path: str) -> str:
-    """The file name of a path of any system, '' if it has none."""
+    """The file name in a path of any system, or '' if it has none."""
     name = re.split(r'[/\\]', path.strip())[-1]
     return '' if name in ('.', '..') else name
 
@@ -181,14 +182,14 @@ def _name(path: str) -> str:
 def check_resumable(
     checkpoint: Dict[str, Any], name: str = 'this checkpoint'
 ) -> None:
-    """Check that a checkpoint holds what a resumed run takes from it.
+    """Check that a checkpoint holds what a resumed run needs.
 
     Args:
         checkpoint (dict): What was saved.
         name (str): Its path, for the message.
 
     Raises:
-        CheckpointError: With each part that is absent or of another form.
+        CheckpointError: Names each part that is missing or has another form.
     """
     faults = []
     for key in ('meta', 'message_hub', 'optimizer'):
@@ -206,9 +207,9 @@ def check_resumable(
         faults.append('param_schedulers is not a list')
     if faults:
         raise CheckpointError(
-            f'a run cannot be resumed from {name}: '
-            f'{"; ".join(faults)}. To start from its weights, drop '
-            '--resume and pass --cfg-options load_from=PATH.'
+            f'a run cannot be resumed from {name}: {"; ".join(faults)}. To '
+            'start from its weights, drop --resume and pass --cfg-options '
+            'load_from=PATH.'
         )
 
 
@@ -236,7 +237,7 @@ def _hub_faults(hub: Dict[str, Any]) -> Iterator[str]:
 
 
 def _optimizer_faults(state: Dict[str, Any]) -> Iterator[str]:
-    # several optimizers have a state each
+    # several optimizers have one state each
     states = [state] if 'param_groups' in state else list(state.values())
     if not states or not all(
         isinstance(s, dict)
@@ -250,7 +251,7 @@ def _optimizer_faults(state: Dict[str, Any]) -> Iterator[str]:
 def find_checkpoint(
     work_dir: str, out_dir: Optional[str] = None
 ) -> Tuple[Optional[str], List[str]]:
-    """The newest whole checkpoint of a run.
+    """The newest complete checkpoint of a run.
 
     Args:
         work_dir (str): Folder of the run.
@@ -258,7 +259,7 @@ def find_checkpoint(
             the work dir.
 
     Returns:
-        tuple[str | None, list[str]]: Its path, None if the folders have no
+        tuple[str | None, list[str]]: Its path, or None if the folders have no
         checkpoint at all, and what is wrong with newer ones.
 
     Raises:
@@ -285,9 +286,9 @@ def _candidates(
 ) -> Tuple[List[Path], List[str]]:
     """Checkpoints by preference: what ``last_checkpoint`` names, then age.
 
-    Of the path in that file only the name counts: the folder may have been
-    moved or copied since, and nothing outside of it is this run's. What is
-    wrong with the file is told beside them.
+    Only the file name in that path counts: the folder may have been moved or
+    copied since, and files outside it do not belong to this run. Problems with
+    the file are returned too.
     """
     folders = dict.fromkeys([Path(work_dir), Path(out_dir or work_dir)])
     found = [
@@ -302,16 +303,16 @@ def _candidates(
         with last.open() as file:
             name = _name(file.read(4096))
         named = [f / name for f in folders if name and (f / name).exists()]
-        fault = f'names {name[:80]!r}, which is not there' if name else ''
+        fault = f'names {name[:80]!r}, which does not exist' if name else ''
     except FileNotFoundError:
         return found, []
-    except (OSError, ValueError):  # also of text that is no name
+    except (OSError, ValueError):  # or of text that is not a name
         named, fault = [], ''
     if named:
         return [named[0], *(p for p in found if p != named[0])], []
     return found, [
         f'{last} is damaged: it {fault or "names no checkpoint"}; pass the '
-        'path of a checkpoint to --resume to go on from another one'
+        'path of another checkpoint to --resume'
     ]
 
 
@@ -320,10 +321,10 @@ def _number(path: Path) -> int:
 
 
 def find_damage(path: str) -> Optional[str]:
-    """Say what is wrong with a checkpoint's bytes, None if nothing is.
+    """Say what is wrong with a checkpoint's bytes, or None.
 
-    PyTorch's files are zip archives with a checksum for every tensor, and
-    PyTorch does not look at the checksums.
+    PyTorch's files are zip archives with a checksum for every tensor, which
+    PyTorch does not verify.
 
     Args:
         path (str): Path of the file, or of a folder with one per process.
@@ -341,7 +342,7 @@ def find_damage(path: str) -> Optional[str]:
         if not Path(path).stat().st_size:
             return 'it is empty'
         if not zipfile.is_zipfile(path):
-            return 'it is cut short'
+            return 'it is truncated'
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""MMEngine's runners, with checkpoints that are either whole or not there."""
+"""MMEngine's runners, with checkpoints that are complete or absent."""
 
 import os.path as osp
 import shutil
@@ -24,7 +24,7 @@ from mmrep.runner.speed import SWITCHES, use_speed_switches
 
 
 class _AtomicSaving:
-    """A runner that writes all or nothing, or ends."""
+    """A runner whose files are complete or absent; on errors it ends."""
 
     def build_logger(self, *args, **kwargs) -> Logger:
         """Build MMEngine's logger; see :func:`end_without_log`."""
@@ -33,7 +33,7 @@ class _AtomicSaving:
         return logger
 
     def _log_env(self, *args) -> None:
-        """Say what was asked for before the environment and the config."""
+        """Log what the run was asked to do before environment and config."""
         silence_logger(self.logger)
         log_dir = osp.join(self.work_dir, self.timestamp)
         self.logger.info(describe_run(self.cfg, self.seed, log_dir))
@@ -49,11 +49,11 @@ class _AtomicSaving:
     def save_checkpoint(
         self, out_dir: str, filename: str, *args, **kwargs
     ) -> None:
-        """Save as the runner does, by way of a file that is renamed.
+        """Save as the runner does, but to a file that is renamed.
 
         Raises:
-            RunStopped: If the checkpoint cannot be written; what was there
-                before still is.
+            RunStopped: If the checkpoint cannot be written; earlier files
+                remain.
         """
         save = super().save_checkpoint
         remote = '://' in str(out_dir) or kwargs.get('backend_args')
@@ -78,17 +78,17 @@ def _no_room(path: Path, error: Union[OSError, WriteError]) -> str:
         (p for p in path.parent.glob('[!.]*.pth') if p.is_file()),
         key=lambda p: p.stat().st_mtime,
     )
-    intact = f'{others[-1].name} is untouched' if others else 'none is there'
+    intact = f'{others[-1].name} is untouched' if others else 'there are none'
     return (
         f'the checkpoint {path} cannot be written ({error.strerror or error}; '
-        f'{free:.0f} MB are free). Of those before, {intact}. Make room and '
-        'resume with --resume.'
+        f'{free:.0f} MB are free). As for earlier checkpoints, {intact}. Free '
+        'some space and resume with --resume.'
     )
 
 
 @RUNNERS.register_module()
 class Runner(_AtomicSaving, _Runner):
-    """MMEngine's Runner with checkpoints that are whole or absent.
+    """MMEngine's Runner with checkpoints that are complete or absent.
 
     It also reads the switches of :mod:`mmrep.runner.speed`.
     """
@@ -101,7 +101,7 @@ class Runner(_AtomicSaving, _Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resume as MMEngine does; say in a line what the file does not fit.
+        """Resume as MMEngine does; explain in one line what does not fit.
 
         Raises:
             CheckpointError: If the optimizer, a scheduler or another part of
@@ -120,16 +120,16 @@ class Runner(_AtomicSaving, _Runner):
         ) as error:
             text = one_line(error, kind=True)
             raise CheckpointError(
-                f'a run cannot be resumed from {filename}, whose parts are '
-                f'not those of this config: {text}. '
-                'Use the config of that run, or start from its weights '
-                'with --cfg-options load_from=PATH instead of --resume.'
+                f'a run cannot be resumed from {filename}, which does not '
+                f'match this config: {text}. Use the config of that run, or '
+                'start from its weights with --cfg-options load_from=PATH '
+                'instead of --resume.'
             ) from error
 
 
 @RUNNERS.register_module()
 class FlexibleRunner(_AtomicSaving, _FlexibleRunner):
-    """MMEngine's FlexibleRunner with checkpoints that are whole or absent."""
+    """MMEngine's FlexibleRunner with complete or absent checkpoints."""
 
     def save_checkpoint(
         self,
@@ -140,10 +140,10 @@ class FlexibleRunner(_AtomicSaving, _FlexibleRunner):
         by_epoch: bool = True,
         **kwargs,
     ) -> None:
-        """Save with the count of the caller, as MMEngine's Runner does.
+        """Save with the caller's iteration count, as MMEngine's Runner does.
 
-        MMEngine's FlexibleRunner writes the next one instead, which is wrong
-        behind a validation: a resumed run would leave out an iteration.
+        MMEngine's FlexibleRunner saves the next count instead, which is wrong
+        after a validation: a resumed run would skip an iteration.
         """
         loop, count = self.train_loop, '_epoch' if by_epoch else '_iter'
         before = getattr(loop, count)
@@ -163,7 +163,7 @@ class FlexibleRunner(_AtomicSaving, _FlexibleRunner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'FlexibleRunner':
-        """Build from a config; refuse what its strategies do not know."""
+        """Build from a config; refuse what its strategies do not support."""
         for key in SWITCHES:
             if cfg.get(key):
                 raise UsageError(f'{key} does not work with FlexibleRunner.')

@@ -1,9 +1,9 @@
 """The order of samples and their augmentation, as functions of the seed.
 
-The order of an epoch follows from (seed, epoch), the random numbers of a
-sample's augmentation from (seed, epoch, index). So the data of an iteration
-is the same whatever the number of workers, and a resumed run finds its place
-by arithmetic instead of replaying the data loader.
+The order of an epoch depends only on (seed, epoch), and the random numbers of
+a sample's augmentation only on (seed, epoch, index). So the data of an
+iteration are the same for any number of workers, and a resumed run computes
+its position instead of replaying the data loader.
 """
 
 import copy
@@ -24,7 +24,7 @@ from mmrep.registry import DATA_SAMPLERS, type_name
 
 
 def seed_all(*key: int) -> None:
-    """Seed ``random``, NumPy and torch by numbers that may be close.
+    """Seed ``random``, NumPy and torch with numbers that may be close.
 
     Args:
         *key (int): For example seed, rank and iteration.
@@ -37,7 +37,7 @@ def seed_all(*key: int) -> None:
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Seed as :func:`seed_all`, and put the CPU's generators back after."""
+    """Seed like :func:`seed_all`; restore the CPU's generators afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed_all(*key)
     try:
@@ -74,7 +74,7 @@ def _seeded_class(cls: type) -> type:
         return sample
 
     def reduce(self, protocol: int) -> tuple:
-        # workers that are spawned get the data set pickled
+        # spawned workers get the data set pickled
         return _restore, (cls, self.__dict__)
 
     namespace = dict(
@@ -92,22 +92,22 @@ def _restore(cls: type, state: dict) -> Any:
 def seed_samples(
     dataset: Dataset, check: Optional[Callable[[Any], None]] = None
 ) -> None:
-    """Have a data set seed each sample by its :class:`SampleIndex`, in place.
+    """Make a data set seed each sample by its :class:`SampleIndex`.
 
-    Its ``__class__`` becomes a subclass, where a wrapper would hide its type
-    and its pipeline from the hooks that look at them or set them.
+    Its ``__class__`` becomes a subclass, in place; a wrapper would hide its
+    type and its pipeline from hooks that read or set them.
 
     Args:
         dataset (Dataset): The outermost data set of a data loader.
-        check (Callable, optional): Called with every sample, and raises if
-            that cannot be trained on. Defaults to None.
+        check (Callable, optional): Called with every sample; raises an error
+            if the sample cannot be used for training. Defaults to None.
     """
     dataset.__class__ = _seeded_class(type(dataset))
     dataset._mmrep_check = check
 
 
 def end_samplers(cfg: Config, mode: str) -> List[str]:
-    """Replace samplers without end where a loop waits for their end.
+    """Replace endless samplers where a loop waits for their end.
 
     Args:
         cfg (Config): Config of the run, changed in place: training by epochs,
@@ -118,8 +118,7 @@ def end_samplers(cfg: Config, mode: str) -> List[str]:
         list[str]: What was replaced.
 
     Raises:
-        UsageError: If another sampler, which nothing stands in for, has no
-            end.
+        UsageError: If another sampler is endless and cannot be replaced.
     """
     loaders = ['val_dataloader' if mode == 'train' else 'test_dataloader']
     if mode == 'train' and type_name(cfg.get('train_cfg')).endswith(
@@ -134,8 +133,8 @@ def end_samplers(cfg: Config, mode: str) -> List[str]:
             kind = type_name(sampler).rpartition('.')[2]
             if kind.endswith('MultiSourceSampler'):
                 raise UsageError(
-                    f'{key}.{part}, {kind}, has no end, so that no epoch '
-                    'would end; train by iterations (IterBasedTrainLoop), or '
+                    f'{key}.{part}, {kind}, is endless, so an epoch would '
+                    'never end; train by iterations (IterBasedTrainLoop) or '
                     'set another one.'
                 )
             if kind in ('InfiniteSampler', 'ResumableInfiniteSampler'):
@@ -143,14 +142,14 @@ def end_samplers(cfg: Config, mode: str) -> List[str]:
                 if key != 'train_dataloader':
                     sampler['shuffle'] = False
                 notes.append(
-                    f'{key}.{part}, {kind}, has no end, so that no epoch '
-                    'would end: DefaultSampler takes its place.'
+                    f'{key}.{part}, {kind}, is endless, so an epoch would '
+                    'never end: using DefaultSampler instead.'
                 )
     return notes
 
 
 class _DerivedSampler(Sampler):
-    """What the two samplers below share."""
+    """Code shared by the two samplers below."""
 
     def __init__(
         self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None
@@ -169,11 +168,11 @@ class _DerivedSampler(Sampler):
         return np.random.default_rng(words).permutation(len(self.dataset))
 
     def skip(self, num_samples: int) -> None:
-        """Begin the next iteration behind samples that were used already.
+        """Begin the next iteration after samples that were already used.
 
         Args:
-            num_samples (int): How many of this process, from the start of
-                the run or, if the sampler goes by epochs, of the epoch.
+            num_samples (int): Their number in this process, from the start of
+                the run or, if the sampler works by epochs, of the epoch.
         """
         if num_samples < 0:
             raise ValueError(
@@ -186,7 +185,7 @@ class _DerivedSampler(Sampler):
 class ResumableInfiniteSampler(_DerivedSampler):
     """MMEngine's InfiniteSampler with an order that follows from the seed.
 
-    Epochs follow each other without a gap; each has its own order.
+    Epochs follow one another without a gap; each has its own order.
 
     Args:
         dataset (Sized): The data set.
@@ -211,7 +210,7 @@ class ResumableInfiniteSampler(_DerivedSampler):
         return len(self.dataset)
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing: epochs follow from the position."""
+        """Do nothing: epochs follow from the position."""
 
 
 @DATA_SAMPLERS.register_module()
@@ -224,7 +223,7 @@ class ResumableSampler(_DerivedSampler):
         seed (int, optional): The same in all processes. Defaults to None,
             a random one.
         round_up (bool): Repeat the first samples so that every process gets
-            as many. Defaults to True.
+            the same number. Defaults to True.
     """
 
     def __init__(
@@ -243,7 +242,7 @@ class ResumableSampler(_DerivedSampler):
         order = self._order(self.epoch)
         total = len(self) * self.world_size if self.round_up else len(order)
         first = self.start * self.world_size + self.rank
-        self.start = 0  # the next epoch is a whole one
+        self.start = 0  # the next epoch is a complete one
         for position in range(first, total, self.world_size):
             index = order[position % len(order)]
             yield SampleIndex.of(index, self.seed, self.epoch)
@@ -254,7 +253,7 @@ class ResumableSampler(_DerivedSampler):
         return -(-mine // self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next iteration is of."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
 
@@ -262,11 +261,11 @@ class ResumableSampler(_DerivedSampler):
 class SkippingBatchSampler(Sampler):
     """Another batch sampler, such as MMDetection's, that can be skipped.
 
-    What it would have yielded is computed, from indices alone, and dropped.
+    Skipped batches are computed, from indices alone, and discarded.
 
     Args:
         sampler (Sampler): The sampler of samples.
-        batch_size (int): Images of a batch.
+        batch_size (int): Images per batch.
         batch_sampler (dict): Config of the other batch sampler.
     """
 
@@ -280,8 +279,8 @@ class SkippingBatchSampler(Sampler):
         self._length = len(self._build())
 
     def _build(self) -> Sampler:
-        # a fresh one each time: MMDetection's keeps what an iteration that
-        # was broken off had left
+        # a new one each time: MMDetection's keeps the rest of an iteration
+        # that was aborted
         return DATA_SAMPLERS.build(
             copy.deepcopy(self.batch_sampler),
             default_args=dict(
@@ -290,7 +289,7 @@ class SkippingBatchSampler(Sampler):
         )
 
     def __iter__(self) -> Iterator[list]:
-        """Yield the batches behind those that are skipped."""
+        """Yield the batches after the skipped ones."""
         start, self.start = self.start, 0
         return itertools.islice(iter(self._build()), start, None)
 
@@ -299,5 +298,5 @@ class SkippingBatchSampler(Sampler):
         return self._length
 
     def skip_batches(self, num_batches: int) -> None:
-        """Begin the next iteration behind ``num_batches`` batches."""
+        """Begin the next iteration after ``num_batches`` batches."""
         self.start = num_batches

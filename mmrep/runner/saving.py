@@ -1,4 +1,4 @@
-"""What MMEngine writes beside checkpoints, whole or not at all."""
+"""Write MMEngine's other files completely or not at all."""
 
 import errno
 import logging
@@ -19,9 +19,9 @@ from mmrep.registry import VISBACKENDS
 
 
 class LocalBackend(_LocalBackend):
-    """MMEngine's files on the disk, which replace others when they are whole.
+    """MMEngine's local files, which replace others once they are complete.
 
-    Results, metrics and pictures of all libraries are written by it.
+    All libraries use it to write results, metrics and pictures.
     """
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
@@ -39,7 +39,7 @@ class LocalBackend(_LocalBackend):
 
 @VISBACKENDS.register_module()
 class LocalVisBackend(_LocalVisBackend):
-    """MMEngine's LocalVisBackend, which says what it could not write.
+    """MMEngine's LocalVisBackend, but it reports what it could not write.
 
     Arguments are MMEngine's.
     """
@@ -61,7 +61,7 @@ class LocalVisBackend(_LocalVisBackend):
     def _dump(
         self, value_dict: dict, file_path: str, file_format: str
     ) -> None:
-        """Append a whole line, or nothing."""
+        """Append a complete line, or nothing."""
         text = dump(value_dict, file_format=file_format) + '\n'
         line = text.encode()
         with open(file_path, 'ab', buffering=0) as file:
@@ -75,9 +75,9 @@ class LocalVisBackend(_LocalVisBackend):
 
 
 def end_without_log(logger: logging.Logger) -> None:
-    """Have a log that cannot be written end the run.
+    """Make a log that cannot be written end the run.
 
-    Else Python prints a traceback for each record, and goes on.
+    Otherwise Python prints a traceback for each record and continues.
     """
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):

@@ -1,4 +1,4 @@
-"""Parameters, gradients and optimizer state spread over the processes."""
+"""Parameters, gradients and optimizer state split across processes."""
 
 from typing import Any, Iterator, List
 
@@ -22,11 +22,11 @@ _STRATEGY = 'mmrep.FSDPStrategy'
 
 
 def prepare_sharding(cfg: Config, mode: str) -> None:
-    """Prepare a config that names our FSDPStrategy, if it does.
+    """Prepare a config if it names our FSDPStrategy.
 
     Args:
         cfg (Config): Config of the run, with ``launcher``, changed in place.
-            A test runs whole models, in any number of processes.
+            Tests run complete models, in any number of processes.
         mode (str): 'train' or 'test'.
 
     Raises:
@@ -45,7 +45,7 @@ def prepare_sharding(cfg: Config, mode: str) -> None:
         )
     if cfg.launcher == 'none':
         raise UsageError(
-            f'strategy {_STRATEGY} spreads the model over several processes: '
+            f'strategy {_STRATEGY} splits the model across several processes: '
             'start them with tools/dist_train.sh or tools/slurm_train.sh.'
         )
     kinds = [str(hook.get('type')) for hook in cfg.get('custom_hooks') or ()]
@@ -59,19 +59,19 @@ def prepare_sharding(cfg: Config, mode: str) -> None:
 
 @STRATEGIES.register_module()
 class FSDPStrategy(_FSDPStrategy):
-    """MMEngine's FSDPStrategy by PyTorch's ``fully_shard``, also on CPUs.
+    """MMEngine's FSDPStrategy with PyTorch's ``fully_shard``, CPUs included.
 
-    Parameters keep their names and shapes, which layer decay and the like go
-    by, and checkpoints are those of DDP: every tool reads them, and a run may
-    go on with another number of processes, or with DDP.
+    Parameters keep their names and shapes, on which layer decay and the like
+    depend. Checkpoints are those of DDP: every tool reads them, and a run may
+    continue with another number of processes, or with DDP.
 
-    The blocks of the backbone are gathered one by one, when they are needed;
-    what is left, as the heads, is one more part.
+    The blocks of the backbone are gathered one at a time, when they are
+    needed; the rest, such as the heads, is one more part.
 
     Args:
-        min_num_params (int): Smaller blocks are left to the last part.
-            Defaults to 1,000,000.
-        **kwargs: Arguments of MMEngine's that say where to work and log.
+        min_num_params (int): Smaller blocks belong to the last part. Defaults
+            to 1,000,000.
+        **kwargs: MMEngine's arguments for working folder and log.
     """
 
     def __init__(self, *, min_num_params: int = 1_000_000, **kwargs) -> None:
@@ -80,7 +80,8 @@ class FSDPStrategy(_FSDPStrategy):
 
     def build_model(self, model: Any) -> nn.Module:
         """Build the model, with the same random weights in every process."""
-        # and as without sharding, whatever was drawn since the run began
+        # and the same as without sharding, whatever random numbers were drawn
+        # before
         set_random_seed(self.seed)
         return super().build_model(model)
 
@@ -100,31 +101,31 @@ class FSDPStrategy(_FSDPStrategy):
         own = sum(p.to_local().numel() for p in model.parameters())
         self.logger.info(
             f'rank {self.rank} holds {own} of {total} parameters; '
-            f'{len(blocks)} blocks are gathered one by one'
+            f'{len(blocks)} blocks are gathered one at a time'
         )
         return model
 
     def build_optim_wrapper(self, *args, **kwargs) -> BaseOptimWrapper:
-        """As without sharding, since parameters look the same."""
+        """Build it as without sharding, because parameters look the same."""
         return super(_FSDPStrategy, self).build_optim_wrapper(*args, **kwargs)
 
     def model_state_dict(self) -> dict:
-        """Whole parameters, gathered from all processes."""
+        """Complete parameters, gathered from all processes."""
         return _gather(self.model.state_dict())
 
     def optim_state_dict(self) -> dict:
-        """Whole state of the optimizer, gathered from all processes."""
+        """Complete optimizer state, gathered from all processes."""
         return _gather(self.optim_wrapper.state_dict())
 
     def load_checkpoint(self, filename: str, **kwargs) -> dict:
-        """Load a checkpoint, of which each process keeps its part."""
-        # a GPU need not hold it whole
+        """Load a checkpoint; each process keeps its part."""
+        # no GPU has to hold all of it
         return super().load_checkpoint(
             filename, **{**kwargs, 'map_location': 'cpu'}
         )
 
     def load_model_state_dict(self, state_dict: dict, **kwargs) -> None:
-        """Load whole parameters; arguments are MMEngine's."""
+        """Load complete parameters; arguments are MMEngine's."""
         own = self.model.state_dict()
         state_dict = {
             key: _part(value, own[key]) if key in own else value
@@ -133,7 +134,7 @@ class FSDPStrategy(_FSDPStrategy):
         super(_FSDPStrategy, self).load_model_state_dict(state_dict, **kwargs)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load the whole state of an optimizer."""
+        """Load the complete state of an optimizer."""
         params: List[Tensor] = []
         for group in self.optim_wrapper.optimizer.param_groups:
             params += group['params']
@@ -148,18 +149,18 @@ class FSDPStrategy(_FSDPStrategy):
 class GatherForValidationHook(Hook):
     """Keep parameters gathered while a sharded model is validated.
 
-    Else processes that need more forward passes than others, for larger
+    Otherwise processes that need more forward passes than others, for larger
     images in sliding windows, would wait for them.
     """
 
     def before_val(self, runner: FlexibleRunner) -> None:
-        """Have each part stay gathered after its first use."""
+        """Keep each part gathered after its first use."""
         for module in runner.model.modules():
             if isinstance(module, FSDPModule):
                 module.set_reshard_after_forward(False, recurse=False)
 
     def after_val(self, runner: FlexibleRunner) -> None:
-        """Spread the parts again."""
+        """Split the parts again."""
         for module in runner.model.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
@@ -168,7 +169,7 @@ class GatherForValidationHook(Hook):
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """A backbone's repeated blocks: what lists, however nested, hold."""
+    """A backbone's repeated blocks, from lists nested to any depth."""
     for child in module.children():
         lists = any(isinstance(m, nn.ModuleList) for m in child.modules())
         if lists or isinstance(child, nn.Sequential):
@@ -182,7 +183,7 @@ def _num_params(module: nn.Module) -> int:
 
 
 def _gather(state: Any) -> Any:
-    """Make tensors whole, on the CPU; all processes take part."""
+    """Gather complete tensors on the CPU; all processes take part."""
 
     def whole(value: Any) -> Any:
         if isinstance(value, DTensor):
@@ -193,7 +194,7 @@ def _gather(state: Any) -> Any:
 
 
 def _part(value: Any, like: Tensor) -> Any:
-    """What this process holds of a tensor that belongs to a parameter."""
+    """The part of a parameter's tensor that this process holds."""
     if (
         isinstance(value, Tensor)
         and isinstance(like, DTensor)

@@ -26,9 +26,9 @@ def use_speed_switches(cfg: Config, model: nn.Module) -> None:
     """Apply ``channels_last`` and ``compile_backbone`` of a config.
 
     ``channels_last=True`` stores the weights of convolutions in that layout
-    and hands the backbone its images in it. ``compile_backbone`` is True or
-    a dict of arguments of :func:`torch.compile`; names in the state dict stay
-    what they are.
+    and passes images to the backbone in it. ``compile_backbone`` is True or a
+    dict of arguments for :func:`torch.compile`; names in the state dict do not
+    change.
 
     Args:
         cfg (Config): Config of the run.
@@ -55,6 +55,6 @@ def use_speed_switches(cfg: Config, model: nn.Module) -> None:
             backbone.compile(**({} if options is True else options))
         except (TypeError, RuntimeError) as error:
             raise UsageError(
-                'compile_backbone must be True or arguments of '
+                'compile_backbone must be True or a dict of arguments for '
                 f'torch.compile ({error}).'
             ) from error

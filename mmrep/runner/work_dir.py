@@ -1,4 +1,4 @@
-"""What lies in a work dir: names of files, notes for a resumed run, a lock."""
+"""Files of a work dir: their names, notes for a resumed run, and a lock."""
 
 import os
 import socket
@@ -20,17 +20,17 @@ _LOCK_NAME = '.train.lock'
 
 
 def set_last_checkpoint(work_dir: str, checkpoint: str) -> None:
-    """Have ``last_checkpoint`` name a checkpoint that is whole."""
+    """Make ``last_checkpoint`` name a complete checkpoint."""
     write_text(Path(work_dir, 'last_checkpoint'), checkpoint, flush=True)
 
 
 def set_last_validation(work_dir: str, iteration: int) -> None:
-    """Have ``last_validation`` say after which iteration one was done."""
+    """Store the iteration of the last validation in ``last_validation``."""
     write_text(Path(work_dir, 'last_validation'), str(iteration), flush=True)
 
 
 def last_validation(work_dir: str) -> Optional[int]:
-    """What :func:`set_last_validation` wrote, None if that cannot be read."""
+    """What :func:`set_last_validation` wrote, or None if it is unreadable."""
     try:
         return int(Path(work_dir, 'last_validation').read_text())
     except (OSError, ValueError):
@@ -38,13 +38,13 @@ def last_validation(work_dir: str) -> Optional[int]:
 
 
 class WorkDirLock:
-    """Keep a second training out of a work dir.
+    """Keep a second training run out of a work dir.
 
-    The lock is the kernel's, so it goes when the process does, however that
-    ends. A file system without locks gives a warning instead.
+    The lock belongs to the system, so it disappears with the process, however
+    that ends. A file system without locks leads to a warning instead.
 
     Args:
-        work_dir (str): The folder; made if it is not there.
+        work_dir (str): The folder, which is created if needed.
 
     Raises:
         UsageError: If another process has the lock, or the folder cannot be
@@ -65,20 +65,20 @@ class WorkDirLock:
         if fcntl is None:
             return
         try:
-            # not inherited by the workers of a data loader, unlike flock
+            # unlike flock, data loader workers do not inherit it
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             self._file.seek(0)
             owner = self._file.read().strip() or 'an unknown process'
             self._file.close()
             raise UsageError(
-                f'the work dir {work_dir} is in use by another training '
+                f'the work dir {work_dir} is in use by another training run '
                 f'({owner}); wait for it, or pass another --work-dir.'
             ) from error
         except OSError as error:
             self.warning = (
                 f'the work dir {work_dir} cannot be locked '
-                f'({error.strerror}): make sure that no other training '
+                f'({error.strerror}): make sure that no other training run '
                 'uses it.'
             )
             return

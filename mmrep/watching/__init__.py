@@ -1,4 +1,4 @@
-"""Watching runs and trying models: curves, progress, reports, videos."""
+"""Watch runs and try models: curves, progress, reports, videos."""
 
 from mmrep.watching.curves import Run, best_score, draw_curves, read_run
 from mmrep.watching.demo import Demo, import_gradio, serve

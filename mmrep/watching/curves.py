@@ -1,4 +1,4 @@
-"""Curves of trainings, from the ``scalars.json`` that they write."""
+"""Curves of training runs, from the ``scalars.json`` that they write."""
 
 import json
 import re
@@ -18,27 +18,27 @@ from typing import (
 from mmrep.errors import UsageError
 from mmrep.files import replaced
 
-# What a record has beside losses and scores.
+# What a record has besides losses and scores.
 _OTHERS = {'time', 'data_time', 'memory', 'epoch', 'iter', 'step'}
-# Of these the least is the best.
+# Scores for which lower is better.
 _LESS = re.compile(r'loss|error|(^|[/_])(mae|mse|rmse|nd|nrmse)($|_)', re.I)
 _LOSS = re.compile(r'(^|[._/])loss')
 # The score that is shown first, if a run has it.
 _FIRST = ('mIoU', 'coco/segm_mAP', 'coco/bbox_mAP', 'accuracy/top1')
-# With several runs each score has its panel.
+# With several runs each score has its own panel.
 _MAX_PANELS = 6
 
 
 class Run(NamedTuple):
-    """What a training logged.
+    """What a training run logged.
 
     Attributes:
-        name: Of the folder.
+        name: Name of the folder.
         train: A record of each logged iteration, with ``iter``, ``lr``,
             ``loss`` and others.
         scores: A record of each validation, with ``iter``, ``step`` (the
             iteration, or the epoch) and the scores.
-        unit: Of ``step``, 'iteration' or 'epoch'.
+        unit: Unit of ``step``, 'iteration' or 'epoch'.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Run(NamedTuple):
 
 
 def read_run(path: str) -> Run:
-    """Read what a training logged, over all its attempts.
+    """Read what a training run logged, over all its attempts.
 
-    Where a later attempt begins, what earlier ones did from there on is left
-    out: it was done again.
+    What earlier attempts did after the point where a later one begins is
+    skipped, because it was done again.
 
     Args:
         path (str): A work dir, a folder in it, or a ``scalars.json``.
@@ -68,7 +68,7 @@ def read_run(path: str) -> Run:
         files = files or sorted(given.glob(pattern))
     if not files:
         raise UsageError(
-            'a run must be the work dir of a training, with '
+            'a run must be the work dir of a training run, with '
             f'TIME/vis_data/scalars.json in it, got {path!r}.'
         )
     train: List[Dict[str, float]] = []
@@ -87,7 +87,7 @@ def read_run(path: str) -> Run:
             last = train[-1]['iter'] if train else 0
             scores.append({**record, 'iter': max(last, record['step'])})
     if not train:
-        raise UsageError(f'{path} has no iteration in its log yet.')
+        raise UsageError(f'{path} has no iterations in its log yet.')
     by_epoch = any('epoch' in r for r in train)
     name = given.resolve().name if given.is_dir() else given.parts[-1]
     return Run(name, train, scores, 'epoch' if by_epoch else 'iteration')
@@ -100,11 +100,11 @@ def _read(file: Path) -> List[Dict[str, float]]:
             return records
     except (KeyError, OSError, TypeError, ValueError):
         pass
-    raise UsageError(f'{file} is not the scalars.json of a training.')
+    raise UsageError(f'{file} is not the scalars.json of a training run.')
 
 
 def score_names(records: Iterable[Dict[str, float]]) -> List[str]:
-    """Names of the scores that validations have, the main one in front."""
+    """Names of the scores of the validations, the main one first."""
     names = list(dict.fromkeys(key for record in records for key in record))
     names = [name for name in names if name not in _OTHERS]
     first = [name for name in _FIRST if name in names]
@@ -151,13 +151,13 @@ def draw_curves(
 ) -> None:
     """Draw losses, learning rate and scores.
 
-    Of one run all parts of the loss and all scores are drawn; of several
-    the whole loss and the main scores, to be compared.
+    For one run, all parts of the loss and all scores are drawn; to compare
+    several runs, the total loss and the main scores.
 
     Args:
         runs (Sequence[Run]): What :func:`read_run` returned.
         path (Path): PNG file to write.
-        score (str, optional): The only score that is drawn. Defaults to None.
+        score (str, optional): The only score to draw. Defaults to None.
     """
     from matplotlib.figure import Figure
 
@@ -189,7 +189,7 @@ def draw_curves(
 def _panels(
     runs: Sequence[Run], score: Optional[str]
 ) -> List[Tuple[str, List[Tuple[str, Any]]]]:
-    """Title and lines of each panel, each line a label and its points."""
+    """Title and lines of each panel; a line is a label and its points."""
     names = (
         [score] if score else score_names(r for x in runs for r in x.scores)
     )
@@ -202,7 +202,7 @@ def _panels(
             ('learning rate', [('lr', _points(run.train, 'lr'))]),
         ]
         lines = [(name, _points(run.scores, name)) for name in names]
-        return panels + ([('scores of validation', lines)] if lines else [])
+        return panels + ([('validation scores', lines)] if lines else [])
     labels = [run.name for run in runs]
     if len({*labels}) < len(labels):
         labels = [f'{i + 1}: {name}' for i, name in enumerate(labels)]
@@ -219,6 +219,6 @@ def _panels(
 def _points(
     records: Sequence[Dict[str, float]], key: str
 ) -> Tuple[List[float], List[float]]:
-    """Iterations and values; COCO's -1, of sizes that do not occur, none."""
+    """Iterations and values, without COCO's -1 for sizes that do not occur."""
     found = [(r['iter'], r[key]) for r in records if r.get(key, -1) != -1]
     return [x for x, _ in found], [y for _, y in found]

@@ -1,4 +1,4 @@
-"""A page to drop pictures on, by Gradio."""
+"""A page to drop pictures on, made with Gradio."""
 
 import html
 import os
@@ -23,9 +23,9 @@ from mmrep.apis.drawing import (
 )
 from mmrep.errors import UsageError
 
-# What a picture may have, in bytes of its file and in pixels.
+# Limits of a picture: bytes of its file, and pixels.
 MAX_BYTES, MAX_PIXELS = 50 * 2**20, 50_000_000
-# The picture in the browser is at most as wide and as high.
+# Largest width and height of the picture in the browser.
 _SHOWN = 1600
 _CHIP = (
     '<span style="display: inline-block; margin-right: 1.2em; white-space: '
@@ -37,10 +37,10 @@ _CSS = 'footer {display: none !important}'
 
 
 class Demo:
-    """What the page asks for.
+    """Answers the requests of the page.
 
     Args:
-        inferencer (Inferencer): Of a segmentor or detector.
+        inferencer (Inferencer): For a segmentor or detector.
     """
 
     def __init__(self, inferencer: Inferencer) -> None:
@@ -54,13 +54,13 @@ class Demo:
         """Predict a file.
 
         Args:
-            path (str, optional): The file; None if it was taken away.
+            path (str, optional): The file, or None if it was removed.
             opacity (float): See :meth:`Inferencer.draw`.
             score_thr (float): See :meth:`Inferencer.draw`.
 
         Returns:
-            tuple: An RGB picture or None, a legend in HTML, and the seconds
-            that it took or what is wrong.
+            tuple: An RGB picture or None, a legend in HTML, and the seconds it
+                took or what is wrong.
         """
         if path is None:
             return None, '', ''
@@ -72,7 +72,7 @@ class Demo:
             else:
                 picture, legend = self._boxes(path, sample, score_thr)
         except UsageError as error:
-            # not the folder that the server keeps it in
+            # without the folder in which the server keeps it
             text = str(error).replace(path, Path(path).name)
             return None, '', html.escape(text)
         height, width = picture.shape[:2]
@@ -116,7 +116,7 @@ class Demo:
             _CHIP.format(css(colours[i]), html.escape(names[i]), counts[i])
             for i in np.flatnonzero(counts)
         ]
-        return picture, ''.join(entries) or 'no box of this score'
+        return picture, ''.join(entries) or 'no box with this score'
 
     def _classes(self, count: int) -> Tuple[List[str], np.ndarray]:
         meta = self.inferencer.meta
@@ -125,20 +125,20 @@ class Demo:
 
 
 def _check_picture(path: str) -> None:
-    """Look at the size before all is decoded."""
+    """Check the size before the whole picture is decoded."""
     if os.path.getsize(path) > MAX_BYTES:
-        raise UsageError(f'a file may have {MAX_BYTES >> 20} MB.')
+        raise UsageError(f'a file may have at most {MAX_BYTES >> 20} MB.')
     try:
         with PIL.Image.open(path) as image:
             width, height = image.size
     except PIL.Image.DecompressionBombError:
         width = height = MAX_PIXELS
-    except OSError:  # of a format that OpenCV may know
+    except OSError:  # a format that OpenCV may know
         return
     if width * height > MAX_PIXELS:
         raise UsageError(
-            f'a picture may have {MAX_PIXELS // 10**6} million pixels; make '
-            'it smaller.'
+            f'a picture may have at most {MAX_PIXELS // 10**6} million '
+            'pixels; make it smaller.'
         )
 
 
@@ -164,18 +164,18 @@ def serve(
     port: Optional[int] = None,
     ready: Callable[[str], Any] = print_log,
 ) -> None:
-    """Show the page until it is interrupted.
+    """Show the page until interrupted.
 
     It loads nothing from elsewhere, and sends nothing. Pictures are kept in
     a folder that is removed at the end.
 
     Args:
-        inferencer (Inferencer): Of a segmentor or detector.
+        inferencer (Inferencer): For a segmentor or detector.
         title (str): Title of the page.
-        host (str): Address that it listens on, '0.0.0.0' for all of the
-            machine. Defaults to '127.0.0.1', this machine alone.
-        port (int, optional): Defaults to None, the first free one from 7860.
-        ready (Callable): Is told the address. Defaults to ``print_log``.
+        host (str): Address to listen on; '0.0.0.0' means all of the machine's.
+            Defaults to '127.0.0.1', only this machine.
+        port (int, optional): Defaults to None, the first free port from 7860.
+        ready (Callable): Called with the address. Defaults to ``print_log``.
 
     Raises:
         UsageError: If Gradio is not installed, or the port is not free.

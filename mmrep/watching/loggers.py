@@ -1,4 +1,4 @@
-"""Where a training's scalars go beside ``scalars.json``."""
+"""Where a run's scalars go besides ``scalars.json``."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +11,11 @@ LOGGERS = dict(tensorboard='TensorboardVisBackend', wandb='WandbVisBackend')
 
 
 def log_to(cfg: Config, name: str) -> None:
-    """Have a run log to TensorBoard or Weights & Biases too.
+    """Make a run also log to TensorBoard or Weights & Biases.
 
     Args:
         cfg (Config): Config of the run, with ``work_dir``; changed in place.
-        name (str): 'tensorboard' or 'wandb', whose package must be there.
+        name (str): 'tensorboard' or 'wandb'; its package must be installed.
 
     Raises:
         UsageError: If it is not, or the config has no visualizer.

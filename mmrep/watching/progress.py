@@ -1,4 +1,4 @@
-"""A progress bar for who waits at a terminal."""
+"""A progress bar for people who wait at a terminal."""
 
 import logging
 import sys
@@ -24,10 +24,10 @@ from mmrep.watching.curves import better, score_names
 
 @contextmanager
 def watched(runner: Runner) -> Iterator[None]:
-    """Show a progress bar for a training or a test, at a terminal alone.
+    """Show a progress bar for training or testing, only at a terminal.
 
-    Lines of the log appear above it. Where standard error is a file, or on
-    other ranks than 0, nothing is shown.
+    Log lines appear above it. If standard error is a file, or on ranks other
+    than 0, nothing is shown.
 
     Args:
         runner (Runner): Call its ``train()`` or ``test()`` within.
@@ -36,12 +36,12 @@ def watched(runner: Runner) -> Iterator[None]:
         yield
         return
     screen = sys.stdout
-    # the terminal may be closed before rich gives the streams back
+    # the terminal may be closed before rich restores the streams
     sys.stdout, sys.stderr = map(Unheard, (sys.stdout, sys.stderr))
     hook = ProgressHook(Console(file=sys.stderr))
     runner.register_hook(hook, priority='VERY_LOW')
     with hook.progress:
-        # rich has put its own in the place of the terminal's streams
+        # rich has replaced the terminal's streams with its own
         handlers = [
             handler
             for handler in runner.logger.handlers
@@ -58,7 +58,7 @@ def watched(runner: Runner) -> Iterator[None]:
 
 
 class ProgressHook(Hook):
-    """Say how far a run is, its score so far, and the time left.
+    """Show how far a run is, its score so far, and the time left.
 
     Args:
         console (Console): Where the bar is; ``progress`` must be entered.
@@ -75,9 +75,9 @@ class ProgressHook(Hook):
             TextColumn('{task.fields[score]}'),
             console=console,
             refresh_per_second=4,
-            # what is redirected to a file stays there
+            # output redirected to a file stays there
             redirect_stdout=sys.stdout.isatty(),
-            # of the last ten minutes, as validations take time too
+            # over the last ten minutes, because validations take time too
             speed_estimate_period=600,
             transient=True,
         )
@@ -89,7 +89,7 @@ class ProgressHook(Hook):
         )
 
     def before_train(self, runner: Runner) -> None:
-        """Show the bar; a resumed run has done some already."""
+        """Show the bar; a resumed run has already done some iterations."""
         loop = runner.train_loop
         self.train = self._begin('training', loop.max_iters, runner.iter)
 
@@ -113,7 +113,7 @@ class ProgressHook(Hook):
     def after_val_epoch(
         self, runner: Runner, metrics: Optional[Dict[str, float]] = None
     ) -> None:
-        """Say the score, and the best one."""
+        """Show the score and the best one."""
         self.progress.remove_task(self.val)
         for name in score_names([metrics or {}])[:1]:
             value = metrics[name]

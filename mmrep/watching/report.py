@@ -1,4 +1,4 @@
-"""A page that says where a model errs, written behind a test."""
+"""A page that shows where a model is wrong, written after a test."""
 
 import base64
 from pathlib import Path
@@ -29,23 +29,23 @@ from mmrep.watching.tally import (
     LabelTally,
 )
 
-# How many of the best and of the worst pictures are shown.
+# Number of best and of worst pictures to show.
 _SHOWN = 6
-# A confusion matrix of more classes shows those with most errors.
+# A confusion matrix with more classes shows those with the most errors.
 _MATRIX = 25
 _WIDTH = 800
 
 
 class ReportHook(Hook):
-    """Write ``report.html`` behind a test: scores, confusions, pictures.
+    """Write ``report.html`` after a test: scores, confusions, pictures.
 
-    The page is one file, which needs nothing from elsewhere.
+    The page is a single file that needs nothing else.
 
     Args:
         cfg (Config): Config of the test, whose pipeline reads the images.
         out_dir (str): Where the page goes.
-        checkpoint (str): What is tested, to be named.
-        score_thr (float): Least score of a detector's boxes in the confusion
+        checkpoint (str): The tested checkpoint, which the page names.
+        score_thr (float): Minimum score of a detector's boxes in the confusion
             matrix and the pictures. Defaults to 0.3.
     """
 
@@ -65,11 +65,11 @@ class ReportHook(Hook):
         """Prepare to count.
 
         Raises:
-            UsageError: If the test has several processes, or the model is no
-                segmentor or detector.
+            UsageError: If the test has several processes, or the model is not
+                a segmentor or detector.
         """
         if get_world_size() > 1:
-            raise UsageError('--report needs a test in one process.')
+            raise UsageError('--report needs a test that runs in one process.')
         self._segments, self._reader = tested(self.cfg, runner)
         dataset = runner.test_loop.dataloader.dataset
         meta = dict(dataset.metainfo)
@@ -187,7 +187,7 @@ def _instances(dataset: Any) -> Dict[str, List[dict]]:
 
 
 def _embedded(picture: np.ndarray) -> str:
-    """A picture as a URL that holds it."""
+    """A picture as a data URL."""
     picture = shrunk(picture, _WIDTH / picture.shape[1])
     params = (cv2.IMWRITE_JPEG_QUALITY, 85)
     _, content = cv2.imencode('.jpg', picture, params)

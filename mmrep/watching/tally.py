@@ -10,9 +10,9 @@ from mmengine.structures import BaseDataElement
 from mmrep.apis.drawing import FONT, class_colours, error_map, overlay
 from mmrep.errors import UsageError
 
-# A box is found if it overlaps a true one by this much.
+# A box is found if its IoU with a true one is at least this.
 IOU_THR = 0.5
-# BGR, told apart also by those who do not see red or green.
+# BGR colours that colour-blind people can also tell apart.
 CORRECT, FALSE, MISSED = (178, 114, 0), (0, 94, 213), (0, 215, 255)
 # Boxes and their text are drawn on pictures of at least this width.
 _WIDTH = 800
@@ -22,10 +22,10 @@ class Example(NamedTuple):
     """A picture, and how good its prediction is.
 
     Attributes:
-        path: Of the picture.
-        score: 0 to 1, the best.
-        text: What is said of it.
-        found: What its tally draws it from.
+        path: Path of the picture.
+        score: From 0 to 1, which is best.
+        text: Text about it.
+        found: Data from which its tally draws it.
     """
 
     path: str
@@ -114,8 +114,8 @@ class BoxTally:
 
     Args:
         classes (Sequence[str]): Their names.
-        instances (dict): Of each path the data set's ``instances``.
-        score_thr (float): Least score of the boxes that count.
+        instances (dict): The data set's ``instances`` for each path.
+        score_thr (float): Minimum score of the boxes that count.
     """
 
     unit = 'boxes'
@@ -149,7 +149,7 @@ class BoxTally:
         predicted = found.labels.tolist()
         pairs = match(found.bboxes, predicted, boxes, labels, ignored)
         nothing = len(self.classes) - 1
-        # of each prediction the true class, None where it does not count
+        # the true class of each prediction, None if it does not count
         classes: List[Any] = [nothing] * len(predicted)
         missed = [i for i, crowd in enumerate(ignored) if not crowd]
         for i, j in pairs:
@@ -233,15 +233,16 @@ def match(
 ) -> List[Tuple[int, int]]:
     """Pair predicted with true boxes, each once.
 
-    Boxes of one class come first, then those that overlap most; true boxes
-    that are ignored come last.
+    Pairs of the same class come first, then those that overlap most; ignored
+    true boxes come last.
 
     Args:
         boxes (Tensor): Shape (N, 4), corners.
-        labels (Sequence[int]): Of the boxes.
+        labels (Sequence[int]): Labels of the boxes.
         true_boxes (Tensor): Shape (M, 4).
-        true_labels (Sequence[int]): Of the true boxes.
-        ignored (Sequence[bool]): Which true boxes are crowds or the like.
+        true_labels (Sequence[int]): Labels of the true boxes.
+        ignored (Sequence[bool]): Whether each true box is ignored, such as a
+            crowd.
 
     Returns:
         list[tuple]: Indices of a predicted and a true box.

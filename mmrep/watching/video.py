@@ -1,4 +1,4 @@
-"""Videos with predictions drawn into them, a frame at a time in memory."""
+"""Videos with predictions drawn in; one frame is in memory at a time."""
 
 import time
 from pathlib import Path
@@ -31,7 +31,7 @@ from mmrep.files import replaced
 _SUFFIXES = (
     '.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv'
 )  # fmt: skip
-# Of cameras and folders that say none.
+# Frames per second of cameras and folders that have no rate.
 _RATE = 25.0
 
 
@@ -40,7 +40,7 @@ class Clip(NamedTuple):
 
     Attributes:
         source: A file, a folder, or the number of a camera.
-        rate: Frames a second.
+        rate: Frames per second.
         total: How many frames there should be; None for a camera.
         frames: BGR arrays of shape (H, W, 3), read one by one.
     """
@@ -81,8 +81,8 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
     Args:
         source (str): A file that OpenCV can read, a folder whose files are
             frames in the order of their names, or the number of a camera.
-        rate (float, optional): Frames a second of a folder or camera.
-            Defaults to None, 25 or what the camera says.
+        rate (float, optional): Frames per second of a folder or camera.
+            Defaults to None, which means 25 or the camera's rate.
 
     Returns:
         Clip: Its frames.
@@ -107,7 +107,7 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
         raise UsageError(
             f'camera {source} cannot be opened.'
             if camera
-            else f'{source} is no video that OpenCV can read.'
+            else f'{source} is not a video that OpenCV can read.'
         )
     own = capture.get(cv2.CAP_PROP_FPS)
     frames = _of_one_size(_read(capture), source)
@@ -115,7 +115,8 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
         return Clip(source, rate or own or _RATE, None, frames)
     if rate is not None:
         raise UsageError(
-            f'--fps is for folders and cameras; {source} has a rate.'
+            f'--fps applies only to folders and cameras; {source} has its own '
+            'frame rate.'
         )
     total = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     return Clip(source, own or _RATE, total, frames)
@@ -140,8 +141,8 @@ def _of_one_size(
         size = size or frame.shape
         if frame.shape != size:
             raise UsageError(
-                f'the frames of {source} must be of one size, and the first '
-                f'is {size[1]}x{size[0]}, number {i + 1} '
+                f'the frames of {source} must have the same size, but the '
+                f'first is {size[1]}x{size[0]}, number {i + 1} '
                 f'{frame.shape[1]}x{frame.shape[0]}.'
             )
         yield frame
@@ -157,25 +158,25 @@ def write_video(
 ) -> int:
     """Draw predictions into each frame of a clip.
 
-    The video has the rate and as many frames as the clip, in MPEG-4. A
-    camera's ends with an interrupt, and repeats frames while the model
-    computes, so that it is as long as what was filmed.
+    The video has the rate and the number of frames of the clip, in MPEG-4. A
+    camera's video ends with an interrupt and repeats frames while the model
+    computes, so it lasts as long as the recording.
 
     Args:
-        inferencer (Inferencer): Of a segmentor or detector.
+        inferencer (Inferencer): For a segmentor or detector.
         clip (Clip): What :func:`open_clip` returned.
-        out_dir (str): Where ``NAME.mp4`` goes, whole or not at all.
+        out_dir (str): Folder for ``NAME.mp4``, which is complete or absent.
         opacity (float): See :meth:`Inferencer.draw`. Defaults to 0.5.
         score_thr (float): See :meth:`Inferencer.draw`. Defaults to 0.3.
         track (Callable): Passes the frames on, as a progress bar does.
             Defaults to ``iter``.
 
     Returns:
-        int: How many frames the video has.
+        int: Number of frames of the video.
 
     Raises:
-        UsageError: If there is no frame, the video would replace a file
-            beside the clip, or it cannot be written.
+        UsageError: If there are no frames, the video would replace a file next
+            to the clip, or it cannot be written.
     """
     path = Path(out_dir, clip.name)
     if not clip.is_camera:
@@ -203,7 +204,7 @@ def write_video(
             if writer is not None:
                 writer.release()
         if not written:
-            raise UsageError(f'{clip.source} has no frame.')
+            raise UsageError(f'{clip.source} has no frames.')
         _check(partial, path, written)
     return written
 
@@ -219,7 +220,7 @@ def _draw(
         picture = _draw_labels(frame, sample, inferencer.meta, opacity)
     else:
         picture = inferencer.draw(frame, sample, score_thr=score_thr)
-    # codecs take pairs of lines and columns
+    # codecs need even numbers of lines and columns
     odd_height, odd_width = (size % 2 for size in picture.shape[:2])
     return cv2.copyMakeBorder(
         picture, 0, odd_height, 0, odd_width, cv2.BORDER_REPLICATE
@@ -232,7 +233,7 @@ def _draw_labels(
     meta: Dict[str, Any],
     opacity: float,
 ) -> np.ndarray:
-    """A label map with a legend that is as wide for every frame.
+    """A label map with a legend of the same width for every frame.
 
     It has all classes, or the most frequent of the frame if there is no room.
     """
@@ -254,17 +255,19 @@ def _writer(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
     code = cv2.VideoWriter_fourcc(*'mp4v')
     writer = cv2.VideoWriter(str(path), code, rate, size)
     if not writer.isOpened():
-        raise UsageError(f'{path.parent} must be a folder to write a video.')
+        raise UsageError(
+            f'{path.parent} must be an existing folder to write a video.'
+        )
     return writer
 
 
 def _check(partial: Path, path: Path, written: int) -> None:
-    """OpenCV says nothing when the disk is full."""
+    """Check the video, because OpenCV does not report a full disk."""
     capture = cv2.VideoCapture(str(partial))
     found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
     if found != written:
         raise UsageError(
-            f'{path} cannot be written: {found} of {written} frames arrived; '
-            'is the disk full?'
+            f'{path} cannot be written: it holds only {found} of {written} '
+            'frames; is the disk full?'
         )

@@ -1,12 +1,12 @@
-"""Generate images in which shape and texture tell the class, or disagree.
+"""Generate images in which shape and texture show a class, or disagree.
 
 Each of six classes has a shape (disc, ring, square, triangle, cross, star) and
 a texture (stripes, checks, dots, waves, blobs, grain); place, size, angle and
-colours are random and tell nothing. In train/ and val/, laid out as ImageNet,
-shape and texture are of one class. In cue_conflict/, laid out as Geirhos et
-al. publish theirs, square/square7-disc1.png is a square with the texture of
-discs; as there, a few images have both cues of one class, which
-tools/analysis/shape_bias.py leaves out.
+colours are random and give no hint. In train/ and val/, with ImageNet's
+layout, shape and texture belong to the same class. In cue_conflict/, with the
+layout of Geirhos et al., square/square7-disc1.png is a square with the texture
+of discs. As in their set, both cues of some images belong to the same class;
+tools/analysis/shape_bias.py skips these.
 """
 
 import argparse
@@ -28,7 +28,7 @@ sys.path.insert(
 from make_shapes import CLASSES as SHAPES
 from make_shapes import draw_shape
 
-CLASSES = SHAPES[1:]  # without the ground
+CLASSES = SHAPES[1:]  # without the background
 TEXTURES = dict(
     zip(
         CLASSES,
@@ -72,9 +72,9 @@ def make_mask(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
 
 
 def make_colours(rng: np.random.Generator) -> np.ndarray:
-    """Two colours of a pattern and one of the ground, (3, 3).
+    """Two colours of a pattern and one of the background, (3, 3).
 
-    The two differ, and the ground differs from their mean.
+    The two differ, and the background differs from their mean.
     """
     while True:
         colours = rng.uniform(0, 255, (3, 3))
@@ -89,7 +89,7 @@ def make_colours(rng: np.random.Generator) -> np.ndarray:
 def make_image(
     rng: np.random.Generator, shape: str, texture: str, size: int
 ) -> np.ndarray:
-    """One class's shape with another's texture on a ground, (H, W, 3)."""
+    """A class's shape with another's texture on a background, (H, W, 3)."""
     first, second, ground = make_colours(rng)
     pattern = make_pattern(rng, TEXTURES[texture], size)[..., None]
     image = np.broadcast_to(ground, (size, size, 3)).copy()
@@ -127,22 +127,22 @@ def parse_args() -> argparse.Namespace:
         '--train',
         type=positive,
         default=400,
-        help='training images a class (400)',
+        help='training images per class (default: 400)',
     )
     parser.add_argument(
         '--val',
         type=positive,
         default=50,
-        help='validation images a class (50)',
+        help='validation images per class (default: 50)',
     )
     parser.add_argument(
         '--conflict',
         type=positive,
         default=10,
-        help='images of each shape with each texture (10)',
+        help='images of each shape with each texture (default: 10)',
     )
     parser.add_argument(
-        '--size', type=int, default=64, help='width and height (64)'
+        '--size', type=int, default=64, help='width and height (default: 64)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()
@@ -165,8 +165,8 @@ def main() -> None:
     count = len(CLASSES)
     print(
         f'{count} classes of {args.train} training and {args.val} validation '
-        f'images, and {count * count * args.conflict} images of cue conflict, '
-        f'are in {args.out}'
+        f'images, and {count * count * args.conflict} cue-conflict images are '
+        f'in {args.out}'
     )
 
 

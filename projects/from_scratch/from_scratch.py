@@ -1,12 +1,11 @@
-"""Train configs under one recipe, choose on validation, test once.
+"""Train configs with one recipe, select by validation score, test once.
 
     python projects/from_scratch/from_scratch.py CONFIG... --data-root DIR
 
-Each config is trained by tools/train.py; the checkpoint that was best on the
-validation images is tested by tools/test.py, at one scale and with --aug-test.
-Runs that were interrupted go on, and no test is repeated. Written into
---out-dir: from_scratch.json and .md, after each config, and what its training
-logged as CONFIG_seedN.jsonl.
+tools/train.py trains each config; tools/test.py tests the checkpoint with the
+best validation score, at one scale and with --aug-test. Interrupted runs
+continue, and no test is repeated. After each config, --out-dir gets
+from_scratch.json and .md, and the training log as CONFIG_seedN.jsonl.
 """
 
 import argparse
@@ -87,9 +86,11 @@ def main() -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Say what is wrong before the first training."""
+    """Raise an error before the first training run if something is wrong."""
     if 'randomness.seed' in args.cfg_options:
-        raise UsageError('--cfg-options must leave randomness.seed to --seed.')
+        raise UsageError(
+            '--cfg-options must not set randomness.seed; use --seed.'
+        )
     for config in args.configs:
         check_best_is_kept(config, args.cfg_options)
 
@@ -112,7 +113,7 @@ def train_and_test(training: Training) -> Dict[str, object]:
 
 
 def markdown(rows: List[Dict[str, object]]) -> str:
-    """The metrics in percent, a line for each config."""
+    """The metrics in percent, one line per config."""
     metrics = [m for m in METRICS if m in rows[0]['test']]
     splits = 'val', 'test', 'test --aug-test'
     header = ['config', *(f'{s}: {m}' for s in splits for m in metrics)]

@@ -105,7 +105,7 @@ def test_train_choose_test_once(call, monkeypatch, camvid, tmp_path):
           '--cfg-options', 'default_hooks.checkpoint.save_best=None'],
          'upernet_swin-t_camvid.py must keep the checkpoint'),
         (['upernet_swin-t_camvid.py', '--cfg-options', 'randomness.seed=7'],
-         'leave randomness.seed to --seed'),
+         'must not set randomness.seed'),
     ],
 )  # fmt: skip
 def test_says_first_what_is_wrong(call, args, text):

@@ -1,9 +1,9 @@
-"""RepLKNet's five guidelines as experiments: what is run, what comes out.
+"""RepLKNet's five guidelines as experiments: their runs and results.
 
 Paper: `Scaling Up Your Kernels to 31x31: Revisiting Large Kernel Design in
 CNNs <https://arxiv.org/abs/2203.06717>`_, Tables 1 to 5. Its figures are
-quoted beside ours, which are of other data: mIoU on CamVid's validation
-images, trained from scratch.
+quoted next to ours, which are for other data: mIoU on CamVid's validation
+images after training from scratch.
 """
 
 import statistics
@@ -22,9 +22,9 @@ class Row(NamedTuple):
     """A model of an experiment.
 
     Attributes:
-        name: What the table calls it.
-        key: Name of its folder; rows of several tables share it.
-        options: What it changes of the table's config.
+        name: Name in the table.
+        key: Name of its folder, which rows of several tables may share.
+        options: Its changes to the table's config.
         paper: The paper's figures, in the order of ``Table.metrics``.
     """
 
@@ -35,14 +35,14 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """An experiment of several trainings.
+    """An experiment with several training runs.
 
     Attributes:
         title: What is compared.
         published: The paper's table.
         metrics: What the paper measured.
-        config: Name of the config for a GPU; the one for a CPU has '-128x128'
-            behind it.
+        config: Name of the config for a GPU; the one for a CPU also has the
+            suffix '-128x128'.
         rows: The models.
     """
 
@@ -60,14 +60,14 @@ def mobilenet(
     shortcut: bool = True,
     last: bool = False,
 ) -> Row:
-    """A row of MobileNetV2 with kernels of one size.
+    """A row of MobileNetV2 with one kernel size.
 
     Args:
         kernel (int): Size of the depth-wise kernels.
         *paper (float, optional): The paper's figures.
         small (bool): With a parallel 3x3 kernel. Defaults to False.
         shortcut (bool): With shortcuts. Defaults to True.
-        last (bool): In the last stage alone. Defaults to False.
+        last (bool): Only in the last stage. Defaults to False.
     """
     sizes = [3, 3, 3, 3, 3, 3, kernel] if last and kernel > 3 else kernel
     words = [f'{kernel}x{kernel}'] + ['3x3 branch'] * small
@@ -84,9 +84,9 @@ def mobilenet(
 
 
 def replknet(sizes: Sequence[int], *paper: Optional[float]) -> Row:
-    """A row of RepLKNet with these kernel sizes of its stages."""
+    """A row of RepLKNet with these kernel sizes in its stages."""
     name = '-'.join(map(str, sizes))
-    # the branch of RepLKNet is 5x5, which kernels of 3x3 have no room for
+    # the branch of RepLKNet is 5x5, which does not fit into kernels of 3x3
     small = '5' if min(sizes) >= 5 else 'None'
     options = {
         'kernel_sizes': str(list(sizes)).replace(' ', ''),
@@ -190,7 +190,7 @@ def stack_latency(
     Args:
         size (int): Height and width of the maps.
         kernel (int): Size of the kernels.
-        batch (int): Maps at a time.
+        batch (int): Number of maps at a time.
         channels (int): Channels of the maps.
         clock (Clock): Times it.
 
@@ -215,7 +215,7 @@ def stack_latency(
         return nn.Sequential(*layers).to(clock.device)
 
     plain, ours = stack(nn.Conv2d), stack(DepthwiseConv2d)
-    # what takes longer is timed once
+    # longer runs are timed once
     limit = 1500 if clock.device == 'cpu' else float('inf')
     calls = lambda: plain(x), lambda: plain(last), lambda: ours(x)
     with torch.no_grad():
@@ -235,7 +235,7 @@ def markdown(result: dict) -> str:
     """The Markdown table of a result.
 
     Args:
-        result (dict): As projects/guidelines/guidelines.py writes it.
+        result (dict): A result of projects/guidelines/guidelines.py.
     """
     if result['guideline'] == 1:
         return latency_markdown(result)
@@ -271,27 +271,27 @@ def latency_markdown(result: dict) -> str:
 
 
 def short(ms: float) -> str:
-    """Three digits, and those before the point."""
+    """Round to three digits, but keep all before the point."""
     return f'{ms:.0f}' if ms >= 100 else f'{ms:.3g}'
 
 
 def ours_faster(ms: Dict[str, float]) -> float:
-    """Time of ``nn.Conv2d``, contiguous as the paper's, over ours."""
+    """Time of contiguous ``nn.Conv2d``, as in the paper, divided by ours."""
     return ms['nn.Conv2d'] / ms['mmrep']
 
 
 def paper_faster(size: int, kernel: int) -> float:
-    """Time of PyTorch over that of the paper's operator."""
+    """Time of PyTorch divided by that of the paper's operator."""
     i = KERNELS.index(kernel)
     published = PUBLISHED_MS[size]
     return published['PyTorch'][i] / published['theirs'][i]
 
 
 def draw(result: dict, path: str) -> None:
-    """Draw a result beside the paper's figures.
+    """Draw a result next to the paper's figures.
 
     Args:
-        result (dict): As projects/guidelines/guidelines.py writes it.
+        result (dict): A result of projects/guidelines/guidelines.py.
         path (str): The PNG file.
     """
     from matplotlib.figure import Figure
@@ -310,7 +310,7 @@ def draw(result: dict, path: str) -> None:
 
 
 def draw_latency(result: dict, figure) -> None:
-    """How many times faster than nn.Conv2d, by kernel size."""
+    """Draw how many times as fast as nn.Conv2d, by kernel size."""
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     for size in sorted({row['size'] for row in result['rows']}):
         rows = [row for row in result['rows'] if row['size'] == size]
@@ -337,7 +337,7 @@ def draw_latency(result: dict, figure) -> None:
 
 
 def draw_scores(result: dict, figure) -> None:
-    """Ours with every seed, and the paper's, a row for each model."""
+    """Draw ours with every seed and the paper's, one row per model."""
     rows = result['rows'][::-1]
     metrics = result['metrics']
     axes = figure.subplots(1, 1 + len(metrics), sharey=True)

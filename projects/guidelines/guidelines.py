@@ -1,15 +1,15 @@
 """Run one of RepLKNet's five guidelines as an experiment.
 
-    1  latency of 24 depth-wise layers beside nn.Conv2d (paper: Table 1)
+    1  latency of 24 depth-wise layers against nn.Conv2d (paper: Table 1)
     2  MobileNetV2 with and without shortcuts (Table 2)
     3  MobileNetV2 with and without the re-parameterized branch (Table 3)
     4  kernel sizes 3-3-3-3 to 31-29-27-13 in a small RepLKNet (Table 5)
     5  kernel sizes of MobileNetV2's last stage (Table 4)
 
-2 to 5 train on CamVid from scratch by tools/train.py and take the mIoU of the
-validation images at the end of the schedule. A run that was interrupted goes
-on where it stopped, one that is finished is not repeated, and tables share
-their runs. Written into --out-dir: guideline_N.json, .md and .png.
+2 to 5 train on CamVid from scratch with tools/train.py and take the validation
+mIoU at the end of the schedule. An interrupted run continues where it stopped,
+a finished one is not repeated, and tables share their runs. --out-dir gets
+guideline_N.json, .md and .png.
 
 Without --full the models and images are small, for one CPU thread, and so
 are the stacks of 1.
@@ -68,12 +68,12 @@ def parse_args() -> argparse.Namespace:
         '--rows',
         nargs='+',
         metavar='KEY',
-        help='only these models; their keys are named if one is unknown',
+        help='run only these models; an unknown key lists them',
     )
     parser.add_argument(
         '--report-only',
         action='store_true',
-        help='train nothing; report the runs that are finished',
+        help='train nothing; only report finished runs',
     )
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/guidelines')
@@ -98,9 +98,7 @@ def measure(args: argparse.Namespace) -> dict:
     for name in ('data_root', 'seeds', 'rows', 'report_only', 'cfg_options'):
         if getattr(args, name):
             option = '--' + name.replace('_', '-')
-            raise UsageError(
-                f'guideline 1 trains nothing: leave {option} out.'
-            )
+            raise UsageError(f'guideline 1 trains nothing: omit {option}.')
     result = {'guideline': 1, 'full': args.full, **facts()}
     batch, channels = (64, 384) if args.full else (1, 64)
     kernels = KERNELS if args.full else (3, 7, 13, 21, 31)
@@ -119,7 +117,7 @@ def compare(args: argparse.Namespace) -> dict:
     if args.data_root is None:
         raise UsageError(
             f'guideline {args.guideline} needs --data-root, the folder of '
-            'CamVid as docs/getting_started.md describes it.'
+            'CamVid that docs/getting_started.md describes.'
         )
     seeds = 3 if args.seeds is None else args.seeds
     if seeds < 1:
@@ -134,7 +132,7 @@ def compare(args: argparse.Namespace) -> dict:
             f'{", ".join(sorted(owned & set(args.cfg_options)))} to the '
             'experiment: --seeds and --rows choose.'
         )
-    # all models with one seed come before any with the next
+    # all models with one seed run before any with the next
     jobs = [(seed, row) for seed in range(seeds) for row in rows]
     scores = {row.key: [] for row in rows}
     for seed, row in tqdm(jobs, unit='run'):
@@ -179,7 +177,7 @@ def compare(args: argparse.Namespace) -> dict:
 
 
 def select(rows: Sequence[Row], keys: Optional[Sequence[str]]) -> List[Row]:
-    """The rows with these keys, all if no key is given."""
+    """The rows with these keys, or all if no key is given."""
     known = [row.key for row in rows]
     unknown = sorted(set(keys or []) - set(known))
     if unknown:

@@ -88,7 +88,7 @@ def test_report_of_what_is_finished(call, tmp_path):
 @pytest.mark.parametrize(
     'args, text',
     [
-        ([1, '--report-only'], 'leave --report-only out'),
+        ([1, '--report-only'], 'omit --report-only'),
         ([2], 'needs --data-root'),
         ([2, '--data-root', 'x', '--seeds', 0], 'at least 1, got 0'),
         ([3, '--data-root', 'x', '--rows', 'k5'], r"\['k3', .*got \['k5'\]"),

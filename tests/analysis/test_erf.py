@@ -212,7 +212,7 @@ def test_wrong_inputs():
     with pytest.raises(UsageError, match='2 x 8'):
         high_contribution_areas(np.ones((2, 8)))
     network[0].weight.data[:] = math.inf
-    with pytest.raises(UsageError, match='none of 2 images is finite'):
+    with pytest.raises(UsageError, match='no gradient of the 2 images'):
         contribution_scores(network[0], [torch.rand(1, 3, 8, 8)] * 2)
 
 
@@ -244,11 +244,11 @@ def test_images_are_those_of_the_config(tmp_path, monkeypatch):
         np.testing.assert_allclose(image.numpy(), expected, rtol=1e-5)
         assert next(read_images(paths, 10, cfg)).shape == (1, 3, 10, 10)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
-    with pytest.raises(UsageError, match='a.PNG cannot be read.*pixels'):
+    with pytest.raises(UsageError, match='a.PNG is not a readable.*pixels'):
         next(read_images(paths, 6, cfg))
     monkeypatch.undo()
     (folder / 'd.jpg').write_bytes(b'not an image')
-    with pytest.raises(UsageError, match='d.jpg cannot be read'):
+    with pytest.raises(UsageError, match='d.jpg is not a readable'):
         list(read_images(find_images(str(tmp_path), 50), 6, cfg))
 
 

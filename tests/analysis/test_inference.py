@@ -36,7 +36,7 @@ def test_onnx_runtime(cfg):
 def test_wrong_forms_of_trained_models(cfg):
     with pytest.raises(UsageError, match="form must be one of.*'int8'"):
         build_predictor(cfg, 'm.pth', 'merged', (64, 64))
-    with pytest.raises(UsageError, match='a precision of its own'):
+    with pytest.raises(UsageError, match='its own precision'):
         build_predictor(cfg, 'm.pth', 'int8', (64, 64), half='bf16')
 
 

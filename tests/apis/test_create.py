@@ -346,10 +346,10 @@ def edit(folder, change):
         (dict(type='mmengine.load', file='x'), 'registered class'),
         (dict(type='os.system', command='touch ran'), 'registered class'),
         (dict(type='open("ran", "w")'), 'registered class'),
-        (dict(type='UPerHead', teacher_config='evil.py'), 'name no file'),
-        (dict(type='UPerHead', mode='open("ran", "w")'), 'name no file'),
-        (dict(type='UPerHead', pretrained='/tmp/x'), 'name no file'),
-        (dict(type='UPerHead', base='mmrep::x'), 'name no file'),
+        (dict(type='UPerHead', teacher_config='evil.py'), 'not name a file'),
+        (dict(type='UPerHead', mode='open("ran", "w")'), 'not name a file'),
+        (dict(type='UPerHead', pretrained='/tmp/x'), 'not name a file'),
+        (dict(type='UPerHead', base='mmrep::x'), 'not name a file'),
     ],
 )
 def test_folder_that_would_run_code(saved, part, line, tmp_path, monkeypatch):

@@ -156,8 +156,8 @@ def test_other_number_of_bands(segmentor, tmp_path, slide):
     with pytest.raises(UsageError) as error:
         infer(path)
     assert str(error.value).startswith(
-        f'{path} must have as many channels as the model takes, 3, and has 4 '
-        'as the test pipeline of the config loads it'
+        f'{path} must have as many channels as the model takes, 3, but has 4 '
+        "when the config's test pipeline loads it"
     )
 
 

@@ -27,6 +27,8 @@ def test_own_files_are_kept(runner, tmp_path, folder):
         shutil.copy(path, path.with_suffix('.png'))
     before = {path: path.read_bytes() for path in own.iterdir()}
     runner.register_hook(ShowHook(runner.cfg, str(own)))
-    with pytest.raises(UsageError, match='give another folder as --show-dir'):
+    with pytest.raises(
+        UsageError, match='give another folder with --show-dir'
+    ):
         runner.test()
     assert {path: path.read_bytes() for path in own.iterdir()} == before

@@ -177,7 +177,7 @@ def test_downstream(norms):
         recognise(state), RepLKNet(ARCH, norm_intermediate_features=norms)
     )
     assert not alone.problems
-    assert alone.left_out['not of the backbone'] == sorted(head)
+    assert alone.left_out['not part of the backbone'] == sorted(head)
 
 
 def test_backbone_file_for_a_segmentor(authors_state):
@@ -267,9 +267,9 @@ def test_forms_are_not_mixed(authors_state):
 
 
 def test_unknown_layout():
-    with pytest.raises(CheckpointError, match='no known layout'):
+    with pytest.raises(CheckpointError, match='is not known'):
         recognise({'layer1.0.conv1.weight': torch.rand(1)})
-    with pytest.raises(CheckpointError, match='no tensors'):
+    with pytest.raises(CheckpointError, match='no named tensors'):
         weights_of(dict(state_dict=dict(a=3)))
 
 
@@ -390,7 +390,7 @@ class TestInitCfg:
         'state, prefix, text',
         [
             (None, None, 'do not exist; docs/model_zoo.md#weights'),
-            ({'a': torch.rand(1)}, None, 'no known layout'),
+            ({'a': torch.rand(1)}, None, 'is not known'),
             ({'a': torch.rand(1)}, 'backbone.', "under the prefix 'backbone"),
             (replknet_shapes(**{**TINY, 'channels': (8, 12, 16, 24)}), None,
              'does not fit the backbone'),

@@ -229,7 +229,9 @@ def test_trusted_file_whose_class_is_gone(tmp_path, monkeypatch, module, text):
         patch.setattr(home, 'Thing', Thing, raising=False)
         patch.setitem(sys.modules, module, home)
         torch.save(dict(state_dict={}, extra=Thing()), path)
-    with pytest.raises(CheckpointError, match=f'not here .*{text}.*install'):
+    with pytest.raises(
+        CheckpointError, match=f'not installed here .*{text}.*install'
+    ):
         load_checkpoint(path, trust=True)
 
 

@@ -87,7 +87,7 @@ def test_tools_take_a_name_of_another_package():
         (
             f'configs/{NAME}.py',
             f"the config must be an existing file, got 'configs/{NAME}.py'; "
-            f"mmrep's own is called {NAME!r}.",
+            f'the one of mmrep is called {NAME!r}.',
         ),
         (
             'mmyolo3::x.py',

@@ -121,7 +121,7 @@ def test_report(monkeypatch, standin):
     monkeypatch.setitem(sys.modules, 'mmcv._ext', standin)
     monkeypatch.setattr(torchvision, 'version', lambda: None)
     operators = ', '.join(f'{n}: torch' for n in mmcv_ext.OPERATORS)
-    assert compat.report().endswith(f'in their place {operators}')
+    assert compat.report().endswith(f'replaced by {operators}')
 
 
 def test_report_of_torchvision(monkeypatch, standin, with_torchvision):

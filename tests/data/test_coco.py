@@ -50,7 +50,9 @@ def test_other_forms(coco_cfg, coco_root, text, hint):
     (coco_root / NAME).write_bytes(text)
     text = message(coco_cfg)
     assert (
-        str(coco_root / NAME) in text and 'COCO form' in text and hint in text
+        str(coco_root / NAME) in text
+        and 'COCO format' in text
+        and hint in text
     )
 
 
@@ -58,7 +60,7 @@ def test_other_forms(coco_cfg, coco_root, text, hint):
 def test_wrong_box(coco_cfg, coco_root, box):
     change(coco_root, lambda c: c['annotations'][2].update(bbox=box))
     text = message(coco_cfg)
-    assert 'bbox must be four numbers, x, y, width and height' in text
+    assert 'bbox must be four numbers: x, y, width and height' in text
     assert f'the first is annotations[2], id 3, with bbox {box!r}.' in text
 
 
@@ -156,7 +158,7 @@ def test_images_in_subfolders(coco_cfg, coco_root):
 )
 def test_no_boxes(coco_cfg, coco_root, edit):
     change(coco_root, edit)
-    assert 'must have boxes, and none of its' in message(coco_cfg)
+    assert 'must have boxes, but none of its' in message(coco_cfg)
 
 
 def test_no_images(coco_cfg, coco_root):
@@ -230,7 +232,7 @@ def test_turned_pictures(coco_cfg, coco_root):
     coco_cfg.train_dataloader.dataset.pipeline[1].with_mask = False
     check_data(coco_cfg, 'train_dataloader')
     change(coco_root, lambda c: c['images'][0].update(width=64, height=48))
-    assert '48x64 in the picture when it is turned as its EXIF' in message(
+    assert '48x64 in the picture when it is rotated as its EXIF' in message(
         coco_cfg
     )
 
@@ -245,7 +247,7 @@ def test_turned_pictures(coco_cfg, coco_root):
         ),
         (
             lambda c: c['categories'].reverse(),
-            'must measure by the categories',
+            'must use the categories',
         ),
     ],
 )
@@ -286,7 +288,7 @@ def test_annotations_of_a_metric_s_own_file(coco_cfg, coco_root):
     coco_cfg.val_evaluator.ann_file = str(other)
     del content['annotations'][-1]
     other.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match='CocoMetric measures by .* has'):
+    with pytest.warns(UserWarning, match='CocoMetric uses the .* has'):
         check_data(coco_cfg, 'val_dataloader')
     content['annotations'][0]['id'] = 0
     other.write_text(json.dumps(content))

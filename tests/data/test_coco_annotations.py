@@ -36,43 +36,44 @@ def polygons(place):
     [
         (
             annotations(lambda a: a.pop('id'), 10),
-            'annotations must have an id of their own; 7 of 69 annotations '
-            'are wrong, the first is annotations[0] with no id. Number them '
+            'each annotation must have its own id; 7 of 69 annotations '
+            'are wrong; the first is annotations[0] with no id. Number them '
             'from 1',
         ),
         (
             annotations(lambda a: a.update(id=str(a['id'])), 2),
             'ids of annotations must be numbers, because pycocotools stores '
-            'them as such; 35 of 69 annotations are wrong, the first is '
+            'them as numbers; 35 of 69 annotations are wrong; the first is '
             "annotations[0] with id '1'. Number them from 1",
         ),
         (
             annotations(lambda a: a.update(id=a['id'] - 1)),
-            'must not be 0: pycocotools counts a match with id 0 as no match, '
-            'and the AP is too low; 1 of 69 annotations is wrong, the first '
-            'is annotations[0] with id 0.',
+            'must not be 0: pycocotools counts a match with id 0 as no '
+            'match, which makes the AP too low; 1 of 69 annotations is '
+            'wrong; the first is annotations[0] with id 0.',
         ),
         (
             annotations(lambda a: a.update(id=a['id'] // 2 + 1)),
-            'must have an id of their own; 68 of 69 annotations are wrong, '
+            'must have its own id; 68 of 69 annotations are wrong; '
             'the first is annotations[1] with id 2.',
         ),
         (
             annotations(lambda a: a.update(image_id=str(a['image_id'])), 2),
             'image_id must be an id of images; 35 of 69 annotations are '
-            "wrong, the first is annotations[0], id 1, with image_id '0'. "
+            "wrong; the first is annotations[0], id 1, with image_id '0'. "
             'images have 0: give both the same type.',
         ),
         (
             annotations(lambda a: a.update(category_id=77), 3),
             'category_id must be an id of categories; 23 of 69 annotations '
-            'are wrong, the first is annotations[0], id 1, with category_id '
+            'are wrong; the first is annotations[0], id 1, with category_id '
             '77. Add what is missing to categories, or remove them.',
         ),
         (
             annotations(lambda a: a.update(bbox=[1, 2, float('nan'), 4]), 30),
-            'finite, and no size below 0; 3 of 69 annotations are wrong, the '
-            'first is annotations[0], id 1, with bbox [1, 2, nan, 4].',
+            'all finite, with no negative size; 3 of 69 annotations are '
+            'wrong; the first is annotations[0], id 1, with bbox [1, 2, nan, '
+            '4].',
         ),
         (
             annotations(lambda a: a.update(bbox=[1, 2, 3, float('inf')])),
@@ -80,20 +81,20 @@ def polygons(place):
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(2, -5), 69),
-            'no size below 0; 1 of 69 annotations is wrong, the first is '
+            'no negative size; 1 of 69 annotations is wrong; the first is '
             'annotations[0], id 1, with bbox',
         ),
         (
             annotations(lambda a: a.update(bbox=[10**400, 2, 3, 4]), 69),
-            'finite, and no size below 0; 1 of 69 annotations is wrong',
+            'all finite, with no negative size; 1 of 69 annotations is wrong',
         ),
         (
             annotations(lambda a: a.update(bbox=[64, 2, 3, 4])),
-            'must have boxes, and none of its 69 annotations has a box of',
+            'must have boxes, but none of its 69 annotations has a box of',
         ),
         (
             annotations(lambda a: a.update(ignore='0'), 10),
-            'ignore must be 0 or 1; 7 of 69 annotations are wrong, the first '
+            'ignore must be 0 or 1; 7 of 69 annotations are wrong; the first '
             "is annotations[0], id 1, with ignore '0'.",
         ),
         (
@@ -101,21 +102,21 @@ def polygons(place):
             'category_id must be an id of categories; 1 of 69',
         ),
         (corners, 'All boxes look like x1, y1, x2, y2: subtract the first'),
-        (shares, 'multiply by its width and height'),
+        (shares, 'multiply them by its width and height'),
         (
             annotations(lambda a: a.update(area=str(a['area'])), 69),
             'area must be a number of pixels; 1 of 69 annotations is wrong',
         ),
         (
             annotations(lambda a: a.update(iscrowd='no'), 69),
-            'iscrowd must be 0 or 1; 1 of 69 annotations is wrong, the first '
+            'iscrowd must be 0 or 1; 1 of 69 annotations is wrong; the first '
             "is annotations[0], id 1, with iscrowd 'no'.",
         ),
         (
             annotations(lambda a: a.update(segmentation=[]), 10),
-            'segmentation must be there, for masks are trained or measured; '
-            '7 of 69 annotations are wrong, the first is annotations[0], id '
-            '1, with no segmentation.',
+            'segmentation must be present, because the config trains or '
+            'measures masks; 7 of 69 annotations are wrong; the first is '
+            'annotations[0], id 1, with no segmentation.',
         ),
         (
             annotations(lambda a: a.update(segmentation=[[1, 9] * 3])),
@@ -133,7 +134,7 @@ def polygons(place):
         ),
         (
             annotations(lambda a: a.pop('segmentation'), 69),
-            'segmentation must be there',
+            'segmentation must be present',
         ),
         (
             annotations(lambda a: a.update(segmentation=[1, 2, 3, 4, 5, 6])),
@@ -141,8 +142,8 @@ def polygons(place):
         ),
         (
             annotations(lambda a: a.update(segmentation=[[1, 2, 3, 4]]), 69),
-            'polygons must have at least three points, x and y of each, as '
-            'numbers; 1 of 69 annotations is wrong',
+            'polygons must have at least three points, with x and y of each '
+            'as numbers; 1 of 69 annotations is wrong',
         ),
         (
             annotations(
@@ -152,7 +153,7 @@ def polygons(place):
                 69,
             ),
             'an RLE must have counts, and the size of its picture, [height, '
-            'width]; 1 of 69 annotations is wrong, the first is '
+            'width]; 1 of 69 annotations is wrong; the first is '
             'annotations[0], id 1, with segmentation size [32, 64].',
         ),
         (
@@ -171,11 +172,26 @@ def polygons(place):
                 text,
             )
             for value, text in (
-                ([1, 1, 9, 1, 9, '9'], 'x and y of each, as numbers; 1 of'),
-                ([1, 1, 9, 1, None, 9], 'x and y of each, as numbers; 1 of'),
-                ([1, 1, 9, float('nan'), 9, 9], 'in the picture, none NaN'),
-                ([1, 1, 9, float('inf'), 9, 9], 'in the picture, none NaN'),
-                ([1, 1, 9, 1e9, 9, 9], 'in the picture, none NaN; 1 of 69'),
+                (
+                    [1, 1, 9, 1, 9, '9'],
+                    'with x and y of each as numbers; 1 of',
+                ),
+                (
+                    [1, 1, 9, 1, None, 9],
+                    'with x and y of each as numbers; 1 of',
+                ),
+                (
+                    [1, 1, 9, float('nan'), 9, 9],
+                    'in the picture, and none may be NaN',
+                ),
+                (
+                    [1, 1, 9, float('inf'), 9, 9],
+                    'in the picture, and none may be NaN',
+                ),
+                (
+                    [1, 1, 9, 1e9, 9, 9],
+                    'in the picture, and none may be NaN; 1 of 69',
+                ),
             )
         ),
         *(
@@ -203,22 +219,24 @@ def polygons(place):
         ),
         (
             polygons(lambda x, y, w, h: [v / 64 for v in (x, y, w, h)]),
-            'around the polygons of segmentation; 69 of 69 that were looked '
-            'at are elsewhere, the first is annotations[0], id 1, with bbox '
+            'around the polygons of segmentation; 69 of 69 that were checked '
+            'are elsewhere; the first is annotations[0], id 1, with bbox '
             '[33, 0, 25, 12] and polygons in [0.5',
         ),
         (
             lambda c: c['images'][1].update(id=None),
-            'id of images must be a number in all, or a text in all; 1 of 16 '
-            'are no numbers, the first is None. Give all one type.',
+            'id of images must be a number everywhere or a string '
+            'everywhere; 1 of 16 are not numbers; the first is None. Use one '
+            'type for all.',
         ),
         (
             lambda c: c['categories'][1].update(name=['a']),
-            'name of categories must be a number in all, or a text in all',
+            'name of categories must be a number everywhere or a string '
+            'everywhere',
         ),
         (
             lambda c: c['images'][1].update(file_name=None),
-            'file_name must be a text, and 1 of 16 are none, the first is '
+            'file_name must be a string, but 1 of 16 are not; the first is '
             'None in images[1].',
         ),
         (
@@ -229,12 +247,12 @@ def polygons(place):
                 ]
                 and None
             ),
-            'shapes_training_00000.jpg: give file_name as below',
+            'shapes_training_00000.jpg: write file_name relative to',
         ),
         (
             lambda c: c['images'][1].update(id=c['images'][0]['id']),
-            'must list each image once, and 1 of them have the same id, '
-            'the first 0',
+            'must list each image once, but 1 of them have the same id, the '
+            'first 0',
         ),
         (
             lambda c: c['images'][2].update(width='64'),
@@ -243,17 +261,16 @@ def polygons(place):
         ),
         (
             lambda c: [i.update(width=128) for i in c['images']] and None,
-            'and 16 of 16 that were looked at have others, the first is image '
-            'id 0, ',
+            'but 16 of 16 that were checked differ; the first is image id 0, ',
         ),
         (
             lambda c: c['images'][0].update(file_name='images\\1.jpg'),
-            "write / for \\ in file_name, as other systems' paths have",
+            'write / instead of \\ in file_name',
         ),
         (
             lambda c: c['categories'][1].update(name='disc'),
-            'must have each category once, and 1 of them have the same '
-            "name, the first 'disc'",
+            'must list each category once, but 1 of them have the same name, '
+            "the first 'disc'",
         ),
         (
             lambda c: c['categories'][1].update(id=c['categories'][0]['id']),
@@ -274,17 +291,17 @@ def test_what_others_export(coco_cfg, coco_root, edit, text):
                 file_name=c['images'][0]['file_name']
             ),
             '1 of 16 images in .* are listed again under another id, the '
-            'first is shapes_training_00000.jpg',
+            'first one shapes_training_00000.jpg',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(0, 60), 10),
-            '7 of 69 boxes in .* end beyond their picture, the first is '
+            '7 of 69 boxes in .* extend beyond their picture; the first is '
             'annotations.0., id 1, with bbox .60, 0, 25, 12. in 64x64',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(2, 0), 10),
-            '7 of 69 annotations in .* are skipped in training and missed '
-            'in a test',
+            '7 of 69 annotations in .* are skipped in training and count as '
+            'missed in a test',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(0, -70), 10),
@@ -318,13 +335,13 @@ def test_what_is_said_and_taken(coco_cfg, coco_root, edit, text):
         try:
             check_data(coco_cfg, 'train_dataloader')
         except UsageError as error:  # the flat polygon alone is looked at
-            assert 'that were looked at' in str(error)
+            assert 'that were checked' in str(error)
 
 
 def test_boxes_that_are_not_around_their_polygons(coco_cfg, coco_root):
     """Without masks it may be the polygons that are wrong."""
     change(coco_root, polygons(lambda x, y, w, h: (y, x, h, w)))
-    with pytest.warns(UserWarning, match='of 69 that were looked at are else'):
+    with pytest.warns(UserWarning, match='of 69 that were checked are else'):
         assert 'elsewhere' in message(coco_cfg)
         coco_cfg.train_dataloader.dataset.pipeline[1].with_mask = False
         check_data(coco_cfg, 'train_dataloader')

@@ -200,8 +200,8 @@ def test_reduce_zero_label_in_one_place(cfg, built, reduced, wrap):
     text = message(check_dataset, 'train_dataloader', model, dataset)
     assert text == (
         'reduce_zero_label must be the same in the data set and in its '
-        f'pipeline, and train_dataloader.dataset has {reduced}, its '
-        f'LoadAnnotations {not reduced}; set it in the data set alone.'
+        f'pipeline, but train_dataloader.dataset has {reduced}, its '
+        f'LoadAnnotations {not reduced}; set it only in the data set.'
     )
 
 
@@ -247,9 +247,9 @@ def test_head_with_one_output_that_cannot_learn(cfg, built, loss):
     set_heads(cfg, num_classes=2, out_channels=1, loss_decode=losses)
     text = message(check_model, built(cfg)[0])
     assert text.startswith(
-        'a head with one output must have a loss of one sigmoid, and '
-        f'model.decode_head.loss_decode.1 is {loss["type"]}, with which '
-        'it does not learn label 1; set '
+        'a head with one output must have a sigmoid loss, but '
+        f'model.decode_head.loss_decode.1 is {loss["type"]}, which cannot '
+        'learn label 1; set '
     )
 
 
@@ -279,9 +279,9 @@ def test_head_with_one_output(cfg, built, loss, num_classes):
     dataset._metainfo['classes'] = ('thing',)
     check = (check_dataset, 'val_dataloader', model, dataset, metrics)
     assert message(*check) == (
-        'a head with one output tells two classes apart, labels 0 and 1, so '
-        'val_dataloader.dataset.metainfo.classes must have two names, such as '
-        "('background', 'object'), got 1 (thing)."
+        'a head with one output distinguishes two classes, labels 0 and 1, '
+        'so val_dataloader.dataset.metainfo.classes must have two names, '
+        "such as ('background', 'object'), got 1 (thing)."
     )
 
 
@@ -376,7 +376,7 @@ def test_channels(cfg, built):
     for given in (sample, dict(inputs=[sample['inputs']] * 2)):
         assert message(*check, given).startswith(
             'the pictures of test_dataloader must have as many channels as '
-            'the model takes, 3, and have 6 after the pipeline; set '
+            'the model takes, 3, but have 6 after the pipeline; set '
         )
 
 

@@ -282,9 +282,9 @@ def test_what_is_left_out_is_told(tmp_path):
     for text in (
         'pictures without labels skipped',
         'label files without a picture skipped: 1',
-        'label files that are wrong skipped: 2',
-        'is no XML',
-        'outside of the picture: 1',
+        'wrong label files skipped: 2',
+        'is not valid XML',
+        'outside the picture: 1',
         'boxes cut at the border of the picture: 1',
     ):
         assert text in notes
@@ -372,16 +372,16 @@ def other_colours(folder):
         ('voc', only_pictures, 'holds none'),
         ('voc', only_labels, 'must hold pictures'),
         ('voc', other_names, 'must have the names of their pictures'),
-        ('voc', broken, 'is no XML'),
-        ('voc', entity, 'declares an entity'),
-        ('labelme', no_json, 'is no JSON'),
+        ('voc', broken, 'is not valid XML'),
+        ('voc', entity, 'declares the entity'),
+        ('labelme', no_json, 'is not valid JSON'),
         ('yolo', nameless, 'data.yaml or classes.txt'),
-        ('yolo', yolo_line('2 .5 .5 .1 .1'), 'the names end with 1 (dog)'),
+        ('yolo', yolo_line('2 .5 .5 .1 .1'), 'the last name is 1 (dog)'),
         ('yolo', yolo_line('0 32 24 10 10'), 'shares of the picture'),
         ('yolo', yolo_line('0 .5 .5 .1'), 'has 3 numbers'),
         ('yolo', yolo_line('cat .5 .5 .1 .1'), "got 'cat'"),
         ('masks', voc, 'only pictures were found'),
-        ('masks', jpeg_masks, 'a colour for each class'),
+        ('masks', jpeg_masks, 'one colour for each class'),
         ('masks', other_colours, 'has 1 others ((0, 128, 0))'),
     ],
 )
@@ -398,7 +398,7 @@ def test_wrong_places(tmp_path):
     (tmp_path / 'taken').mkdir()
     for out, text in (
         (source, 'another folder than SRC'),
-        (f'{source}/out', 'outside of SRC'),
+        (f'{source}/out', 'outside SRC'),
         (str(tmp_path / 'taken'), 'must not exist yet'),
         ('/proc/out', 'cannot be'),
     ):

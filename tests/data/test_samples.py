@@ -74,24 +74,24 @@ def test_labels_without_a_class(cfg, root, check):
             'labels must be 0 to 6 or 255 for pixels to ignore, and the '
             f'annotation {root}/annotations/training/'
         )
-        assert 'has 8 (9 in the file, reduce_zero_label takes 1 off)' in text
+        assert 'has 8 (9 in the file; reduce_zero_label subtracts 1)' in text
 
 
 def test_masks_of_0_and_255(cfg, root, check):
     unreduce(cfg)
     write_labels(root, lambda i, old: np.where(old > 1, 255, 0).astype('u1'))
     assert message(check, cfg) == (
-        'train_dataloader: 16 label maps must have pixels of the classes, and '
-        'there is only label 0 beside 255, which is ignored; masks of 0 and '
-        '255 must become 0 and 1.'
+        'train_dataloader: 16 label maps must have pixels of the classes, '
+        'but there is only label 0 beside 255, which is ignored; masks of 0 '
+        'and 255 must become 0 and 1.'
     )
 
 
 def test_masks_of_0_and_255_with_reduced_labels(cfg, root, check):
     write_labels(root, lambda i, old: np.where(old > 1, 255, 0).astype('u1'))
     assert message(check, cfg) == (
-        'train_dataloader: 16 label maps must have pixels of the classes, and '
-        'there is no label beside 255, which is ignored.'
+        'train_dataloader: 16 label maps must have pixels of the classes, '
+        'but there is no label beside 255, which is ignored.'
     )
 
 
@@ -111,7 +111,7 @@ def test_class_that_never_occurs(cfg, root, check, monkeypatch):
     monkeypatch.setattr('mmrep.data.samples.SAMPLE', 8)
     assert check(cfg) == [
         'train_dataloader: no pixel of label 4 (triangle) in a sample of 8 of '
-        '16 label maps; rare, or never there.'
+        '16 label maps; rare or missing.'
     ]
     # as it may be in a validation set
     assert check(cfg, 'val_dataloader') == []
@@ -132,13 +132,15 @@ def test_label_maps_as_photographs(cfg, root, check):
         path.unlink()
         cv2.imwrite(str(path.with_suffix('.jpg')), labels)
     cfg.train_dataloader.dataset.seg_map_suffix = '.jpg'
-    with pytest.raises(UsageError, match='JPEG changes labels; write label'):
+    with pytest.raises(
+        UsageError, match='JPEG changes labels, so write label'
+    ):
         check(cfg)
     for path in folder.iterdir():
         label = np.full((64, 64), int(path.stem[-1]) % 7, np.uint8)
         cv2.imwrite(str(path), label)
     note = check(cfg)[0]
-    assert 'training_00000.jpg are JPEG files, which change labels' in note
+    assert 'training_00000.jpg are JPEG files; JPEG changes labels' in note
 
 
 def test_sample_is_small_and_spread(cfg, root, check, monkeypatch):
@@ -196,7 +198,7 @@ def test_missing_label_maps(cfg, root, check):
     names = sorted((root / 'annotations/training').iterdir())
     names[2].unlink()
     assert message(check, cfg).startswith(
-        'train_dataloader: each image must have a label map, and 1 of 16 are '
+        'train_dataloader: each image must have a label map, but 1 of 16 are '
         f'missing, e.g. {names[2]}; check data_prefix.seg_map_path'
     )
     assert check(cfg, skip_corrupt=True) == []
@@ -211,18 +213,18 @@ def test_missing_label_maps(cfg, root, check):
             (
                 lambda names: [f'{name}.jpg' for name in names],
                 "a line has a suffix, '00000.jpg', and img_suffix, '.jpg', is "
-                'added; take it off the lines.',
+                'added; remove it from the lines.',
             ),
             (
                 lambda names: [f'{name}.png' for name in names],
                 "a line has a suffix, '00000.png', and img_suffix, '.jpg', is "
-                'added; take it off the lines.',
+                'added; remove it from the lines.',
             ),
             (lambda names: [*names, ''], 'a line is blank; remove it.'),
             (
                 lambda names: [f'{name} {name}' for name in names],
-                "a line has several names, '00000 00000'; leave the image "
-                'alone.',
+                "a line has several names, '00000 00000'; keep only "
+                'the image.',
             ),
             (lambda names: [*names, 'x'], 'check data_prefix and img_suffix.'),
         ],
@@ -284,9 +286,9 @@ def test_measuring_without_labels(cfg, check, tmp_path):
     predict_only(cfg, tmp_path)
     cfg.test_evaluator = dict(type='IoUMetric')
     assert message(check, cfg, 'test_dataloader') == (
-        'IoUMetric of test_evaluator compares with labels, and the pipeline '
-        'of test_dataloader loads none; to predict only, set '
-        'test_evaluator.format_only=True, leave LoadAnnotations out of '
+        'IoUMetric of test_evaluator compares with labels, but the pipeline '
+        'of test_dataloader loads none; if you only want to predict, set '
+        'test_evaluator.format_only=True, remove LoadAnnotations from '
         'test_pipeline and tta_pipeline, write '
         'test_dataloader.dataset.data_prefix=dict(_delete_=True, '
         'img_path=FOLDER), and pass --out.'
@@ -299,8 +301,9 @@ def test_loading_labels_that_are_not_there(cfg, check, tmp_path, pipeline):
     cfg.test_dataloader.dataset.pipeline = cfg[pipeline]
     text = message(check, cfg, 'test_dataloader')
     assert text.startswith(
-        'the pipeline of test_dataloader loads annotations, and its data set '
-        'has none (data_prefix.seg_map_path is not set); to predict only, '
+        'the pipeline of test_dataloader loads annotations, but its data set '
+        'has none (data_prefix.seg_map_path is not set); if you only want to '
+        'predict, '
     )
 
 
@@ -309,7 +312,7 @@ def test_saving_nowhere(cfg, check, tmp_path):
     del cfg.test_evaluator.output_dir
     assert message(check, cfg, 'test_dataloader') == (
         'test_evaluator.format_only=True measures nothing and only saves '
-        'predictions; say where, with --out DIR.'
+        'predictions; say where with --out DIR.'
     )
 
 

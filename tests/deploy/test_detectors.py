@@ -82,7 +82,7 @@ def test_predictions_and_pictures(trained, tmp_path):
     np.testing.assert_array_equal(clear, grey)
     with pytest.raises(UsageError, match='slide needs a segmentor'):
         Inferencer(cfg, checkpoint, device='cpu', slide=64)
-    with pytest.raises(UsageError, match='for segmentors only'):
+    with pytest.raises(UsageError, match='only for segmentors'):
         infer.read_truth('x.png')
 
 

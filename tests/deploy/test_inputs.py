@@ -60,7 +60,7 @@ def test_classifiers_are_refused(
 def test_picture(segmentor, picture):
     assert picture_input(*segmentor, picture).shape[:2] == (1, 3)
     Path(picture).write_text('text')
-    with pytest.raises(UsageError, match='a.png cannot be read as an image'):
+    with pytest.raises(UsageError, match='a.png is not a readable image'):
         picture_input(*segmentor, picture)
 
 

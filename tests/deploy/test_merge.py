@@ -121,10 +121,10 @@ def test_a_wrong_merge_is_found(cfg, small_segmentor, tmp_path, monkeypatch):
 
 def test_other_files_are_not_replaced(cfg, small_segmentor, tmp_path):
     checkpoint = str(small_segmentor[1])
-    with pytest.raises(UsageError, match='must not replace'):
+    with pytest.raises(UsageError, match='must not overwrite'):
         reparameterize(cfg, checkpoint, checkpoint, INPUTS)
     (tmp_path / 'm.py').write_text('print(1)')
-    with pytest.raises(UsageError, match='is not of a deploy form'):
+    with pytest.raises(UsageError, match='is not the config of a deploy form'):
         reparameterize(cfg, checkpoint, f'{tmp_path}/m.pth', INPUTS)
     with pytest.raises(UsageError, match=r'must end in .pth'):
         reparameterize(cfg, checkpoint, f'{tmp_path}/m', INPUTS)

@@ -206,7 +206,7 @@ def test_files(path, tmp_path):
         ]
         assert weights.count('DequantizeLinear') == 3 - len(in_float)
     assert 0.05 > errors[0] > errors[1] > 1e-4
-    with pytest.raises(UsageError, match='quantized already'):
+    with pytest.raises(UsageError, match='already quantized'):
         FloatFile(file.quantize('new.onnx'), str(tmp_path))
 
 
@@ -320,7 +320,7 @@ def test_wrong_calibration_images(cfg, path, tmp_path, shapes_root, change):
         (data / 'images/training').mkdir()
     elif change == 'broken':
         images[0].write_bytes(b'no image')
-        text = f'{images[0]} cannot be read as an image'
+        text = f'{images[0]} is not a readable image'
     else:
         images[0].write_bytes(images[0].read_bytes()[:-40])
         text = f'{images[0]} of the calibration set cannot be read'

@@ -83,7 +83,9 @@ def test_what_does_not_fit(exported, tmp_path):
     cfg = load_config(str(config), {'model.decode_head.num_classes': 9})
     with pytest.raises(UsageError, match='9 classes.*another.*7 classes'):
         load_exported(cfg, str(path))
-    with pytest.raises(UsageError, match='must be of the model'):
+    with pytest.raises(
+        UsageError, match="must be a file of the config's model"
+    ):
         use_exported(cfg, str(path))
         from mmrep.registry import MODELS
 
@@ -91,7 +93,7 @@ def test_what_does_not_fit(exported, tmp_path):
     graph = onnx.load(str(path))
     del graph.metadata_props[:]
     onnx.save(graph, f'{tmp_path}/foreign.onnx')
-    with pytest.raises(UsageError, match='that tools/export.py wrote, and'):
+    with pytest.raises(UsageError, match='written by tools/export.py, but'):
         ExportedFile(f'{tmp_path}/foreign.onnx')
     file = ExportedFile(str(path))
     with pytest.raises(UsageError, match=r'input of \(1, 5, 64, 64\)'):
@@ -106,10 +108,10 @@ def test_files_that_cannot_be_run(tmp_path, monkeypatch):
         broken.write_bytes(b'no model')
         with pytest.raises(UsageError, match='cannot be read as an exported'):
             ExportedFile(str(broken), trust=True)
-    with pytest.raises(UsageError, match='run by PyTorch, not by onnxrun'):
+    with pytest.raises(UsageError, match='needs PyTorch, not onnxrun'):
         ExportedFile(f'{tmp_path}/broken.pt2', 'onnxruntime')
     (tmp_path / 'm.xml').write_text('')
-    with pytest.raises(UsageError, match='by OpenVINO, not by onnxruntime'):
+    with pytest.raises(UsageError, match='needs OpenVINO, not onnxruntime'):
         ExportedFile(f'{tmp_path}/m.xml', 'onnxruntime')
     monkeypatch.setitem(sys.modules, 'openvino', None)
     with pytest.raises(UsageError, match='requirements/openvino.txt'):

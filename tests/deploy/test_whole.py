@@ -204,7 +204,7 @@ def test_kinds_of_pictures(make, name, input):
 def test_pictures_of_four_channels_have_no_order(make):
     _, model = make('retinanet')
     model.backbone.stem[0].conv = nn.Conv2d(4, 8, 3, 2, 1)
-    with pytest.raises(UsageError, match='3 channels, and .* takes 4'):
+    with pytest.raises(UsageError, match='3 channels, but .* takes 4'):
         whole_model(model, 'picture-rgb')
 
 
@@ -378,9 +378,9 @@ def test_what_counts_as_the_same():
         [0.0, 0.0, 10.0, 10.0, 0.9002, 1.0],
         [0.0, 0.0, 10.0, 10.0, 0.9, 2.0],
     ):
-        with pytest.raises(UsageError, match='only in one of the file and'):
+        with pytest.raises(UsageError, match='in only one of the two outputs'):
             agree(both, detections(other, wrong))
-    with pytest.raises(UsageError, match='of class 0, is only in one'):
+    with pytest.raises(UsageError, match='of class 0, appears in only one'):
         agree(both, detections(box))
     # at a threshold it may be there or not
     edge = detections(box, [20.0, 20.0, 30.0, 40.0, 0.050005, 0.0])
@@ -395,16 +395,16 @@ def test_what_hangs_on_the_last_digits():
     both = detections(box, other)
     # of a proposal that the RPN makes or not
     agree(both, detections(box), doubts=[19.0, 22.0, 30.0, 41.0])
-    with pytest.raises(UsageError, match='of class 0, is only in one'):
+    with pytest.raises(UsageError, match='of class 0, appears in only one'):
         agree(both, detections(box), doubts=[40.0, 40.0, 50.0, 50.0])
     # the places are taken, so another one comes in
     last = [50.0, 0.0, 60.0, 10.0, 0.3, 0.0]
     rules = dict(RULES, max_per_img=2)
     changed = detections(box, last)
     agree(both, changed, rules, [19.0, 22.0, 30.0, 41.0])
-    with pytest.raises(UsageError, match='score 0.80000 .* only in one'):
+    with pytest.raises(UsageError, match='score 0.80000 .* in only one'):
         agree(both, changed, rules)
-    with pytest.raises(UsageError, match='score 0.30000 .* only in one'):
+    with pytest.raises(UsageError, match='score 0.30000 .* in only one'):
         agree(both, changed, RULES, [19.0, 22.0, 30.0, 41.0])
 
 

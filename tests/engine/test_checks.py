@@ -234,7 +234,7 @@ def test_one_evaluator_and_several():
                 'val_evaluator': None,
                 'default_hooks.checkpoint.save_best': 'mIoU',
             },
-            "save_best is 'mIoU', and the config has no validation",
+            "save_best is 'mIoU', but the config has no validation",
         ),
         (
             SEGMENTOR,
@@ -249,12 +249,12 @@ def test_one_evaluator_and_several():
         (
             DETECTOR,
             {'val_evaluator.metric': 'segm'},
-            "has 'segm', and the model has no mask head",
+            "has 'segm', but the model has no mask head",
         ),
         (
             CASCADE,
             {'model.roi_head.mask_head': None},
-            "has 'segm', and the model has no mask head",
+            "has 'segm', but the model has no mask head",
         ),
         (
             DETECTOR,
@@ -314,23 +314,23 @@ def test_one_evaluator_and_several():
         (
             SEGMENTOR,
             {'val_evaluator': None},
-            'val_dataloader, val_cfg and val_evaluator must all be set, or '
-            'all be None; val_evaluator is None',
+            'val_dataloader, val_cfg and val_evaluator must either all be '
+            'set or all be None; val_evaluator is None',
         ),
         (
             SEGMENTOR,
             {'train_cfg': None},
-            'and optim_wrapper must all be set, .* train_cfg is None',
+            'and optim_wrapper must either all be set .* train_cfg is None',
         ),
         (
             SEGMENTOR,
             {'model.data_preprocessor': None},
-            'must be set, e.g. .*SegDataPreProcessor.*, and is None',
+            'must be set, e.g. .*SegDataPreProcessor.*, but is None',
         ),
         (
             DETECTOR,
             {'model.data_preprocessor': None},
-            'must be set, e.g. .*DetDataPreprocessor.*, and is None',
+            'must be set, e.g. .*DetDataPreprocessor.*, but is None',
         ),
         (
             SEGMENTOR,
@@ -349,12 +349,12 @@ def test_one_evaluator_and_several():
                     'LearningRateDecayOptimizerConstructor'
                 )
             },
-            "ConvNeXt and ViT alone, .* 'mmrep.LayerDecayOptimWrapper",
+            "ConvNeXt and ViT, .* 'mmrep.LayerDecayOptimWrapper",
         ),
         (
             SEGMENTOR,
             {'custom_hooks': [dict(type='EMAHook', momentum=2)]},
-            r'custom_hooks\.0\.momentum must lie between 0 and 1, .* got 2',
+            r'custom_hooks\.0\.momentum must be between 0 and 1, .* got 2',
         ),
         (
             DETECTOR,
@@ -372,12 +372,12 @@ def test_one_evaluator_and_several():
                     _delete_=True, type='VOCMetric', iou_thrs=(0.5, 50)
                 )
             },
-            'val_evaluator.iou_thrs must be numbers in 0..1, got 50',
+            'val_evaluator.iou_thrs must be numbers from 0 to 1, got 50',
         ),
         (
             DETECTOR,
             {'val_evaluator.iou_thrs': ['half']},
-            "val_evaluator.iou_thrs must be numbers in 0..1, got 'half'",
+            "val_evaluator.iou_thrs must be numbers from 0 to 1, got 'half'",
         ),
         (
             DETECTOR,
@@ -523,7 +523,7 @@ def test_what_is_left_of_an_old_config():
     cfg = load_config(str(SEGMENTOR))
     cfg.evaluation = dict(interval=100)
     (note,) = check_config(cfg, 'train')
-    assert note.startswith('nothing reads these keys of 0.x and 2.x: evalu')
+    assert note.startswith('these keys of 0.x and 2.x have no effect: evalu')
     cfg = load_config(str(SEGMENTOR))
     cfg.data = 'data/ade'  # a variable
     assert check_config(cfg, 'train') == []

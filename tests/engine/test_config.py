@@ -116,8 +116,8 @@ def test_data_root_of_sets_in_two_folders(cfg):
     with pytest.raises(UsageError) as error:
         set_data_root(cfg, 'elsewhere')
     assert str(error.value) == (
-        '--data-root replaces one folder, and the data sets of the '
-        'config lie in 2: data/shapes (train_dataloader.dataset.datasets.0), '
+        '--data-root replaces one folder, but the data sets of the config '
+        'are in 2: data/shapes (train_dataloader.dataset.datasets.0), '
         'data/more (train_dataloader.dataset.datasets.1); set the data_root '
         'of each with --cfg-options.'
     )

@@ -152,13 +152,13 @@ def test_folders_that_are_none(tmp_path, converted):
         survey(str(tmp_path / 'absent'))
     data = survey(str(converted['voc']))
     for options, text in (
-        (dict(method='upernet'), 'does not learn from boxes'),
+        (dict(method='upernet'), 'cannot learn from boxes'),
         (dict(method='cascade-mask-rcnn'), 'not all objects'),
         (dict(model='resnet50'), '--model must be one of'),
     ):
         with pytest.raises(UsageError, match=text):
             write_config(data, **options)
-    with pytest.raises(UsageError, match='does not learn from label maps'):
+    with pytest.raises(UsageError, match='cannot learn from label maps'):
         write_config(survey(str(converted['masks'])), method='fcos')
     split = ('train', 'val', 'test')
     for name in split[1:]:

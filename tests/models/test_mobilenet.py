@@ -123,7 +123,7 @@ def test_out_indices_and_channels():
 @pytest.mark.parametrize(
     'kwargs, text',
     [
-        (dict(kernel_sizes=(3, 5)), 'must be a size or 7 of them'),
+        (dict(kernel_sizes=(3, 5)), 'must be one size or 7 of them'),
         (dict(kernel_sizes=4), 'odd and positive, got 4'),
         (dict(small_kernel=2, kernel_sizes=5), 'odd and positive, got 2'),
         (dict(widen_factor=0), 'widen_factor'),

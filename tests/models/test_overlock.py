@@ -121,7 +121,7 @@ def test_published_counts_and_names(name):
     'changes, text',
     [
         (dict(arch='M'), "got 'M'"),
-        (dict(kernel_sizes=(17, 15, 8, 7)), 'published branches, got 8'),
+        (dict(kernel_sizes=(17, 15, 8, 7)), 'branches are published, got 8'),
         (dict(kernel_sizes=(17, 15, 9)), 'value per stage'),
         (
             dict(depths=(1, 1), channels=(8, 8), kernel_sizes=(7, 7)),

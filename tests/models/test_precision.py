@@ -173,5 +173,5 @@ def test_device(monkeypatch):
         raise RuntimeError('"conv2d" not implemented for Half\nframes')
 
     monkeypatch.setattr(F, 'conv2d', missing)
-    with pytest.raises(UsageError, match='cpu does not compute in fp16'):
+    with pytest.raises(UsageError, match='cpu cannot compute in fp16'):
         check_precision('fp16', 'cpu')

@@ -216,7 +216,7 @@ def test_published_counts_and_names(name):
         (dict(kernel_sizes=((4,), (13,), (9, 3, 3), (7,))), 'odd.*got 4'),
         (dict(kernel_sizes=((8,), (13,), (9, 3, 3), (7,))), 'odd.*got 8'),
         (dict(kernel_sizes=((21,), (13,), (9, 3, 3), (7,))), 'got 21'),
-        (dict(dilated_branches={13: ((7, 3),)}), 'no more than 13'),
+        (dict(dilated_branches={13: ((7, 3),)}), 'at most 13'),
         (dict(dilated_branches={13: ((4, 1),)}), 'odd size'),
         (dict(dilated_branches={13: ((3, 1), (3, 1))}), 'must differ'),
         (dict(kernels=3), "'kernels'"),

@@ -294,7 +294,7 @@ def test_worker_dies(train, tmp_path, whole, restarts):
     )
     if restarts:
         assert run.wait() == 0, run.log[-3000:]
-        assert 'the data loader starts again at the same sample' in run.log
+        assert 'the data loader restarts at the same sample' in run.log
         assert_same(state_of(whole / 'iter_6.pth'),
                     state_of(tmp_path / 'work/iter_6.pth'))  # fmt: skip
     else:
@@ -317,7 +317,7 @@ def test_label_outside_the_classes(train, shapes_root, tmp_path, workers):
     image = root / 'images/training' / path.with_suffix('.jpg').name
     assert str(path) in run.log and str(image) in run.log
     assert 'labels must be 0 to 6 or 255 for pixels to ignore' in run.log
-    assert 'has 8 (9 in the file, reduce_zero_label takes 1 off)' in run.log
+    assert 'has 8 (9 in the file; reduce_zero_label subtracts 1)' in run.log
     # a line of the tests' own is the last
     assert run.log.splitlines()[-2].startswith('error: labels must be')
 

@@ -82,7 +82,7 @@ def test_fine_tuning_says_what_starts_anew(runner):
     state['head.fc.weight'] = nn.Linear(2, 2).weight
     note = check_fit(runner.model, state, strict=False)
     assert 'does not fit' not in note
-    assert 'initial values stay in 1 parameter, which' in note
+    assert 'initial values remain in 1 parameter, which' in note
     assert 'stem.0.conv.weight' in note
     assert 'not used: 1 of the checkpoint (head.fc.weight)' in note
 

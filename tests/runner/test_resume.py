@@ -178,7 +178,7 @@ def empty(path):
 
 
 @pytest.mark.parametrize('damage, said', [(flip, 'checksum'),
-                                          (cut, 'cut short'),
+                                          (cut, 'truncated'),
                                           (empty, 'empty')])  # fmt: skip
 def test_damaged_checkpoint(checkpoints, damage, said):
     assert find_checkpoint(checkpoints)[0] == str(checkpoints / 'iter_6.pth')
@@ -209,7 +209,7 @@ def test_last_checkpoint_is_no_use(checkpoints, text):
     [
         ('', 'it names no checkpoint'),
         ('\0\xff', 'it names no checkpoint'),
-        ('/gone/iter_8.pth', "it names 'iter_8.pth', which is not there"),
+        ('/gone/iter_8.pth', "it names 'iter_8.pth', which does not exist"),
     ],
 )
 def test_damaged_last_checkpoint_is_said(checkpoints, text, fault):
@@ -307,7 +307,7 @@ def test_other_parts_than_the_config_has(train, tmp_path):
     torch.save(checkpoint, path)
     resumed = train('--resume', options={'train_cfg.max_iters': 4})
     assert resumed.wait() == 1
-    assert 'whose parts are not those of this config' in resumed.error
+    assert 'which does not match this config' in resumed.error
     assert 'different number of parameter groups' in resumed.error
 
 
@@ -407,8 +407,8 @@ def test_paths_of_a_message_hub():
 @pytest.mark.parametrize(
     'most, text',
     [
-        (dict(max_iters=2), 'is of iter 2, and train_cfg.max_iters is 2'),
-        (dict(max_epochs=0), 'is of epoch 0, and train_cfg.max_epochs is 0'),
+        (dict(max_iters=2), 'is from iter 2, and train_cfg.max_iters is 2'),
+        (dict(max_epochs=0), 'is from epoch 0, and train_cfg.max_epochs is 0'),
         (dict(max_iters=3), None),
     ],
 )
@@ -431,7 +431,7 @@ def test_damaged_newest_is_said(train, tmp_path):
     cut(tmp_path / 'work/iter_4.pth')
     resumed = train('--resume')
     assert resumed.wait() == 0, resumed.log[-3000:]
-    assert 'iter_4.pth is damaged (it is cut short)' in resumed.log
+    assert 'iter_4.pth is damaged (it is truncated)' in resumed.log
     assert 'resumed epoch: 0, iter: 2' in resumed.log
 
 

@@ -77,7 +77,7 @@ def test_switches_that_cannot_be(model):
     with pytest.raises(UsageError, match='needs a model with a backbone'):
         use_speed_switches(Config(dict(channels_last=True)), nn.ReLU())
     use_speed_switches(Config(dict(channels_last=False)), nn.ReLU())
-    with pytest.raises(UsageError, match='arguments of torch.compile'):
+    with pytest.raises(UsageError, match='arguments for torch.compile'):
         use_speed_switches(
             Config(dict(compile_backbone=dict(nonsense=1))), model
         )

@@ -35,7 +35,7 @@ def test_table(run_tool, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'text'),
     [
-        (['--size', 8], '--size takes numbers from 32'),
+        (['--size', 8], '--size must be at least 32'),
         (['--erf', 'no.json'], '--erf must be erf.json'),
         ([CONFIGS[0]], 'each config must be given once'),
     ],

@@ -50,7 +50,7 @@ def test_table_and_json(run_tool, small_segmentor, tmp_path):
             ['--mode', 'inference', '--switches', 'with_cp'],
             'nothing to measure: with_cp and compile are for training',
         ),
-        (['--shape', '64', '8'], '--shape takes sizes from 32'),
+        (['--shape', '64', '8'], '--shape must be at least 32'),
         (['--batch-sizes', '0'], '--batch-sizes must be positive'),
         (['--picture', 'a.bars'], '--picture must be a .png file'),
         (['none.py'], 'none.py is not a file'),
@@ -72,7 +72,7 @@ def test_wrong_input(small_segmentor, monkeypatch, capsys, wrong, text):
     'options, text',
     [
         (['--checkpoints', 'a', 'b'], 'one for each of 1 configs, got 2'),
-        (['--data-root', 'a'], '--data-root is for --checkpoints'),
+        (['--data-root', 'a'], '--data-root needs --checkpoints'),
         (
             ['--form', 'int8', '--switches', 'bf16'],
             'nothing to measure: the form int8 is',

@@ -112,7 +112,7 @@ def test_folders_must_be_the_classes(folder):
     options = dict(data_root=str(folder), data_prefix=dict(img_path='val'))
     data = FolderDataset(4, **options)
     assert [data[i]['gt_label'] for i in (0, 3, 11)] == [0, 1, 3]
-    with pytest.raises(UsageError, match='each of 1000 classes, and holds 4'):
+    with pytest.raises(UsageError, match='each of 1000 classes, but holds 4'):
         FolderDataset(1000, **options)
     for path in folder.rglob('*.png'):
         path.unlink()

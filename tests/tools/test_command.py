@@ -68,7 +68,7 @@ def test_unknown_command(command, hint):
     done = _mmrep(command, '--help')
     assert done.returncode == 1
     assert done.stderr == (
-        f'error: {command!r} is not a command of mmrep; {hint}\n'
+        f'error: {command!r} is not an mmrep command; {hint}\n'
     )
 
 

@@ -150,7 +150,7 @@ def test_released_file_is_kept(tool, tmp_path):
     before = source.read_bytes()
     for out in (source, link):
         status, _ = tool(source, out, '--config', CONFIG)
-        assert 'must not replace what is read' in status
+        assert 'must not overwrite the input' in status
     assert source.read_bytes() == before and link.is_symlink()
 
 

@@ -160,8 +160,14 @@ def test_sheet_of_test_samples_has_boxes_in_place(own, run_tool, tmp_path):
     ('arguments', 'text'),
     [
         (['convert', 'voc', 'absent', 'out'], 'must be a folder'),
-        (['convert', 'voc', '.', 'out', '--palette', 'x'], "the form 'masks'"),
-        (['convert', 'masks', '.', 'out', '--to', 'coco'], 'label maps only'),
+        (
+            ['convert', 'voc', '.', 'out', '--palette', 'x'],
+            "the format 'masks'",
+        ),
+        (
+            ['convert', 'masks', '.', 'out', '--to', 'coco'],
+            'only become label maps',
+        ),
         (['convert', 'voc', '.', 'out', '--split', '0', '1', '1'], 'above 0'),
         (['convert', 'voc', '.', 'out', '--split', '1', '1', 'x'], 'invalid'),
         (['convert', 'pascal', '.', 'out'], 'invalid choice'),

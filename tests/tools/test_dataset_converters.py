@@ -74,7 +74,7 @@ def test_camvid(convert, camvid, tmp_path):
          'trainannot/a.png must be an image'),
         (lambda src: cv2.imwrite(
             str(src / 'testannot/a.png'), np.full((6, 8), 12, np.uint8)),
-         'labels to 12'),
+         'labels up to 12'),
         (lambda src: cv2.imwrite(
             str(src / 'testannot/a.png'), np.zeros((6, 9), np.uint8)),
          r'size of its image, \(6, 8\), got \(6, 9\)'),
@@ -127,9 +127,9 @@ def test_bccd(convert, bccd, tmp_path):
     [
         ('Annotations/val_1.xml', XML.replace('WBC', 'dog'), 'val_1.xml must'),
         ('Annotations/val_1.xml', '<annotation/>', 'the size of an image'),
-        ('Annotations/val_1.xml', 'no XML', 'val_1.xml must have'),
-        ('ImageSets/Main/test.txt', 'absent', 'absent.xml is not there'),
-        ('ImageSets/Main/val.txt', None, 'val.txt is not there'),
+        ('Annotations/val_1.xml', 'not valid XML', 'val_1.xml must have'),
+        ('ImageSets/Main/test.txt', 'absent', 'absent.xml is missing'),
+        ('ImageSets/Main/val.txt', None, 'val.txt is missing'),
     ],
 )
 def test_bccd_that_is_not(convert, bccd, tmp_path, file, text, message):

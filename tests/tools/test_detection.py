@@ -140,7 +140,7 @@ def test_recall_of_several_classes(run_tool, trained, shapes_root, tmp_path):
         '--work-dir', tmp_path, '--cfg-options', *SMALL,
         'test_evaluator=dict(_delete_=True,type="VOCMetric",metric="recall")',
     )  # fmt: skip
-    assert 'the first class alone' in error_of(done)
+    assert 'only the boxes of the first class' in error_of(done)
 
 
 @pytest.mark.slow
@@ -193,5 +193,5 @@ def test_not_coco(run_tool, shapes_root, tmp_path):
     done = run_tool(
         TEST, FCOS, 'x.pth', '--data-root', root, '--work-dir', tmp_path / 'w'
     )
-    assert f'{root / ANNOTATIONS} must be in COCO form' in error_of(done)
+    assert f'{root / ANNOTATIONS} must be in COCO format' in error_of(done)
     assert not (tmp_path / 'w').exists()

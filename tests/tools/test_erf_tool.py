@@ -131,7 +131,7 @@ def test_small_maps_are_explained(run_here, configs, capfd):
         (['--random', '--checkpoint', 'a.pth', 'b.pth'],
          'one for each of 1 configs, got 2'),
         (['--random', '--layer', 'a', 'b'], 'one for each of 1 configs'),
-        (['--random', '--size', 2], '--size from 3'),
+        (['--random', '--size', 2], '--size at least 3'),
         (['--images', 'absent'], 'existing folder'),
         (['--images', '.'], 'has no images'),
         (['--random', '--checkpoint', 'absent.pth'], 'absent.pth'),

@@ -79,16 +79,16 @@ def test_metric_of_the_file(run_tool, small_segmentor, shapes_root, tmp_path):
 def test_runtime_is_for_exported_files(run_tool, small_segmentor):
     tool = ROOT / 'tools/test.py'
     done = run_tool(tool, *small_segmentor, '--runtime', 'openvino')
-    assert '--runtime is for exported files' in error_of(done)
+    assert '--runtime applies only to exported files' in error_of(done)
 
 
 @pytest.mark.parametrize(
     'out, options, text',
     [
         ('m.txt', [], 'must end in .onnx or .pt2'),
-        ('m.onnx', ['--operator', 'node'], 'is for .pt2'),
-        ('m.pt2', ['--opset', '20'], 'is for .onnx'),
-        ('m.onnx', ['--shape', '8', '8'], 'sizes from 64'),
+        ('m.onnx', ['--operator', 'node'], 'needs a .pt2'),
+        ('m.pt2', ['--opset', '20'], 'needs an .onnx'),
+        ('m.onnx', ['--shape', '8', '8'], 'at least 64'),
     ],
 )
 def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):
@@ -99,4 +99,4 @@ def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):
 def test_amp_is_for_checkpoints(run_tool, small_segmentor):
     tool = ROOT / 'tools/test.py'
     done = run_tool(tool, small_segmentor[0], 'm.onnx', '--amp', 'bf16')
-    assert '--amp is for checkpoints' in error_of(done)
+    assert '--amp applies only to checkpoints' in error_of(done)

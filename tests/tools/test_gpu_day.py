@@ -208,7 +208,7 @@ def test_what_a_reader_gets_is_small(tmp_path):
     assert all(p.stat().st_size < 15 << 20 for p in files)
     results = json.loads((tmp_path / 'results.json').read_text())
     assert results['fit-3']['small.json'] == {'a': 1}
-    assert results['fit-3']['large.json'] == 'too large to be kept'
+    assert results['fit-3']['large.json'] == 'too large to keep'
     log = (tmp_path / 'work/fit-3.log').read_text()
     assert log.startswith('begin') and log.endswith('end\n')
 

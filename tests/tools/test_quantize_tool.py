@@ -39,7 +39,7 @@ def test_quantize(run_tool, small_segmentor, shapes_root, tmp_path, full):
     (value,) = re.findall(r'mIoU: ([\d.]+)', done.stdout + done.stderr)
     assert float(value) == pytest.approx(found['score']['mIoU'], abs=0.02)
     done = run_tool(TOOL, config, out, tmp_path / 'again.onnx', *words)
-    assert 'is quantized already' in error_of(done)
+    assert 'is already quantized' in error_of(done)
     done = run_tool(TOOL, config, checkpoint, full / 'm.onnx', *words)
     assert 'No space left on device' in error_of(done)
     assert [p.name for p in full.iterdir()] == ['.filling']
@@ -50,7 +50,7 @@ def test_quantize(run_tool, small_segmentor, shapes_root, tmp_path, full):
     sweep(
         [
             ('m.pth', 'm.xml', [], 'OUT must end in .onnx'),
-            ('m.onnx', 'm.onnx', [], 'must not replace'),
+            ('m.onnx', 'm.onnx', [], 'must not overwrite'),
             ('m.pt2', 'm.onnx', [], 'a checkpoint or an .onnx'),
             ('m.pth', 'm.onnx', ['--calibrate', '0'], 'must be 1 or more'),
             ('m.pth', 'm.onnx', ['--max-drop', '-1'], 'must not be negative'),

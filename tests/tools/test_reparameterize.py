@@ -62,7 +62,7 @@ def test_refusals(run_tool, merged, small_segmentor, tmp_path):
     assert 'more than the tolerance' in error_of(done)
     # with the trained config, a test says which one is needed
     done = run_tool(TEST, config, merged[0], '--work-dir', tmp_path / 'work')
-    assert 'the config that was written beside it' in error_of(done)
+    assert 'the config that was written with it' in error_of(done)
     assert not out.exists()
     # a training would start from random merged kernels
     work = tmp_path / 'work'

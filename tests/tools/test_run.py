@@ -127,7 +127,7 @@ def test_own_script(run_tool, tmp_path):
             'mmdet::confusion_matrix',
             'did you mean mmdet::analysis_tools/confusion_matrix?',
         ),
-        ('mmseg::zebra', 'they are in '),
+        ('mmseg::zebra', 'its tools are in '),
     ],
 )
 def test_wrong_tool(run_tool, tool, line):

@@ -111,8 +111,8 @@ def test_epochs_over_a_config_of_iterations(tool, tmp_path):
     """They end, though the sampler of our configs does not."""
     log = log_of(tool('train', EPOCHS))
     assert (
-        'train_dataloader.sampler, InfiniteSampler, has no end, so that no '
-        'epoch would end: DefaultSampler takes its place.'
+        'train_dataloader.sampler, InfiniteSampler, is endless, so an epoch '
+        'would never end: using DefaultSampler instead.'
     ) in log
     assert len(re.findall(r'Epoch\(train\) \[2\]\[8/8\]', log)) == 1
     assert log.count('mIoU: ') == 2, 'validation behind each epoch'
@@ -123,7 +123,7 @@ def test_epochs_over_a_config_of_iterations(tool, tmp_path):
 def test_validation_with_an_infinite_sampler(tool):
     extra = "val_dataloader = dict(sampler=dict(type='InfiniteSampler'))"
     log = log_of(tool('train', extra))
-    assert 'val_dataloader.sampler, InfiniteSampler, has no end' in log
+    assert 'val_dataloader.sampler, InfiniteSampler, is endless' in log
     assert log.count('mIoU: ') == 1
 
 
@@ -132,7 +132,7 @@ def test_last_batch_of_one_image(tool):
     extra = EPOCHS + 'train_dataloader.update(batch_size=5)'
     log = log_of(tool('train', extra))
     assert 'the last batch of an epoch has one image' in log
-    assert 'train_dataloader.drop_last=True leaves such a batch out' in log
+    assert 'train_dataloader.drop_last=True skips such a batch' in log
     assert 'Epoch(train) [2][4/4]' in log
     extra += '\ntrain_dataloader.update(drop_last=True)'
     log = log_of(tool('train', extra))
@@ -154,7 +154,7 @@ WRONG = [
     ),
     (
         "model['backbone'].update(in_channels=4)",
-        'as many channels as the model takes, 4, and have 3',
+        'as many channels as the model takes, 4, but have 3',
     ),
     (
         'train_dataloader.update(dataset=dict(reduce_zero_label=False))',
@@ -165,7 +165,7 @@ WRONG = [
         "pipeline=[dict(type='LoadImageFromFile'),"
         "dict(type='LoadAnnotations'), dict(type='RandomCrop', "
         "crop_size=(0.5, 0.5)), dict(type='PackSegInputs')])",
-        'the pipeline of train_dataloader fails with its first sample, in '
+        'the pipeline of train_dataloader fails on its first sample, in '
         'RandomCrop: TypeError: ',
     ),
     (
@@ -327,7 +327,7 @@ train_dataloader['dataset'] = ade
 """
     error = error_of(tool('train', extra))
     assert 'not a subset of classes' in error
-    assert 'set metainfo=None in the data set for its own' in error
+    assert 'set metainfo=None in the data set to use its own' in error
     own = extra.replace("')", "', metainfo=None)")
     error = error_of(tool('train', own))
     assert 'METAINFO' not in error and '150' in error

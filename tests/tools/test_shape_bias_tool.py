@@ -83,7 +83,7 @@ def test_wrong_input_ends_in_one_line(
     for arguments, message in [
         ([config, tmp_path / 'model.pth', *images], 'got cat/cat1-lion1.png'),
         ([*small_segmentor, *images], 'got EncoderDecoder'),
-        ([config, tmp_path / 'model.pth', *images, '--size', 0], 'from 1'),
+        ([config, tmp_path / 'model.pth', *images, '--size', 0], 'at least 1'),
         ([config, tmp_path / 'absent.pth', *images], 'absent.pth'),
     ]:
         with pytest.raises(SystemExit) as stopped:

@@ -220,7 +220,7 @@ WRONG = [
     (['--launcher', 'pytorch'], 'tools/dist_train.sh'),
     (
         ['--cfg-options', 'model.backbone.deploy=True'],
-        'must be in training form, and is in deploy form',
+        'must be in training form, but is in deploy form',
     ),
     (
         ['--cfg-options', 'model.backbone.depth=3'],
@@ -255,7 +255,7 @@ WRONG = [
     ),
     (
         ['--cfg-options', 'model.auxiliary_head.in_channels=9'],
-        'takes 9 channels and gets 96: in_channels of the neck and of the',
+        'takes 9 channels but gets 96: in_channels of the neck and of the',
     ),
     (
         [
@@ -330,7 +330,7 @@ def test_foreign_pretrained_file(run_tool, shapes_root, tmp_path):
         '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
         f'model.backbone.init_cfg.checkpoint={path}',
     )  # fmt: skip
-    assert 'of no known layout' in error_of(done)
+    assert 'is not known' in error_of(done)
 
 
 def test_batch_sampler(run_tool, shapes_root, tmp_path):

@@ -71,7 +71,7 @@ def test_detector(picture):
     _, legend, _ = ask(picture, 0.5, 0.3)
     assert re.findall(r'></span>(.*?)</span>', legend) == ['a&lt; 1', 'b 2']
     _, legend, _ = ask(picture, 0.5, 0.95)
-    assert legend == 'no box of this score' and drawn == [0.3, 0.95]
+    assert legend == 'no box with this score' and drawn == [0.3, 0.95]
 
 
 def test_messages(small_segmentor, tmp_path, monkeypatch):
@@ -83,7 +83,7 @@ def test_messages(small_segmentor, tmp_path, monkeypatch):
     assert answer[:2] == (None, '')
     assert answer[2].startswith('broken.png is not an image')
     *_, text = ask(str(large), 0.5, 0.3)
-    assert text.startswith('a picture may have 50 million pixels')
+    assert text.startswith('a picture may have at most 50 million pixels')
     Image.new('1', (20000, 20000)).save(large)
     assert ask(str(large), 0.5, 0.3)[2] == text
     monkeypatch.setattr(demo, 'MAX_BYTES', 5)

@@ -56,7 +56,7 @@ def test_clip(run_tool, small_segmentor, clip, tmp_path):
     done = run_tool(
         TOOL, clip, *small_segmentor, '--out-dir', out, '--fps', 25
     )
-    assert 'clip.avi has a rate' in done.stderr
+    assert 'clip.avi has its own frame rate' in done.stderr
 
 
 def test_folder_of_frames(run_tool, small_segmentor, shapes_root, tmp_path):
@@ -135,7 +135,7 @@ def test_wrong_input(inferencer, clip, tmp_path):
     assert not is_video('a.jpg') and not is_video(str(tmp_path))
     broken = tmp_path / 'broken.mp4'
     broken.write_bytes(b'no video')
-    with pytest.raises(UsageError, match='no video that OpenCV can read'):
+    with pytest.raises(UsageError, match='not a video that OpenCV can read'):
         open_clip(str(broken))
     with pytest.raises(UsageError, match='existing file'):
         open_clip(str(tmp_path / 'absent.mp4'))
@@ -145,7 +145,7 @@ def test_wrong_input(inferencer, clip, tmp_path):
         open_clip(str(tmp_path), 0)
     beside = clip.with_suffix('.mp4')
     beside.write_bytes(b'mine')
-    with pytest.raises(UsageError, match='must not replace'):
+    with pytest.raises(UsageError, match='must not overwrite'):
         write_video(inferencer, open_clip(str(clip)), clip.parent)
     folder = tmp_path / 'frames'
     folder.mkdir()

@@ -1,8 +1,8 @@
-"""Draw RepLKNet's large kernels before and after they are merged.
+"""Draw RepLKNet's large kernels before and after merging.
 
-A row for the first block of each stage: the large kernel and the small one
-beside it, each with its norm folded, and the kernel that both become. Pixels
-are the mean magnitude over the channels, in one scale for a row.
+There is a row for the first block of each stage: the large kernel and the
+parallel small one, each with its norm folded, and the merged kernel. Pixels
+are the mean magnitude over the channels, with one scale per row.
 """
 
 import argparse
@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config with a RepLKNet')
-    parser.add_argument('checkpoint', help='checkpoint of that config')
+    parser.add_argument('checkpoint', help='checkpoint for that config')
     parser.add_argument('--out', required=True, help='PNG file')
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -42,7 +42,7 @@ from mmrep.models.layers import ReparamLargeKernelConv
 from mmrep.models.layers.conv_bn import fold_bn
 from mmrep.models.layers.reparam import add_kernel
 
-SIDE, GAP, TITLE = 217, 14, 22  # pixels of a kernel, between, above
+SIDE, GAP, TITLE = 217, 14, 22  # pixels of a kernel, between kernels, above
 
 
 def kernels_of(layer: ReparamLargeKernelConv) -> Dict[str, np.ndarray]:
@@ -62,13 +62,13 @@ def kernels_of(layer: ReparamLargeKernelConv) -> Dict[str, np.ndarray]:
 
 
 def draw(rows: List[Dict[str, np.ndarray]]) -> np.ndarray:
-    """A BGR picture (H, W, 3) of kernels that are brighter where larger."""
+    """A BGR picture (H, W, 3) of kernels, brighter where larger."""
     height, width = SIDE + TITLE + GAP, SIDE + GAP
     picture = np.full((len(rows) * height, 3 * width, 3), 255, np.uint8)
     for y, row in enumerate(rows):
         most = max(kernel.max() for kernel in row.values())
         for x, (name, kernel) in enumerate(row.items()):
-            # a root shows small values beside large ones
+            # a root makes small values visible next to large ones
             grey = (255 * np.sqrt(kernel / most)).astype(np.uint8)
             heat = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)
             heat = cv2.resize(

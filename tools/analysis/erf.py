@@ -1,11 +1,11 @@
 """Measure the effective receptive field of backbones.
 
-The gradient of the centre of a feature map with respect to the image says
+The gradient of the centre of a feature map with respect to the image shows
 which pixels it depends on. For each config, --out-dir receives the
 contribution of each pixel as a matrix (.npy) and as a heat map (.png), and for
-all together erf.md and erf.json: the area of the smallest square around the
+all of them erf.md and erf.json: the area of the smallest square around the
 centre that holds 20, 30, 50 and 99 percent of the contribution, divided by the
-area of the image. The bigger, the wider the field.
+area of the image. Larger values mean a wider field.
 """
 
 import argparse
@@ -35,14 +35,15 @@ def parse_args() -> argparse.Namespace:
         '--checkpoint',
         nargs='+',
         metavar='FILE',
-        help='a checkpoint for each config, in their order, or the word '
+        help='a checkpoint for each config, in the same order, or the word '
         f'{RANDOM} (default: random weights)',
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         '--images',
         metavar='DIR',
-        help='folder of images, searched recursively; each becomes a square',
+        help='folder of images, searched recursively; each image is resized '
+        'to a square',
     )
     source.add_argument(
         '--random',
@@ -53,29 +54,29 @@ def parse_args() -> argparse.Namespace:
         '--num-images',
         type=int,
         default=50,
-        help='how many images, the first by name (default: 50), as in the '
-        'paper',
+        help='number of images to use, the first by name (default: 50, as in '
+        'the paper)',
     )
     parser.add_argument(
         '--size',
         type=int,
         default=1024,
-        help='width and height of the images (default: 1024), as in the paper',
+        help='width and height of the images (default: 1024, as in the paper)',
     )
     parser.add_argument(
         '--layer',
         nargs='+',
-        help='name of a submodule of the backbone whose output is the map, '
-        'one for all configs or one for each; the last map of the backbone '
-        'if not given',
+        help='submodule of the backbone whose output is the map, one for all '
+        'configs or one for each (default: the last map of the backbone)',
     )
     parser.add_argument(
         '--out-dir',
         default='work_dirs/erf',
-        help='where the files go (default: work_dirs/erf)',
+        help='folder for the files (default: work_dirs/erf)',
     )
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; the GPU if there is one'
+        '--device',
+        help='such as cpu or cuda:1 (default: the GPU if there is one)',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -112,7 +113,7 @@ from mmrep.errors import UsageError, one_line
 def one_each(
     option: str, values: Optional[List[str]], count: int, one_for_all: bool
 ) -> List[Optional[str]]:
-    """A value of an option for each config."""
+    """The values of an option, one for each config."""
     if values is None:
         return [None] * count
     if one_for_all and len(values) == 1:
@@ -127,7 +128,7 @@ def one_each(
 
 
 def names_of(configs: List[str]) -> List[str]:
-    """Names for the files: the configs', numbered where they repeat."""
+    """Names for the files: those of the configs, numbered if repeated."""
     stems = [Path(config).stem for config in configs]
     names: List[str] = []
     for stem in stems:
@@ -150,7 +151,7 @@ def load(
     channels = input_channels(network)
     if args.images and channels != 3:
         raise UsageError(
-            f'{config} takes images of {channels} channels, and those of a '
+            f'{config} takes images of {channels} channels, but those of a '
             'folder have 3; use --random.'
         )
     return cfg, network
@@ -211,7 +212,7 @@ def main() -> None:
     args = parse_args()
     if args.num_images < 1 or args.size < 3:
         raise UsageError(
-            '--num-images takes numbers from 1 and --size from 3, got '
+            '--num-images must be at least 1 and --size at least 3, got '
             f'{args.num_images} and {args.size}.'
         )
     configs = args.configs
@@ -222,7 +223,7 @@ def main() -> None:
         )
     ]
     layers = one_each('--layer', args.layer, len(configs), True)
-    # all that is given is read before the first network is run
+    # read all inputs before the first network runs
     if args.images:
         find_images(args.images, 1)
     loaded = [

@@ -1,8 +1,8 @@
 """Write docs/model_zoo.md from configs/metafile.yml and the configs.
 
-Parameters and FLOPs are counted as tools/get_flops.py counts them, in deploy
-form. With --check nothing is written, and the exit status says whether the
-file is current.
+Parameters and FLOPs are counted as in tools/get_flops.py, in deploy form. With
+--check nothing is written, and the exit status says whether the file is
+current.
 """
 
 import argparse
@@ -17,7 +17,9 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--check', action='store_true', help='write nothing; compare'
+        '--check',
+        action='store_true',
+        help='only check that the page is current',
     )
     return parser.parse_args()
 
@@ -60,7 +62,7 @@ def measure(model_cfg: Config, shape: Tuple[int, int]) -> Dict[str, int]:
 
 
 def measure_all(metafile: dict) -> Dict[str, Dict[str, int]]:
-    """What :func:`measure` finds for each config; equal models once."""
+    """:func:`measure` for each config; equal models are measured once."""
     known: Dict[str, Dict[str, int]] = {}
     results = {}
     for family in metafile['Families']:
@@ -158,7 +160,7 @@ def file_table(family: dict) -> List[str]:
 
 
 def render(metafile: dict, counts: Dict[str, Dict[str, int]]) -> str:
-    """The page: the prose, with tables in the places that it marks."""
+    """The page: the text, with tables inserted at its marks."""
     tables: List[str] = []
     files: List[str] = []
     for family in metafile['Families']:
@@ -184,7 +186,7 @@ def main() -> None:
         write_text(PAGE, text)
     elif not PAGE.is_file() or PAGE.read_text() != text:
         raise UsageError(
-            'docs/model_zoo.md is not current; run '
+            'docs/model_zoo.md is out of date; run '
             'tools/analysis/make_model_zoo.py.'
         )
 

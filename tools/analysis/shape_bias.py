@@ -2,10 +2,10 @@
 
 The images have the shape of one class and the texture of another, in the
 layout of https://github.com/rgeirhos/texture-vs-shape: a folder for each class
-of shapes, files such as cat/cat7-elephant1.png, a cat with an elephant's skin.
-Shape bias is shape decisions / (shape + texture decisions). A classifier of
-ImageNet-1K decides among 16 categories, by the mean probability of their
-classes; any other one among its own classes.
+of shapes, with files such as cat/cat7-elephant1.png, a cat with an elephant's
+skin. Shape bias is shape decisions / (shape + texture decisions). An
+ImageNet-1K classifier decides among 16 categories, by the mean probability of
+their classes; any other classifier decides among its own classes.
 """
 
 import argparse
@@ -31,22 +31,26 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='NAME',
         help="names of the classes in the order of the classifier's outputs, "
-        'if it is not of ImageNet-1K and its checkpoint does not name them',
+        'if it is not for ImageNet-1K and its checkpoint does not name them',
     )
     parser.add_argument(
         '--size',
         type=int,
-        help='width and height to which the images are warped; that of the '
-        "config's test if not given",
+        help='width and height to which the images are warped (default: that '
+        "of the config's test)",
     )
     parser.add_argument(
-        '--batch-size', type=int, default=32, help='images at once (32)'
+        '--batch-size',
+        type=int,
+        default=32,
+        help='images per batch (default: 32)',
     )
     parser.add_argument(
         '--out', metavar='FILE', help='write counts and decisions as JSON'
     )
     parser.add_argument(
-        '--device', help='such as cpu or cuda:1; the GPU if there is one'
+        '--device',
+        help='such as cpu or cuda:1 (default: the GPU if there is one)',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -90,11 +94,11 @@ def print_result(result: ShapeBias) -> None:
     by_shape, by_texture = result.hits
     print(
         f'\n{result.images} images with a conflict ({result.agreeing} without '
-        f'are skipped): {by_shape} times the shape, {by_texture} times the '
-        f'texture, {result.images - by_shape - by_texture} times neither'
+        f'one are skipped): {by_shape} times the shape, {by_texture} times '
+        f'the texture, {result.images - by_shape - by_texture} times neither'
     )
     if result.bias is None:
-        print('shape bias: undefined, neither cue was seen in any image')
+        print('shape bias: undefined, because no decision follows either cue')
     else:
         print(f'shape bias: {percent(result.bias)}')
 
@@ -102,7 +106,7 @@ def print_result(result: ShapeBias) -> None:
 def main() -> None:
     args = parse_args()
     if args.batch_size < 1 or (args.size is not None and args.size < 1):
-        raise UsageError('--size and --batch-size take numbers from 1.')
+        raise UsageError('--size and --batch-size must be at least 1.')
     cfg = load_config(args.config, args.cfg_options)
     size = args.size or input_size(cfg)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,9 +1,9 @@
 """Compare backbones: kernels, parameters, FLOPs, time, and receptive field.
 
-The backbones of the configs are built with random weights and brought to
-their deploy form. They take turns in this process, so the times are of one
-run. FLOPs are multiply-adds. --erf reads what tools/analysis/erf.py measured
-of the same configs.
+The backbones of the configs have random weights and are in deploy form. They
+take turns in this process, so the times come from one run. FLOPs are
+multiply-adds. --erf reads the results of tools/analysis/erf.py for the same
+configs.
 
     tools/benchmarks/benchmark_backbones.py CONFIG [CONFIG ...] --out JSON
 """
@@ -32,14 +32,13 @@ def parse_args() -> argparse.Namespace:
         '--size',
         type=int,
         default=512,
-        help='width and height of the timed image; 512 if not given',
+        help='width and height of the timed image (default: 512)',
     )
     parser.add_argument(
         '--repeats',
         type=int,
         default=5,
-        help='turns of each backbone, of which the median counts; 5 if not '
-        'given',
+        help='turns of each backbone; the median counts (default: 5)',
     )
     parser.add_argument(
         '--erf', metavar='JSON', help='erf.json of tools/analysis/erf.py'
@@ -65,7 +64,7 @@ from mmrep.files import write_json
 from mmrep.machine import facts
 from mmrep.ops.timing import time_in_turn
 
-COUNTED_AT = 224  # as the papers do
+COUNTED_AT = 224  # as in the papers
 LARGE = 5
 
 
@@ -148,7 +147,7 @@ def main() -> None:
     args = parse_args()
     if args.size < 32 or args.repeats < 1:
         raise UsageError(
-            '--size takes numbers from 32 and --repeats from 1, got '
+            '--size must be at least 32 and --repeats at least 1, got '
             f'{args.size} and {args.repeats}.'
         )
     names = [Path(path).stem for path in args.configs]

@@ -1,8 +1,8 @@
-"""Say what a picture costs in an exported model, whole and by part.
+"""Measure the time of a picture in an exported model, in all and by part.
 
-ONNX Runtime's profile of the nodes, added up over the network (with the heads
-on its maps), NMS, RoIAlign, the heads of the RoIs and the pasting of masks.
-All numbers are of the same runs; the picture is noise.
+It adds up ONNX Runtime's profile of the nodes over the network (with the heads
+on its maps), NMS, RoIAlign, the RoI heads and the pasting of masks. All
+numbers come from the same runs; the picture is noise.
 
     tools/benchmarks/benchmark_exported.py model.onnx --shape 800 1344
 """
@@ -16,19 +16,21 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('file', help='an .onnx that tools/export.py wrote')
+    parser.add_argument(
+        'file', help='an .onnx file written by tools/export.py'
+    )
     parser.add_argument(
         '--shape',
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help="size of the picture; the file's test scale if not given",
+        help="size of the picture (default: the file's test scale)",
     )
     parser.add_argument(
         '--runs',
         type=int,
         default=5,
-        help='of which the median counts (default: 5)',
+        help='runs; the median counts (default: 5)',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     return parser.parse_args()

@@ -1,11 +1,12 @@
-"""Time mmrep's stand-ins for mmcv's operators beside the compiled ones.
+"""Time mmrep's substitutes for mmcv's operators and the compiled ones.
 
     python tools/benchmarks/benchmark_mmcv_ops.py                        # CPU
     python tools/benchmarks/benchmark_mmcv_ops.py --device cuda --out FILE
 
-Each operator is timed in plain torch, through torchvision's kernel where that
-is installed, and as mmcv compiled it where `mmcv._ext` is. Times are medians
-in milliseconds of one run, in turn; the ratio is by the compiled operator's.
+Each operator is timed in plain torch, with torchvision's kernel if that is
+installed, and as compiled by mmcv if `mmcv._ext` exists. Times are medians in
+milliseconds from one run, in turn; ratios are relative to the compiled
+operator.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         '--seconds',
         type=float,
         default=0.5,
-        help='time for each operator and implementation, default 0.5',
+        help='time for each operator and implementation (default: 0.5)',
     )
     return parser.parse_args()
 
@@ -45,7 +46,7 @@ IMAGE = (1280, 800)
 
 
 def boxes_of(count, kind, device):
-    """Boxes in an image: 'dense' ones gather around 20 objects."""
+    """Boxes in an image; 'dense' ones cluster around 20 objects."""
     generator = torch.Generator().manual_seed(0)
     image = torch.tensor(IMAGE)
     if kind == 'dense':
@@ -150,7 +151,7 @@ def loss_cases(device):
 
 
 def implementations(operator, device):
-    """Name to function of what can run here."""
+    """The implementations that can run here, by name."""
     home = {'nms': nms, 'roi_align': roi_align, 'focal_loss': focal_loss}
     function = getattr(home[mmcv_ext.OPERATORS[operator]], operator)
 

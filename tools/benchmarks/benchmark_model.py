@@ -1,11 +1,11 @@
-"""Time configs' models in training and inference, and measure their memory.
+"""Measure time and memory of configs' models in training and inference.
 
-No weights or data are needed: models have random weights and see random
-images. A step of training has AdamW's update; inference is the network from
-normalised images to a segmentor's logits, or to the maps of a detector's neck,
-in one or several forms. All cases of a call take turns, each in a process of
-its own and all in memory, so that ratios are of one run. A GPU is used if
-there is one; CUDA_VISIBLE_DEVICES= hides it.
+No weights or data are needed: models have random weights and get random
+images. A training step includes AdamW's update. Inference is the network from
+normalised images to a segmentor's logits or to the maps of a detector's neck,
+in one or several forms. All cases of a call take turns, each in its own
+process and all in memory, so ratios come from one run. A GPU is used if there
+is one; CUDA_VISIBLE_DEVICES= hides it.
 
     tools/benchmarks/benchmark_model.py CONFIG --form train deploy onnx compile
     tools/benchmarks/benchmark_model.py CONFIG --mode training \\
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=['inference', 'training'],
         default=['inference', 'training'],
-        help='what is measured (default: both)',
+        help='what to measure (default: both)',
     )
     parser.add_argument(
         '--form',
@@ -50,18 +50,19 @@ def parse_args() -> argparse.Namespace:
         choices=['train', 'deploy', 'onnx', 'compile', 'openvino', 'int8'],
         default=['train', 'deploy'],
         help='forms of inference: train is the training form in evaluation '
-        'mode, deploy the merged one, compile that by torch.compile, onnx and '
-        'openvino that in ONNX Runtime and OpenVINO, int8 that in eight bits '
-        '(ranges of noise, or with --checkpoints as tools/quantize.py makes '
-        'it) (default: train and deploy)',
+        'mode; deploy is the merged one; compile, onnx and openvino run the '
+        'merged one with torch.compile, ONNX Runtime and OpenVINO; int8 is '
+        'the merged one in eight bits, with ranges from noise or, with '
+        '--checkpoints, as tools/quantize.py makes it (default: train and '
+        'deploy)',
     )
     parser.add_argument(
         '--checkpoints',
         nargs='+',
         metavar='FILE',
         help='weights, one file for each config: inference then goes from '
-        'pictures to predictions on the CPU, and sizes of files and scores on '
-        'the validation set are said too',
+        'pictures to predictions on the CPU, and file sizes and scores on '
+        'the validation set are reported too',
     )
     parser.add_argument(
         '--data-root',
@@ -75,11 +76,11 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=['plain'],
         metavar='SWITCHES',
-        help='each plain, or some of bf16, fp16, channels_last, with_cp, '
-        'compile, cuda_graph joined by "+"; '
-        'bf16 and fp16 are autocast in training and --amp of test.py in '
-        'inference; with_cp and compile (of the backbone) are for '
-        'training, cuda_graph for inference (default: plain)',
+        help='each is plain, or some of bf16, fp16, channels_last, with_cp, '
+        'compile and cuda_graph joined by "+"; bf16 and fp16 mean autocast '
+        'in training and --amp of test.py in inference; with_cp and compile '
+        '(of the backbone) are for training, cuda_graph is for inference '
+        '(default: plain)',
     )
     parser.add_argument(
         '--batch-sizes',
@@ -87,7 +88,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=[2],
         metavar='N',
-        help='images of a batch (default: 2)',
+        help='images per batch (default: 2)',
     )
     parser.add_argument(
         '--shape',
@@ -102,37 +103,37 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=['convnext-b', 'swin-b'],
         default=[],
-        help="backbones to measure too, before the first config's head; "
+        help="other backbones to measure with the first config's head; "
         'swin-b comes with MMSegmentation, convnext-b needs mmpretrain',
     )
     parser.add_argument(
         '--repeats',
         type=int,
         default=5,
-        help='turns of each case, of which the median counts (default: 5)',
+        help='turns of each case; the median counts (default: 5)',
     )
     parser.add_argument(
         '--threads',
         type=int,
-        help="threads on the CPU; PyTorch's number if not given",
+        help="threads on the CPU (default: PyTorch's number)",
     )
     parser.add_argument(
         '--clock',
         choices=['wall', 'cpu'],
         default='wall',
-        help='cpu counts the time that a process has the CPU, for a machine '
-        'that does other work too; best with --threads 1',
+        help='cpu counts CPU time, for a machine that does other work too; '
+        'best with --threads 1',
     )
     parser.add_argument(
         '--one-process',
         action='store_true',
-        help='one case after the other in this process, which saves their '
-        'starts; memory is then counted on a GPU only; --out is written '
-        'after each',
+        help='run all cases in this process, which saves their start-up '
+        'time; memory is then measured only on a GPU, and --out is written '
+        'after each case',
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     parser.add_argument(
-        '--picture', metavar='PNG', help='file for bars of the times'
+        '--picture', metavar='PNG', help='file for a bar chart of the times'
     )
     add_config_options(parser)
     return parse_arguments(parser)
@@ -168,7 +169,7 @@ from mmrep.machine import facts
 
 def check(args: argparse.Namespace) -> None:
     if min(args.shape) < 32:
-        raise UsageError(f'--shape takes sizes from 32, got {args.shape}.')
+        raise UsageError(f'--shape must be at least 32, got {args.shape}.')
     for name in ('batch_sizes', 'repeats', 'threads'):
         value = getattr(args, name)
         if min(value if isinstance(value, list) else [value]) < 1:
@@ -185,9 +186,9 @@ def check(args: argparse.Namespace) -> None:
     if args.picture:
         check_png('--picture', args.picture)
     if args.data_root and not args.checkpoints:
-        raise UsageError('--data-root is for --checkpoints.')
+        raise UsageError('--data-root needs --checkpoints.')
     if args.clock == 'cpu' and torch.cuda.is_available():
-        raise UsageError('--clock cpu does not see what a GPU does.')
+        raise UsageError('--clock cpu does not measure a GPU.')
 
 
 def models(
@@ -245,7 +246,7 @@ def note(text: str) -> None:
 
 
 def circumstances(args: argparse.Namespace) -> dict:
-    """Where, when and with what it was measured."""
+    """Where, when and with which versions it was measured."""
     return {
         **facts(),
         'threads': args.threads,
@@ -255,7 +256,7 @@ def circumstances(args: argparse.Namespace) -> dict:
 
 
 def draw(rows: List[dict], path: str) -> None:
-    """Bars of the times, a panel for each model."""
+    """Draw bars of the times, with a panel for each model."""
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.get('ms')]

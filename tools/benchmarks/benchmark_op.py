@@ -1,10 +1,10 @@
-"""Time the depth-wise operator beside nn.Conv2d; print tables, write JSON.
+"""Time the depth-wise operator and nn.Conv2d; print tables, write JSON.
 
     python tools/benchmarks/benchmark_op.py    # CPU, about 8 minutes
     python tools/benchmarks/benchmark_op.py --device cuda --out DIR
     python tools/benchmarks/benchmark_op.py --toy    # a GPU's, on a CPU
 
-Needs PyTorch alone (and Triton on a GPU). Sections:
+It needs only PyTorch (and Triton on a GPU). Sections:
 
     targets  K >= 27 on maps of 32 to 128, batch 1 to 2 (CPU)
     grid     a sample of K 3 to 51, C 64 to 1024, maps 14 to 256, batch 1 to 8
@@ -16,12 +16,12 @@ Needs PyTorch alone (and Triton on a GPU). Sections:
     table1   24 layers, batch 64, 384 channels (GPU)
     tuned    dense shapes with autotuning, bf16 (GPU)
 
-Times are medians in milliseconds of one run: on a GPU by CUDA events. What
-takes over 3 seconds in 'targets' runs once; of what takes 4 times as long as
-the fastest in 'grid' the shorter of two runs counts. 'dense' and 'table1' name
-the kernels that ran, and say whether they are ATen's or cuDNN's. --toy runs a
-GPU's sections at toy size, Triton in its interpreter, so that their code is
-tested; the times mean nothing.
+Times are medians in milliseconds from one run, on a GPU by CUDA events. In
+'targets', methods that take over 3 seconds run once; in 'grid', methods that
+take 4 times as long as the fastest run twice, and the shorter time counts.
+'dense' and 'table1' name the kernels that ran, and say whether they are ATen's
+or cuDNN's. --toy runs the GPU sections at toy size, with Triton in its
+interpreter, to test their code; the times mean nothing.
 """
 
 import argparse
@@ -37,7 +37,7 @@ import sys
 import time
 from pathlib import Path
 
-# Sections by device, each with the share of the time after which it ends.
+# Sections by device, each with the share of the time when it must end.
 SECTIONS = {
     'cpu': {'memory': 0.05, 'targets': 0.4, 'network': 0.65, 'grid': 1.0},
     'cuda': {
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', choices=SECTIONS)
     parser.add_argument('--sections', nargs='+')
     parser.add_argument(
-        '--toy', action='store_true', help="a GPU's sections, on the CPU"
+        '--toy', action='store_true', help="run a GPU's sections on the CPU"
     )
     parser.add_argument(
         '--types',
@@ -134,7 +134,7 @@ TYPES = [
 
 
 def run_targets(clock, args):
-    """CPU shapes where the operator must be 20 times nn.Conv2d."""
+    """CPU shapes where the operator must be 20 times as fast as nn.Conv2d."""
     result = []
     for n, c, size, k in TARGETS:
         if result and time.perf_counter() > args.end:
@@ -158,7 +158,7 @@ def run_targets(clock, args):
 
 
 def run_grid(clock, args):
-    """Does 'auto' take the best backend, and is it never the slower one."""
+    """Check that 'auto' takes the best backend and is never slower."""
     rng = random.Random(args.seed)
     result = []
     while time.perf_counter() < args.end:
@@ -200,7 +200,7 @@ def summarise(rows):
 
 
 def run_memory(clock, args):
-    """Peak of a forward over what was there before, by the input's size."""
+    """Peak memory that a forward adds, relative to the input's size."""
     shape, k = (1, 128, 256, 512), 31
     if clock.device == 'cuda':
         result = {
@@ -228,11 +228,11 @@ def run_memory(clock, args):
 
 
 def cpu_peak(shape, k, name):
-    """Print the peak of one forward, in sizes of its input."""
+    """Print the peak memory of one forward, in sizes of its input."""
     x = torch.randn(shape)
     weight = torch.randn(shape[1], 1, k, k)
     with torch.no_grad():
-        # libraries and threads come up outside the measurement
+        # libraries and threads start outside the measurement
         depthwise_conv2d(x[:, :8, :64, :64], weight[:8], backend=name)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         depthwise_conv2d(x, weight, backend=name)
@@ -273,7 +273,7 @@ def run_network(clock, args):
         runs[name] = torch.no_grad()(functools.partial(model, image))
         for a, b in zip(runs[name](), want, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
-    # what no operator can go below: the last form without its large kernels
+    # the lower limit for any operator: the last form without its large kernels
     model = copy.deepcopy(model)
     for parent in list(model.modules()):
         for name, layer in parent.named_children():
@@ -359,7 +359,7 @@ def run_typed(clock, args, shapes):
                     'dtype': str(dtype),
                     'tf32': tf32,
                     'times': rows,
-                    # both gradients are as much work as a forward each
+                    # each of the two gradients is as much work as a forward
                     'rates': {
                         name: {
                             'forward': rates(ms['forward'], *bounds),
@@ -382,7 +382,7 @@ def run_typed(clock, args, shapes):
 
 
 def name_of(dtype):
-    """As a user types it."""
+    """The name that a user types."""
     return str(dtype).rpartition('.')[2]
 
 
@@ -393,7 +393,7 @@ def allow_tf32(allowed):
 
 
 def compare(rows):
-    """Print how many times faster auto is, at worst and at K >= 27."""
+    """Print how many times as fast auto is, at worst and at K >= 27."""
     for way in WAYS:
         against = {'nn.Conv2d': [], 'the extension': []}
         shares = []
@@ -424,7 +424,7 @@ def compare(rows):
 
 
 def run_compile(clock, args):
-    """Compile what the later sections run, in several processes."""
+    """Compile the kernels of the later sections, in several processes."""
     jobs = [
         (shape, k, dtype, tf32, False)
         for dtype, tf32 in TYPES
@@ -458,7 +458,7 @@ def run_compile(clock, args):
 
 
 def compile_one(job, device):
-    """Run the Triton kernels of one problem; returns what went wrong."""
+    """Run the Triton kernels of one problem; return what went wrong."""
     shape, k, dtype, tf32, every = job
     allow_tf32(tf32)
     errors = []
@@ -467,7 +467,7 @@ def compile_one(job, device):
         try:
             return run(*args)
         except Exception as error:
-            # what fails here also fails, and is reported, where it is timed
+            # what fails here also fails in the timing, and is reported there
             errors.append(f'{shape}, K={k}, {dtype}: {first_line(error)}')
 
     def tensors():
@@ -544,7 +544,7 @@ def main():
     least = min(GRID_CHANNELS) * min(GRID_MAPS) ** 2
     if args.elements < least:
         sys.exit(f'error: --elements must be at least {least}')
-    # a plain convolution on a CPU falls to 2 GFLOP/s
+    # a plain convolution on a CPU drops to 2 GFLOP/s
     args.macs = 5e9 if args.device == 'cpu' else 1e12
     args.shapes = TOY if args.toy else SHAPES
     if args.device == 'cuda' and not torch.cuda.is_available():
@@ -563,7 +563,7 @@ def main():
         try:
             result = globals()[f'run_{section}'](clock, args)
         except Exception as error:
-            # the other sections are worth having
+            # the other sections are still useful
             print(f'{section} failed: {first_line(error)}')
             failed.append(section)
             continue

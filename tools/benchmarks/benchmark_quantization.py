@@ -1,10 +1,11 @@
-"""What large merged kernels cost in eight bits, and what helps.
+"""Measure what large merged kernels cost in eight bits, and what helps.
 
-Each way to quantize an exported file is scored on the validation set beside
-the float file: everything, with a scale for each channel of a weight or one
-for all; without the large kernels, or these alone; with channels equalized
-before; with the middle of the large kernels split off. Weights have eight
-bits, or seven where the processor has no VNNI; the other comes last.
+Several ways to quantize an exported file are scored on the validation set and
+compared with the float file: everything, with a scale for each channel of a
+weight or one for all; everything except the large kernels, or only these; with
+channels equalized first; with the centre of the large kernels split off.
+Weights have eight bits, or seven if the processor has no VNNI; the other
+number comes last.
 
     tools/benchmarks/benchmark_quantization.py CONFIG model.onnx --out r.json
 """
@@ -24,16 +25,18 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config of either form')
-    parser.add_argument('file', help='an .onnx that tools/export.py wrote')
+    parser.add_argument(
+        'file', help='an .onnx file written by tools/export.py'
+    )
     parser.add_argument(
         '--calibrate',
         type=positive,
         default=64,
         metavar='N',
-        help='training images to measure ranges on; 64 if not given',
+        help='training images to measure ranges on (default: 64)',
     )
     parser.add_argument(
-        '--data-root', help="folder of the data set, instead of the config's"
+        '--data-root', help="folder of the data set (default: the config's)"
     )
     parser.add_argument('--out', metavar='JSON', help='file for the results')
     add_config_options(parser)
@@ -66,7 +69,7 @@ from mmrep.engine.cli import run
 from mmrep.files import write_json
 from mmrep.machine import facts
 
-# What is split off from the middle of a kernel: the small one merged there.
+# Size split off from the centre of a kernel: the small one merged there.
 MIDDLE = 5
 # A kernel of this size or more is called large.
 LARGE = 7
@@ -84,7 +87,7 @@ def weight_of(model: Any, node: Any, place: int = 1) -> np.ndarray:
 
 
 def set_weight(model: Any, node: Any, value: np.ndarray, place: int = 1):
-    """Give a node a value of its own: nodes share those that are equal."""
+    """Give a node its own value, because nodes share equal ones."""
     from onnx import numpy_helper
 
     name = f'{node.name}.{place}.{len(model.graph.initializer)}'
@@ -94,10 +97,10 @@ def set_weight(model: Any, node: Any, value: np.ndarray, place: int = 1):
 
 
 def split_middles(model: Any) -> int:
-    """Make two convolutions of each large one: the middle, and the rest.
+    """Split each large convolution into two: the centre, and the rest.
 
     Returns:
-        int: How many were split.
+        int: Number of kernels split.
     """
     from onnx import helper
 
@@ -129,16 +132,17 @@ def split_middles(model: Any) -> int:
 
 
 def equalize(model: Any, path: str, inputs: Sequence[Tensor]) -> int:
-    """Scale the channels before and behind large kernels, as ReLU allows.
+    """Scale the channels before and after large kernels, as ReLU allows.
 
-    Of convolution, ReLU, large kernel, ReLU, convolution the channels of both
-    maps between are brought to the same largest value; behind the kernel, to
-    the root of that, since the next convolution shares a scale among them.
+    In convolution, ReLU, large kernel, ReLU, convolution, the channels of the
+    first map in between are scaled to the same largest value; after the kernel
+    only by the root of the factor, because the next convolution shares a scale
+    among them.
 
     Args:
         model (onnx.ModelProto): Changed in place.
         path (str): The file that it was read from.
-        inputs (Sequence[Tensor]): To measure the channels with.
+        inputs (Sequence[Tensor]): Inputs for measuring the channels.
 
     Returns:
         int: Number of large kernels between such layers.
@@ -187,7 +191,7 @@ def equalize(model: Any, path: str, inputs: Sequence[Tensor]) -> int:
 
 
 def _factors(largest: np.ndarray, power: float) -> np.ndarray:
-    """By what each channel is divided, 1 on the geometric mean."""
+    """Divisor of each channel, with a geometric mean of 1."""
     there = largest > 0
     found = np.ones_like(largest)
     if there.any():
@@ -209,7 +213,7 @@ def _scale_outputs(model: Any, node: Any, scale: np.ndarray) -> None:
 def variants(
     path: str, folder: Path, inputs: Sequence[Tensor]
 ) -> Dict[str, str]:
-    """Files of each way, by what it is called."""
+    """Files of each way, by name."""
     import onnx
 
     def calibrated(name: str, model: Any = None) -> FloatFile:
@@ -237,22 +241,22 @@ def variants(
         return file.quantize(name, **options)
 
     found = {
-        'all, a scale a channel': made('channel.onnx'),
-        'all, one scale a tensor': made('tensor.onnx', per_channel=False),
+        'all, one scale per channel': made('channel.onnx'),
+        'all, one scale per tensor': made('tensor.onnx', per_channel=False),
         'large kernels in float': made('others.onnx', in_float=large),
-        'large kernels alone': made(
+        'only large kernels': made(
             'large.onnx', in_float=others, moving=False
         ),
     }
     model = onnx.load(path)
     if split_middles(model):
         split = calibrated('split', model)
-        found['all, their middles split off'] = made('split.onnx', split)
+        found['all, their centres split off'] = made('split.onnx', split)
     model = onnx.load(path)
     if equalize(model, path, inputs):
         even = calibrated('even', model)
         found['all, channels equalized'] = made('even.onnx', even)
-    found[f'all, weights of {15 - bits} bits'] = made(
+    found[f'all, {15 - bits}-bit weights'] = made(
         'bits.onnx', weight_bits=15 - bits
     )
     return found

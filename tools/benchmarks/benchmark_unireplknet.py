@@ -1,9 +1,9 @@
-"""Compare UniRepLKNet with the same architecture as it was published.
+"""Compare UniRepLKNet with its published implementation.
 
 The published form keeps maps in (N, C, H, W), moves the channels to the last
-dimension and back in each block, and runs each dilated branch by
-``nn.Conv2d``. Both have the same weights and are timed in turn. Written as
-JSON and shown as a table.
+dimension and back in each block, and runs each dilated branch with
+``nn.Conv2d``. Both have the same weights and are timed in turn. The results
+are written as JSON and shown as a table.
 """
 
 import argparse
@@ -33,11 +33,12 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=['train', 'eval', 'deploy'],
         default=['train', 'eval', 'deploy'],
-        help='a training step, inference in training form, in deploy form',
+        help='a training step, inference in training form, inference in '
+        'deploy form',
     )
     parser.add_argument('--repeats', type=positive, default=3, help='(3)')
-    parser.add_argument('--device', help='the GPU if there is one')
-    parser.add_argument('--out', help='JSON file; cases are added to it')
+    parser.add_argument('--device', help='default: the GPU if there is one')
+    parser.add_argument('--out', help='JSON file to which cases are added')
     args = parser.parse_args()
     try:
         args.cases = [tuple(map(int, c.split('x'))) for c in args.cases]
@@ -64,7 +65,7 @@ from mmrep.ops.timing import time_in_turn
 
 
 class Published(nn.Module):
-    """The forward of the published code over the parameters of a backbone."""
+    """The forward of the published code with the parameters of a backbone."""
 
     def __init__(self, backbone: UniRepLKNet) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class Published(nn.Module):
 
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """Over the channels of (N, C, H, W), by its definition."""
+    """Layer norm over the channels of (N, C, H, W), by definition."""
     mean = x.mean(1, keepdim=True)
     var = (x - mean).pow(2).mean(1, keepdim=True)
     x = (x - mean) / torch.sqrt(var + norm.eps)
@@ -95,7 +96,7 @@ def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
 
 
 def plain(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution by PyTorch alone."""
+    """A convolution with only PyTorch."""
     return F.conv2d(
         x,
         conv.weight,
@@ -107,7 +108,7 @@ def plain(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def published_block(block: nn.Module, x: Tensor) -> Tensor:
-    """What a block adds to its input."""
+    """The residual of a block, without its input."""
     if not hasattr(block.dwconv, 'lk_origin'):
         x = plain(block.dwconv, x)
     elif block.deploy:
@@ -161,7 +162,7 @@ def predict(model: nn.Module, x: Tensor) -> Callable[[], List[Tensor]]:
 def measure(
     arch: str, mode: str, batch: int, size: int, repeats: int, device: str
 ) -> dict:
-    """One case: times of both forms, and how far their outputs differ."""
+    """Measure a case: times of both forms and difference of outputs."""
     torch.manual_seed(0)
     with torch.device(device):
         model = UniRepLKNet(arch)

@@ -1,9 +1,10 @@
 """Draw the bar charts of the documentation from docs/benchmarks/*.json.
 
-Writes docs/assets/speed.svg, the operator and two networks beside nn.Conv2d
-and the authors' code, and docs/assets/model_speed.svg, forms and types of
-whole models. With --check nothing is written, and the exit status says whether
-the files are current; that needs the standard library alone.
+It writes docs/assets/speed.svg, which compares the operator and two networks
+with nn.Conv2d and the authors' code, and docs/assets/model_speed.svg, with
+forms and types of whole models. With --check nothing is written, and the exit
+status says whether the files are current, which needs only the standard
+library.
 """
 
 import argparse
@@ -16,13 +17,13 @@ from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT / 'docs/benchmarks'
-WIDTH, LEFT, ROW = 660, 250, 21  # pixels; LEFT is where bars begin
+WIDTH, LEFT, ROW = 660, 250, 21  # pixels; bars begin at LEFT
 BARS = WIDTH - LEFT - 60
 DARK, LIGHT = '#2b5277', '#e8862e'
 
 
 class Bar(NamedTuple):
-    """A row: how many times faster."""
+    """A row with a speed-up."""
 
     label: str
     times: float
@@ -35,7 +36,9 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--check', action='store_true', help='write nothing; compare'
+        '--check',
+        action='store_true',
+        help='only check that the pictures are current',
     )
     return parser.parse_args()
 
@@ -45,7 +48,7 @@ def load(name: str) -> dict:
 
 
 def operator_bars() -> Dict[str, List[Bar]]:
-    """Beside nn.Conv2d in each layout, and networks beside their authors'."""
+    """The operator against nn.Conv2d, and networks against their authors'."""
     forward, both = [], []
     for row in load('op_targets_cpu')['targets']['rows']:
         batch, channels, height, width = row['shape']
@@ -76,14 +79,14 @@ def operator_bars() -> Dict[str, List[Bar]]:
             name = f'UniRepLKNet-T, {names[row["mode"]]}'
             networks.append(Bar(name, row['faster_by']))
     return {
-        'One layer, forward and backward, beside nn.Conv2d': both,
-        'One layer, forward, beside nn.Conv2d': forward,
-        "A whole backbone, beside the authors' code": networks,
+        'One layer, forward and backward, against nn.Conv2d': both,
+        'One layer, forward, against nn.Conv2d': forward,
+        "A whole backbone, against the authors' code": networks,
     }
 
 
 def model_bars() -> Dict[str, List[Bar]]:
-    """Deploy form beside training form, bf16 beside fp32."""
+    """Deploy form against training form, bf16 against fp32."""
     names = {
         'upernet_replknet31b_ade20k': 'RepLKNet-31B',
         'upernet_unireplknet-t_ade20k': 'UniRepLKNet-T',
@@ -111,8 +114,8 @@ def model_bars() -> Dict[str, List[Bar]]:
                 label = f'{names[row["model"]]}, 256×256'
                 types.append(Bar(label, plain / row['ms']))
     return {
-        'UperNet, inference: deploy form beside training form': forms,
-        'UperNet, training step: bf16 beside fp32': types,
+        'UperNet, inference: deploy form against training form': forms,
+        'UperNet, training step: bf16 against fp32': types,
     }
 
 
@@ -132,7 +135,7 @@ def draw(
         parts.append(f'<text x="{x}" y="{at}"{more}>{escape(words)}</text>')
 
     def length(times: float) -> float:
-        """0 at 1 times; a logarithm where values are far apart."""
+        """Length of a bar, 0 for 1; logarithmic if values are far apart."""
         if log:
             return BARS * math.log(times) / math.log(most)
         return BARS * (times - 1) / (most - 1)
@@ -208,7 +211,7 @@ def main() -> int:
             write_text(path, text)
         elif not path.is_file() or path.read_text() != text:
             print(
-                f'{path.relative_to(ROOT)} is not current; run '
+                f'{path.relative_to(ROOT)} is out of date; run '
                 'tools/benchmarks/draw_speed.py.',
                 file=sys.stderr,
             )

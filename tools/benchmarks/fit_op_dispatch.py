@@ -6,8 +6,8 @@
 ``measure`` times every algorithm on random shapes, on an otherwise idle
 machine. ``fit`` writes mmrep/ops/backends/coefficients.py: non-negative
 coefficients that minimise the relative error. Measurements of several devices
-and types may be given together; what they do not tell stays as it was in the
-table.
+and types may be passed together; entries of the table that they do not cover
+stay the same.
 """
 
 import argparse
@@ -47,7 +47,9 @@ def parse_args() -> argparse.Namespace:
     part.add_argument('--out', type=Path, required=True)
     part = commands.add_parser('fit', help='write coefficients.py')
     part.add_argument('data', nargs='+')
-    part.add_argument('--out', type=Path, help='instead of the module itself')
+    part.add_argument(
+        '--out', type=Path, help='file to write instead of the module itself'
+    )
     return parser.parse_args()
 
 
@@ -70,13 +72,13 @@ KERNELS = (3, 3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 27, 29, 31, 41, 51)
 MAPS = (7, 10, 14, 16, 20, 28, 32, 40, 56, 64, 80, 96, 112, 128, 192, 256)
 CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 BATCHES = (1, 1, 2, 4, 8)
-# The forward is what is chosen most often.
+# The forward is chosen most often.
 DIRECTIONS = ('forward', 'forward', 'grad_input', 'grad_weight')
 
 
 def random_problem(rng, device, dtype, most_elements):
-    """A shape that fits into memory and time."""
-    # the map and the kernel are kept, or large ones would be rare
+    """A random shape that fits in memory and time."""
+    # keep the map and the kernel, or large ones would be rare
     h = rng.choice(MAPS)
     w = h if rng.random() < 0.7 else rng.choice(MAPS)
     k = rng.choice(KERNELS)
@@ -98,7 +100,7 @@ def random_problem(rng, device, dtype, most_elements):
 
 
 def measure(args):
-    """Time random problems until the time is over; returns the records."""
+    """Time random problems until the time is over; return the records."""
     rng = random.Random(args.seed)
     dtype = getattr(torch, args.dtype)
     records = []
@@ -123,7 +125,7 @@ def measure(args):
 
 
 def worth_timing(problem, direction, longest):
-    """Algorithms that can run, and are not known to take longer."""
+    """Algorithms that can run and are not known to take too long."""
     names = []
     for backend in BACKENDS.values():
         if backend.why_not(problem.device, problem.dtype) is not None:
@@ -136,7 +138,7 @@ def worth_timing(problem, direction, longest):
 
 
 def fit(paths):
-    """Coefficients by machine and by type and name of the model."""
+    """Coefficients by machine, and by type and name of the model."""
     from scipy.optimize import nnls
 
     rows = {}
@@ -144,7 +146,7 @@ def fit(paths):
         data = json.loads(Path(path).read_text())
         names = {base.machine(data['device'], data['instructions'])}
         if data['device'] == 'cpu' and data['dtype'] == 'float64':
-            # oneDNN does not take part, so all processors share one model
+            # oneDNN is not used, so all processors share one model
             names = {'cpu AVX2', 'cpu AVX512'}
         for shape, kernel, last, direction, times in data['records']:
             problem = Problem(
@@ -153,7 +155,7 @@ def fit(paths):
                 tuple(shape),
                 tuple(kernel),
                 last,
-                # PyTorch's default, where the file does not say
+                # PyTorch's default, if the file does not say
                 tf32=data.get('tf32', True),
             )
             label = base.arithmetic(problem)
@@ -181,7 +183,7 @@ def fit(paths):
 
 
 def robust(nnls, counts, ms):
-    """Least relative error, with less weight on the outliers."""
+    """Minimise the relative error, with less weight on outliers."""
     weight = torch.ones_like(ms)
     for _ in range(10):
         scale = weight / ms
@@ -194,7 +196,7 @@ def robust(nnls, counts, ms):
 
 
 def with_the_rest(fitted):
-    """The fitted coefficients, and the known ones of all that is not."""
+    """The fitted coefficients, and known ones for everything else."""
     table = {}
     for source in (base.COEFFICIENTS, fitted):
         for machine, models in source.items():
@@ -242,7 +244,7 @@ def main():
         sys.exit(f'error: --elements must be at least {least}, one large map')
     try:
         with replaced(args.out) as draft:
-            # what was measured must not be lost for want of a folder
+            # measurements must not be lost because a folder is missing
             draft.touch()
             result = {
                 **facts(args.device),

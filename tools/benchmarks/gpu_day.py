@@ -1,23 +1,24 @@
-"""Measure all that only a GPU can show, in half an hour.
+"""Measure everything that only a GPU can show, in half an hour.
 
     python tools/benchmarks/gpu_day.py --minutes 28 --out DIR
     python tools/benchmarks/gpu_day.py --minutes 9 --out DIR --resume
     python tools/benchmarks/gpu_day.py --toy --out DIR    # on any CPU
 
-Steps run in order of worth, each command in processes of its own that end at
-its time limit with all that they started. A command that fails, crashes, is
-cut or fills the disk does not stop the next. Files in DIR, four, for whoever
-reads the result:
+Steps run in order of importance. Each command has its own processes, which end
+at its time limit together with everything they started. A command that fails,
+crashes, is cut off or fills the disk does not stop the next. DIR gets four
+files with the results:
 
-    gpu_day.md     a table, and the end of what each command said
+    gpu_day.md     a table, and the end of each command's output
     gpu_day.json   each command: how it ended, seconds, versions
     results.json   what the commands wrote, by command and file
-    logs.txt       what they said
+    logs.txt       their output
 
-DIR/work has the rest. --resume runs what has not run, and goes on with the
-training; a command that no longer fits into --minutes waits for it. --steps
-runs some again. --toy runs every step at toy size, Triton in its interpreter.
-Needs Linux, and of packages what the first lines say.
+DIR/work has the rest. --resume runs what has not run yet and continues the
+training; a command that does not fit into --minutes waits for the next call.
+--steps runs some steps again. --toy runs every step at toy size, with Triton
+in its interpreter. It needs Linux and the packages named in its first lines of
+output.
 """
 
 import argparse
@@ -37,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from gpu_day_steps import REST, ROOT, SHOWS, commands  # noqa: E402
 
-# Import name and name for pip of what some step needs.
+# Import name and pip name of the packages that some step needs.
 PACKAGES = {
     'torch': 'torch',
     'triton': 'triton',
@@ -54,12 +55,13 @@ PACKAGES = {
     'terminaltables': 'terminaltables',
     'ftfy': 'ftfy',
 }
-# Most bytes of a log, of one result, and of all results.
+# Largest number of bytes of a log, of one result, and of all results.
 LOG, RESULT, RESULTS = 1 << 19, 8 << 20, 10 << 20
-# Seconds between a warning and the end of what did not heed it, and until
-# the end is given up.
+# Seconds between a warning and killing what ignores it, and until killing is
+# given up.
 GRACE, LOST = 5, 10
-# prctl(PR_SET_CHILD_SUBREAPER): what a command leaves behind stays ours.
+# prctl(PR_SET_CHILD_SUBREAPER): processes that a command leaves behind stay
+# our children.
 SUBREAPER = 36
 ENDED = 'done', 'failed', 'crashed', 'cut', 'disk full'
 
@@ -72,7 +74,9 @@ def parse_args():
     parser.add_argument('--minutes', type=float, default=28)
     parser.add_argument('--resume', action='store_true', help='continue DIR')
     parser.add_argument('--steps', nargs='+', choices=SHOWS, metavar='STEP')
-    parser.add_argument('--toy', action='store_true', help='toy size, no GPU')
+    parser.add_argument(
+        '--toy', action='store_true', help='toy sizes, without a GPU'
+    )
     parser.add_argument(
         '--data-root', type=Path, default=ROOT / 'data/camvid', help='CamVid'
     )
@@ -111,7 +115,7 @@ class Day:
                 'packages': versions(),
             }
         )
-        # so much must stay free for the record
+        # this much must stay free for the record
         size = shutil.disk_usage(args.out).total
         self.spare = min(200 << 20, size // 10)
 
@@ -135,7 +139,7 @@ class Day:
             print(f'{command.name}: {entry["ended"]}', flush=True)
 
     def entry(self, command):
-        """The record of a command to run, None if it is not to run."""
+        """The record of a command to run, or None if it must not run."""
         known = self.record['commands']
         entry = known.get(command.name, {})
         ended = entry.get('ended', '').partition(':')[0] in ENDED
@@ -150,12 +154,12 @@ class Day:
         return known[command.name]
 
     def run_one(self, command, entry):
-        """Run a command to its end, or to that of its time."""
+        """Run a command to its end or its time limit."""
         folder = self.work / command.name
         folder.mkdir(parents=True, exist_ok=True)
         limit = min(command.seconds, self.left() - LOST)
         entry.update(
-            ended='cut: the script itself was ended',
+            ended='cut: the script itself was stopped',
             command=' '.join(command.words),
             limit=round(limit),
         )
@@ -175,11 +179,11 @@ class Day:
         )
 
     def is_full(self):
-        """Whether what is kept free is in danger."""
+        """Whether the reserved space is in danger."""
         return shutil.disk_usage(self.folder).free < self.spare
 
     def write(self):
-        """Write what a reader needs, as far as it is there."""
+        """Write what a reader needs, as far as it exists."""
         replace(self.path, json.dumps(self.record, indent=1) + '\n')
         logs, results, size = {}, {}, 0
         for name in self.record['commands']:
@@ -192,7 +196,7 @@ class Day:
                     continue
                 room = min(RESULT, RESULTS - size)
                 if path.stat().st_size > room:
-                    results[name][path.name] = 'too large to be kept'
+                    results[name][path.name] = 'too large to keep'
                     continue
                 size += path.stat().st_size
                 results[name][path.name] = content(path)
@@ -203,7 +207,7 @@ class Day:
         replace(self.folder / 'gpu_day.md', self.table(logs, about or {}))
 
     def table(self, logs, about):
-        """All commands, and the end of what each said, as Markdown."""
+        """All commands, and the end of each one's output, as Markdown."""
         lines = [
             '| command | ended | s | only a GPU shows |',
             '| --- | --- | --- | --- |',
@@ -225,12 +229,12 @@ class Day:
 
 
 def needed(command):
-    """Seconds that must be left for a command to start."""
+    """Seconds that must be left to start a command."""
     return REST if command.seconds == float('inf') else command.seconds
 
 
 def attempt(command, log, limit, is_full):
-    """Run a command's processes; how they ended, and the status or None."""
+    """Run a command; return how it ended and its status or None."""
     deadline = time.monotonic() + limit
     environment = {**os.environ, **command.environment}
     try:
@@ -269,7 +273,7 @@ def attempt(command, log, limit, is_full):
 
 
 def end_all(process, number, seconds):
-    """Send a signal to all that a command has started, and wait."""
+    """Send a signal to everything that a command started, and wait."""
     end = time.monotonic() + seconds
     for pid in descendants():
         try:
@@ -277,7 +281,7 @@ def end_all(process, number, seconds):
         except ProcessLookupError:
             pass
     while time.monotonic() < end:
-        # first the command, whose status counts
+        # first the command, because its status counts
         process.poll()
         left = descendants()
         if not left:
@@ -286,7 +290,7 @@ def end_all(process, number, seconds):
             try:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
-                pass  # its parent still has it
+                pass  # its parent has not collected it yet
         if number == signal.SIGKILL:
             for pid in descendants():
                 try:
@@ -297,14 +301,14 @@ def end_all(process, number, seconds):
 
 
 def descendants():
-    """Processes below this one, in whatever session they are."""
+    """Descendants of this process, in any session."""
     parents = {}
     for path in Path('/proc').glob('[0-9]*/stat'):
         try:
             text = path.read_text()
         except OSError:
             continue  # it has ended
-        # the name, in parentheses, may hold anything
+        # the name, in parentheses, may contain anything
         parents[int(path.parent.name)] = int(
             text.rpartition(')')[2].split()[1]
         )
@@ -316,7 +320,7 @@ def descendants():
 
 
 def shorten(log):
-    """Keep the beginning and the end of a long log."""
+    """Keep only the beginning and the end of a long log."""
     if log.stat().st_size <= LOG:
         return
     with log.open('rb') as file:
@@ -327,7 +331,7 @@ def shorten(log):
 
 
 def content(path):
-    """JSON as it is, other files as text."""
+    """The content of a file: JSON as it is, others as text."""
     text = path.read_text(errors='replace')
     if path.suffix == '.json':
         try:
@@ -338,14 +342,14 @@ def content(path):
 
 
 def replace(path, text):
-    """Write a file that is whole or the old one."""
+    """Write a file completely, or keep the old one."""
     draft = path.with_name(path.name + '.new')
     draft.write_text(text)
     os.replace(draft, path)
 
 
 def versions():
-    """Versions of the packages that are there."""
+    """Versions of the installed packages."""
     found = {}
     for name in [*PACKAGES.values(), 'torchvision', 'numpy']:
         try:
@@ -356,7 +360,7 @@ def versions():
 
 
 def say_what_is_missing(wheels):
-    """One line, with the command that installs it without network."""
+    """One line, with the command that installs packages without network."""
     missing = [pip for name, pip in PACKAGES.items() if not is_there(name)]
     if missing:
         print(
@@ -384,7 +388,7 @@ def main():
             parser.error(f'{args.out} holds a run with another --toy')
     say_what_is_missing(args.wheels)
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    # also where a shell has it ignored, as behind '&'
+    # even if a shell ignores it, as after '&'
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     day = Day(args)

@@ -1,4 +1,4 @@
-"""The commands of gpu_day.py, in order of worth, at full and at toy size."""
+"""The commands of gpu_day.py by importance, at full and at toy size."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
-# The steps, and what of each only a GPU can show.
+# The steps, and what only a GPU can show about each.
 SHOWS = {
     'facts': 'the device, its memory, the driver',
     'tests': 'that kernels start; CUDA graphs, streams, AMP, nccl, FSDP',
@@ -18,9 +18,9 @@ SHOWS = {
     'models': 'every time, memory, torch.compile and CUDA graphs on CUDA',
     'camvid': 'mIoU by the recipe for a GPU, AMP on CUDA',
 }
-# Least seconds for what takes all the time that is left.
+# Minimum seconds for a command that takes all the remaining time.
 REST = 120
-# Most seconds of a command at toy size, which takes some, on a busy machine.
+# Time limit of a command at toy size, enough for a busy machine.
 TOY_SECONDS = 400
 BENCHMARKS = ROOT / 'tools/benchmarks'
 LARGE = 'configs/upernet_replknet31b_ade20k.py'
@@ -29,16 +29,16 @@ TOY = 'configs/upernet_replknet-tiny_shapes.py'
 
 
 class Command(NamedTuple):
-    """What runs in a process of its own.
+    """A command that runs in its own process.
 
     Attributes:
-        name: The step, '-', and which command of it.
+        name: The step, '-', and the command within it.
         words: The command line.
-        seconds: Most seconds, infinite for all that are left.
-        needs: Why it cannot run, if so.
-        environment: Variables beside those of the script.
+        seconds: Time limit in seconds; infinite means all that is left.
+        needs: Why it cannot run, or empty.
+        environment: Variables besides those of the script.
         folder: Where it runs.
-        warning: Signal at the end of its time: pytest and Python then say
+        warning: Signal at the time limit, after which pytest and Python say
             where they were.
         grace: Seconds between that and SIGKILL.
     """
@@ -74,7 +74,7 @@ def commands(args, work: Path) -> List[Command]:
 
 
 def command(args, name, seconds, *words, needs=(), without=None, **fields):
-    """A command of Python's, in the environment of all."""
+    """A Python command, in the common environment."""
     missing = [n for n in ('torch', *needs) if util.find_spec(n) is None]
     if missing:
         without = f'needs {", ".join(missing)}'
@@ -101,10 +101,10 @@ def facts(args, work):
 
 
 def tests(args, work):
-    """The tests that have a GPU in them."""
+    """The tests that need a GPU."""
     needs = 'triton', 'pytest', 'yapf', 'mmengine', 'mmseg', 'mmdet'
     pytest = '-m', 'pytest', '-v', '--tb=short', '-p', 'no:cacheprovider'
-    # what is only compiled needs no GPU
+    # tests that only compile do not need a GPU
     some = '-k', 'nan or strided_bias' if args.toy else 'not compile'
     yield command(
         args, 'tests-triton', 110, *pytest, 'tests/ops/test_triton.py',
@@ -118,7 +118,7 @@ def tests(args, work):
 
 
 def operator(args, work):
-    """The operator beside nn.Conv2d; a section a process."""
+    """The operator against nn.Conv2d, with one process per section."""
     sections = {
         'compile': 65, 'check': 45, 'table1': 85, 'dense': 75, 'tuned': 30,
     }  # fmt: skip
@@ -147,7 +147,7 @@ def fit(args, work):
             '--device', 'cpu' if args.toy else 'cuda', '--dtype', dtype,
             '--seconds', 1 if args.toy else 18, *small,
             '--out', measured[-1], needs=['triton'],
-            # a random shape is too large for the interpreter
+            # random shapes are too large for the interpreter
             environment={'TRITON_INTERPRET': '0'},
         )  # fmt: skip
     yield command(
@@ -158,7 +158,7 @@ def fit(args, work):
 
 
 def extension(args, work):
-    """The published implicit GEMM, built where its source lies."""
+    """The published implicit GEMM, built in its source folder."""
     folder = args.extension
     without = None if folder else 'no --extension DIR'
     if folder and not (folder / 'setup.py').is_file():
@@ -180,7 +180,7 @@ def extension(args, work):
 
 
 def models(args, work):
-    """Whole networks beside Swin-B."""
+    """Whole networks against Swin-B."""
     fast = 'bf16+channels_last'
     swin = '--baselines', 'swin-b'
     inference = '--mode', 'inference', '--form', 'deploy'
@@ -214,7 +214,7 @@ def models(args, work):
 
 
 def camvid(args, work):
-    """A training that lasts until the time is over, and its test."""
+    """A training run that lasts until the time is over, and its test."""
     needs = 'mmengine', 'mmcv', 'mmseg', 'mmdet'
     script = ROOT / 'projects/from_scratch/from_scratch.py'
     name = 'camvid-training'
@@ -225,7 +225,7 @@ def camvid(args, work):
         yield command(
             args, name, float('inf'), script, f'{config}.py', *words,
             '--data-root', args.data_root, needs=needs,
-            # it writes a checkpoint; what has started it ends
+            # it writes a checkpoint and ends, and so does its parent
             warning=signal.SIGTERM, grace=45,
             without=None if here else f'no {args.data_root}',
         )  # fmt: skip

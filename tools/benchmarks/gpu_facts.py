@@ -1,4 +1,4 @@
-"""Write what a GPU and the packages around it are, as JSON.
+"""Write facts about a GPU and its packages as JSON.
 
 python tools/benchmarks/gpu_facts.py facts.json
 """
@@ -28,19 +28,19 @@ from mmrep.files import write_json
 from mmrep.machine import facts
 from mmrep.ops import backend_report
 
-# As nvidia-smi names them.
+# Names of nvidia-smi.
 QUERY = 'name,driver_version,memory.total,clocks.max.sm,power.limit'
 
 
 def device_facts(index):
-    """Everything that PyTorch knows of a device."""
+    """Everything that PyTorch knows about a device."""
     properties = torch.cuda.get_device_properties(index)
     names = (n for n in dir(properties) if not n.startswith('_'))
     return {name: str(getattr(properties, name)) for name in names}
 
 
 def nvidia_smi():
-    """What the driver says, or why it says nothing."""
+    """The output of the driver, or why there is none."""
     command = ['nvidia-smi', f'--query-gpu={QUERY}', '--format=csv']
     try:
         done = subprocess.run(

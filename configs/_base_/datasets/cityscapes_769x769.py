@@ -21,7 +21,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2049, 1025), keep_ratio=True),
-    # behind Resize, because predictions are compared at the original size
+    # after Resize, because predictions are compared at the original size
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]

@@ -1,4 +1,4 @@
-# ImageNet-1K validation images, 224x224: the middle of an image whose shorter
+# ImageNet-1K validation images, 224x224: the centre of an image whose shorter
 # side is 256, as the authors evaluate. data_root holds val/, with a folder for
 # each of the 1,000 WordNet ids.
 test_pipeline = [

@@ -1,5 +1,5 @@
 # Boxes of the data set that tools/dataset_converters/make_shapes.py generates:
-# 400 training and 80 validation images of 128x128, 6 classes, COCO's form.
+# 400 training and 80 validation images of 128x128, 6 classes, COCO format.
 # data_root holds images/{training,validation} and annotations.
 data_root = 'data/shapes/'
 train_pipeline = [
@@ -17,7 +17,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(128, 128), keep_ratio=True),
-    # behind Resize, because boxes are compared at the original size
+    # after Resize, because boxes are compared at the original size
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs'),
 ]

@@ -17,7 +17,7 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.5,
         norm_cfg=norm_cfg,
-        # images of 1333x800 would not fit in the memory of many a GPU
+        # images of 1333x800 would not fit in the memory of many GPUs
         with_cp=True,
     ),
     neck=dict(

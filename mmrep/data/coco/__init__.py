@@ -1,8 +1,8 @@
-"""Checks of data sets in COCO's form against config and model, before a run.
+"""Check data sets in COCO format against config and model, before a run.
 
-MMDetection drops what does not fit: categories of another name, boxes of
-unknown images, instances without masks. A run then trains on nothing, or on
-exchanged classes, and says nothing. What is found here is told in one line.
+MMDetection silently drops what does not fit: categories with another name,
+boxes of unknown images, instances without masks. A run may then train on
+nothing or on swapped classes. These checks report such errors in one line.
 """
 
 import os.path as osp
@@ -17,12 +17,12 @@ from mmrep.data.coco.file import CocoFile, check_same, some
 from mmrep.data.datasets import dataset_class, declared_meta
 from mmrep.errors import UsageError
 
-# An RPN's classes are not those of the data set.
+# The classes of an RPN are not those of the data set.
 _HEAD = re.compile(r'(bbox|mask)_head(\.\d+)?$')
 
 
 def get_coco_class(cfg: Config, dataset: Dict[str, Any]) -> Optional[type]:
-    """The class of a dataset config if it reads COCO's form, else None."""
+    """The class of a dataset config if it reads COCO format, else None."""
     kind = dataset_class(cfg, dataset)
     return kind if hasattr(kind, 'COCOAPI') else None
 
@@ -34,22 +34,22 @@ def check_coco(
     metrics: Sequence[Dict[str, Any]] = (),
     needs_boxes: bool = True,
 ) -> None:
-    """Check a data set in COCO's form against its files and the model.
+    """Check a data set in COCO format against its files and the model.
 
     Args:
         cfg (Config): Config of the run.
-        key (str): Where the dataset is in it, for messages.
+        key (str): Place of the dataset in it, for messages.
         dataset (dict): Config of the dataset, whose files exist.
-        metrics (Sequence[dict]): Configs of the metrics that are computed on
-            it. Defaults to ().
-        needs_boxes (bool): Whether it is trained or measured on, and not
-            only predicted. Defaults to True.
+        metrics (Sequence[dict]): Configs of the metrics computed on it.
+            Defaults to ().
+        needs_boxes (bool): Whether it is used for training or scores, not only
+            for predictions. Defaults to True.
 
     Raises:
-        UsageError: If the file is not in COCO's form or cannot be computed
-            with, its categories are not the config's, images are missing or
-            of another size, it has no boxes (or, where they are used, masks),
-            or a metric reads another file.
+        UsageError: If the file is not in COCO format or cannot be used, its
+            categories differ from the config's, images are missing or have
+            another size, it has no boxes (or no masks, if they are used), or a
+            metric reads another file.
     """
     kind = get_coco_class(cfg, dataset)
     if kind is None or dataset.get('backend_args') is not None:
@@ -86,16 +86,16 @@ def _check_categories(
     common = [name for name in names if name in classes]
     if common != list(classes):
         if sorted(common) == sorted(classes):
-            why = 'the same classes stand in another order'
+            why = 'the same classes are in another order'
         else:
             why = 'they differ'
         raise UsageError(
             f'the classes of the config and of the annotation file must be '
             f'the same, and {why}: {key} has {some(classes)}; {file.path} has '
-            f"{some(names)}. Set metainfo=dict(classes=...) to the file's "
-            'and num_classes in the heads.'
+            f'{some(names)}. Set metainfo=dict(classes=...) to those of the '
+            'file, and set num_classes in the heads.'
         )
-    # others that nothing has, such as Roboflow's first, do no harm
+    # others that no annotation has, such as Roboflow's first, do no harm
     left = file.used_names().difference(classes)
     if left:
         warnings.warn(
@@ -124,7 +124,7 @@ def _check_heads(cfg: Config, key: str, classes: Sequence[str]) -> None:
 def _check_metric(
     file: CocoFile, metric: Dict[str, Any], needs_boxes: bool, masks: bool
 ) -> None:
-    """A metric that reads a file of its own measures by the same images."""
+    """Check that a metric with its own file uses the same images."""
     path = metric.get('ann_file')
     if not path or '://' in path or not osp.isfile(path):
         return
@@ -139,7 +139,7 @@ def _check_metric(
     check_annotations(other, masks)
     if count != len(file.annotations):
         warnings.warn(
-            f'{what} measures by {count} annotations, those of {path}, and '
+            f'{what} uses the {count} annotations of {path}, but '
             f'{file.path}, the file of its data set, has '
             f'{len(file.annotations)}.',
             stacklevel=2,
@@ -149,7 +149,7 @@ def _check_metric(
 def _uses_masks(
     dataset: Dict[str, Any], metrics: Sequence[Dict[str, Any]]
 ) -> bool:
-    """Whether masks are trained, or measured."""
+    """Whether masks are used for training or scores."""
     measured = [metric.get('metric') or () for metric in metrics]
     return any(
         t.get('with_mask') for t in dataset.get('pipeline') or ()

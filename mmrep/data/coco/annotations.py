@@ -1,4 +1,4 @@
-"""Annotations of a file in COCO's form: what is wrong with them, in a line."""
+"""Check the annotations of a file in COCO format."""
 
 import math
 import warnings
@@ -15,21 +15,22 @@ _RENUMBER = (
     'Number them from 1: for i, a in enumerate(content["annotations"], 1): '
     'a["id"] = i.'
 )
-_BOX = 'bbox must be four numbers, x, y, width and height in pixels'
-# Annotations whose box is compared with its polygons.
+_BOX = 'bbox must be four numbers: x, y, width and height in pixels'
+# Number of annotations whose box is compared with its polygons.
 _SAMPLE = 500
 
 
 def check_annotations(file: CocoFile, masks: bool) -> np.ndarray:
-    """Ids, references, boxes, areas and masks can be computed with.
+    """Check that ids, references, boxes, areas and masks can be used.
 
     Args:
-        file (CocoFile): The file, whose images and categories are checked.
-            Annotations of images that it does not list are taken out of it.
-        masks (bool): Whether masks are trained or measured.
+        file (CocoFile): The file, whose images and categories have been
+            checked. Annotations of images that it does not list are removed
+            from it.
+        masks (bool): Whether masks are used for training or scores.
 
     Returns:
-        np.ndarray: For each annotation, whether it is left out in training.
+        np.ndarray: For each annotation, whether training skips it.
 
     Raises:
         UsageError: If some are wrong.
@@ -37,7 +38,7 @@ def check_annotations(file: CocoFile, masks: bool) -> np.ndarray:
     if file.annotations:
         _check_ids(file)
         _check_references(file)
-    if not file.annotations:  # none of a listed image
+    if not file.annotations:  # no annotation of a listed image
         return np.zeros(0, bool)
     _check_numbers(file)
     boxes, pictures = _check_boxes(file)
@@ -50,7 +51,7 @@ def check_annotations(file: CocoFile, masks: bool) -> np.ndarray:
 def check_usable(
     file: CocoFile, unused: np.ndarray, classes: Sequence[str], count: int
 ) -> None:
-    """Something is left to train or measure.
+    """Check that something is left to train or measure.
 
     Args:
         file (CocoFile): The file.
@@ -59,13 +60,13 @@ def check_usable(
         count (int): Annotations that the file had.
 
     Raises:
-        UsageError: If there is not.
+        UsageError: If nothing is left.
     """
     if not _has_usable(file, unused, classes):
         raise UsageError(
-            f'the annotation file {file.path} must have boxes, and none of '
-            f'its {count} annotations has a box of at least one pixel, in one '
-            f'of its {len(file.images)} images, of one of the classes '
+            f'the annotation file {file.path} must have boxes, but none of '
+            f'its {count} annotations has a box of at least one pixel in one '
+            f'of its {len(file.images)} images for one of the classes '
             f'{some(classes)}.'
         )
 
@@ -78,16 +79,16 @@ def _refuse(
     todo: str,
     got: Optional[str] = None,
 ) -> None:
-    """Raise an error if there are annotations that are wrong.
+    """Raise an error if there are wrong annotations.
 
     Args:
         file (CocoFile): Their file.
-        wrong (Sequence[int]): Their places in the list.
+        wrong (Sequence[int]): Their indices in the list.
         must (str): What must hold.
-        key (str): What is wrong with them.
+        key (str): The key that is wrong.
         todo (str): What to do.
-        got (str, optional): What the first one has. Defaults to None, the
-            value of the key.
+        got (str, optional): What the first one has instead. Defaults to None,
+            the value of the key.
 
     Raises:
         UsageError: If there is one.
@@ -97,7 +98,7 @@ def _refuse(
     raise UsageError(
         f'the annotation file {file.path}: {must}; {len(wrong)} of '
         f'{len(file.annotations)} annotations '
-        f'{"is" if len(wrong) == 1 else "are"} wrong, the first is '
+        f'{"is" if len(wrong) == 1 else "are"} wrong; the first is '
         + (
             f'annotations[{wrong[0]}]'
             if key == 'id'
@@ -126,14 +127,14 @@ def _shown(file: CocoFile, i: int, key: str) -> str:
 
 def _check_ids(file: CocoFile) -> None:
     ids = [entry.get('id') for entry in file.annotations]
-    must = 'annotations must have an id of their own'
+    must = 'each annotation must have its own id'
     absent = [i for i, v in enumerate(ids) if v is None]
     _refuse(file, absent, must, 'id', _RENUMBER, 'no id')
     _refuse(
         file,
         _others(ids, is_number),
         'ids of annotations must be numbers, because pycocotools stores them '
-        'as such',
+        'as numbers',
         'id',
         _RENUMBER,
     )
@@ -141,7 +142,7 @@ def _check_ids(file: CocoFile) -> None:
         file,
         [i for i, v in enumerate(ids) if not v],
         'ids of annotations must not be 0: pycocotools counts a match with '
-        'id 0 as no match, and the AP is too low',
+        'id 0 as no match, which makes the AP too low',
         'id',
         _RENUMBER,
     )
@@ -172,12 +173,12 @@ def _check_references(file: CocoFile) -> None:
 
 
 def _leave_out(file: CocoFile, wrong: Sequence[int]) -> None:
-    """Do without annotations of images that are not listed, as all do."""
+    """Drop annotations of images that are not listed, as all tools do."""
     out = set(wrong)
     warnings.warn(
         f'{len(wrong)} of {len(file.annotations)} annotations in '
-        f'{file.path} are of images that it does not list; they are left '
-        'out.',
+        f'{file.path} belong to images that it does not list; they are '
+        'skipped.',
         stacklevel=2,
     )
     file.annotations = [
@@ -200,12 +201,12 @@ def _check_numbers(file: CocoFile) -> None:
             [i for i, v in enumerate(values) if v not in (0, 1)],
             f'{key} must be 0 or 1',
             key,
-            'Leave it out where it is not known: it then counts as 0.',
+            'Omit it if it is not known: it then counts as 0.',
         )
 
 
 def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
-    """Boxes, shape (N, 4), and sizes of their pictures, shape (N, 2)."""
+    """Check boxes; return them (N, 4) and the picture sizes (N, 2)."""
     values = [entry['bbox'] for entry in file.annotations]
     wrong = [] if _are_all_boxes(values) else _others(values, _is_box)
     todo = 'Remove them, or export the boxes again.'
@@ -219,14 +220,14 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
         )
     odd = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1)
     wrong = np.flatnonzero(odd).tolist()
-    must = f'{_BOX}, finite, and no size below 0'
+    must = f'{_BOX}, all finite, with no negative size'
     _refuse(file, wrong, must, 'bbox', todo)
     sizes = {i['id']: (i['width'], i['height']) for i in file.images}
     pictures = np.array([sizes[e['image_id']] for e in file.annotations])
     if boxes.max() <= 1 and pictures.min() > 1:
         todo = (
-            'Boxes that are all below 1 are shares of the picture: multiply '
-            'by its width and height.'
+            'All values are below 1, so the boxes look like fractions of the '
+            'picture: multiply them by its width and height.'
         )
         _refuse(file, range(len(boxes)), _BOX, 'bbox', todo)
     beyond = (boxes[:, :2] + boxes[:, 2:] > pictures + 1).any(1)
@@ -242,10 +243,10 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
         _refuse(file, wrong, _BOX, 'bbox', todo, got)
     if wrong:
         warnings.warn(
-            f'{len(wrong)} of {len(boxes)} boxes in {file.path} end beyond '
-            f'their picture, the first is {_named(file, wrong[0])} with '
+            f'{len(wrong)} of {len(boxes)} boxes in {file.path} extend beyond '
+            f'their picture; the first is {_named(file, wrong[0])} with '
             f'{_shown(file, wrong[0], "bbox")} in {by(pictures[wrong[0]])}; '
-            'bbox is x, y of the upper left corner, width and height.',
+            'bbox is x and y of the upper left corner, width and height.',
             stacklevel=2,
         )
     return boxes, pictures
@@ -254,7 +255,7 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
 def _compare_with_polygons(
     file: CocoFile, boxes: np.ndarray, masks: bool
 ) -> None:
-    """Boxes that are not around their polygons are of another form."""
+    """Refuse or warn about boxes that do not enclose their polygons."""
     step = math.ceil(len(boxes) / _SAMPLE)
     looked_at, wrong = 0, []
     for i in range(0, len(boxes), step):
@@ -268,15 +269,15 @@ def _compare_with_polygons(
         return
     text = (
         f'the annotation file {file.path}: {_BOX}, around the polygons of '
-        f'segmentation; {len(wrong)} of {looked_at} that were looked at are '
-        f'elsewhere, the first is {_named(file, wrong[0])} with '
+        f'segmentation; {len(wrong)} of {looked_at} that were checked are '
+        f'elsewhere; the first is {_named(file, wrong[0])} with '
         f'{_shown(file, wrong[0], "bbox")} and polygons in '
         f'{bounds(file.annotations[wrong[0]]["segmentation"])}. x and y are '
-        'of the upper left corner; export both in pixels.'
+        'those of the upper left corner; export both in pixels.'
     )
     if masks:
         raise UsageError(text)
-    warnings.warn(text, stacklevel=2)  # the polygons may be what is wrong
+    warnings.warn(text, stacklevel=2)  # the polygons may be wrong instead
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
@@ -292,7 +293,7 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
 def _find_unused(
     file: CocoFile, boxes: np.ndarray, pictures: np.ndarray
 ) -> np.ndarray:
-    """Which annotations MMDetection leaves out; pycocotools counts them."""
+    """Annotations that MMDetection skips but pycocotools counts."""
     ends = np.minimum(boxes[:, :2] + boxes[:, 2:], pictures)
     areas = np.array([float(entry['area']) for entry in file.annotations])
     unused = (
@@ -304,9 +305,9 @@ def _find_unused(
     if unused[first]:
         warnings.warn(
             f'{unused.sum()} of {len(unused)} annotations in {file.path} are '
-            'skipped in training and missed in a test, because their box is '
-            'outside its picture or below a pixel, or their area is 0; the '
-            f'first is {_named(file, first)} with '
+            'skipped in training and count as missed in a test, because '
+            'their box is outside its picture or smaller than a pixel, or '
+            f'their area is 0; the first is {_named(file, first)} with '
             f'{_shown(file, first, "bbox")}.',
             stacklevel=2,
         )
@@ -332,17 +333,19 @@ def _check_masks(file: CocoFile) -> None:
     absent = [i for i, v in enumerate(values) if not v]
     if len(absent) == len(values):
         raise UsageError(
-            f'the annotation file {file.path} must have masks, which the '
-            "config trains or measures, and all of its annotations' "
-            'segmentation are empty; use a config of a detector without '
+            f'the annotation file {file.path} must have masks, because the '
+            'config trains or measures them, but the segmentation of all its '
+            'annotations is empty; use the config of a detector without '
             'masks.'
         )
     _refuse(
         file,
         absent,
-        'segmentation must be there, for masks are trained or measured',
+        'segmentation must be present, because the config trains or measures '
+        'masks',
         'segmentation',
-        'Remove them, or use a config of a detector without masks.',
+        'Remove the annotations, or use the config of a detector without '
+        'masks.',
         'no segmentation',
     )
     sizes = {i['id']: [i['height'], i['width']] for i in file.images}
@@ -358,11 +361,11 @@ def _check_masks(file: CocoFile) -> None:
         faults[NO_PIXELS] = empty
     for fault, wrong in faults.items():
         _refuse(file, wrong, fault, 'segmentation', 'Export the masks again.')
-    if empty and not faults:  # there are some in well-known files
+    if empty and not faults:  # well-known files have some
         warnings.warn(
             f'{len(empty)} of {len(values)} masks in {file.path} have no '
-            'pixels, such as flat polygons, and are missed in a test; the '
-            f'first is {_named(file, empty[0])} with '
+            'pixels, such as flat polygons, and count as missed in a test; '
+            f'the first is {_named(file, empty[0])} with '
             f'{_shown(file, empty[0], "segmentation")}.',
             stacklevel=2,
         )
@@ -376,7 +379,7 @@ def _is_id(value: Any) -> bool:
 def _unknown(value: Any, known: set) -> bool:
     try:
         return value not in known
-    except TypeError:  # a list and the like
+    except TypeError:  # such as a list
         return True
 
 

@@ -1,10 +1,10 @@
-"""Annotation files in COCO's form: what is wrong with one, in a line.
+"""Check annotation files in COCO format.
 
-pycocotools and MMDetection take much that they then compute nonsense from:
-a match to an annotation with id 0 counts as none, a mask of another size than
-its picture scores nothing, boxes of an unknown category are left out. Each
-check says what must hold, how many entries do not, which is the first, and
-what to do.
+pycocotools and MMDetection accept much input that leads to nonsense: a match
+with an annotation with id 0 counts as none, a mask whose size differs from
+that of its picture scores nothing, boxes of an unknown category are dropped.
+Each check says what must hold, how many entries violate it, which one is the
+first, and what to do.
 """
 
 import json
@@ -24,22 +24,22 @@ _KEYS = dict(
     annotations=('image_id', 'category_id', 'bbox', 'area'),
     categories=('id', 'name'),
 )
-# EXIF's orientations that exchange width and height
+# EXIF orientations that swap width and height
 _TURNED = (5, 6, 7, 8)
-# Pictures whose headers are read; more are a sample.
+# Most pictures whose headers are read; if there are more, a sample is.
 _HEADERS = 500
 
 
 class CocoFile:
-    """A file of annotations whose lists and keys are those of COCO.
+    """An annotation file with COCO's lists and keys.
 
     Args:
         path (str): The file.
-        needs_boxes (bool): Whether it is trained or measured on. A file to
-            predict for may lack annotations.
+        needs_boxes (bool): Whether it is used for training or scores. A file
+            for predictions may lack annotations.
 
     Raises:
-        UsageError: If it cannot be read, or is not in COCO's form.
+        UsageError: If it cannot be read, or is not in COCO format.
     """
 
     def __init__(self, path: str, needs_boxes: bool) -> None:
@@ -51,23 +51,23 @@ class CocoFile:
         self._check_keys(content)
 
     def _read(self, needs_boxes: bool) -> Dict[str, Any]:
-        what = f'the annotation file {self.path} must be in COCO form'
+        what = f'the annotation file {self.path} must be in COCO format'
         try:
             with open(self.path, encoding='utf-8') as file:
                 content = json.load(file)
         except OSError as error:
             raise UsageError(
-                f'{what}, and cannot be read: {one_line(error)}'
+                f'{what}, but cannot be read: {one_line(error)}'
             ) from error
-        # of JSON or of UTF-8; or of a thousand brackets
+        # from JSON, from UTF-8, or from a thousand brackets
         except (ValueError, RecursionError) as error:
             text = one_line(error)
             if 'BOM' in text:
                 text = (
                     'it begins with a byte order mark, which pycocotools '
-                    'does not skip; save it as UTF-8 without one.'
+                    'cannot read; save it as UTF-8 without one.'
                 )
-            raise UsageError(f'{what}, and is not JSON: {text}') from error
+            raise UsageError(f'{what}, but is not JSON: {text}') from error
         if not isinstance(content, dict):
             raise UsageError(
                 f'{what}, an object with the lists {", ".join(_LISTS)}; got '
@@ -86,7 +86,7 @@ class CocoFile:
 
     def _check_keys(self, content: Dict[str, Any]) -> None:
         for name, keys in _KEYS.items():
-            try:  # the quick way, for there may be a million
+            try:  # the fast way, because there may be a million
                 for key in keys:
                     for entry in content[name]:
                         entry[key]
@@ -98,7 +98,7 @@ class CocoFile:
                     continue
                 got = some(entry) if isinstance(entry, dict) else repr(entry)
                 raise UsageError(
-                    f'the annotation file {self.path} must be in COCO form; '
+                    f'the annotation file {self.path} must be in COCO format; '
                     f'{name}[{i}] must have {", ".join(keys)}, got {got}.'
                 )
 
@@ -113,7 +113,7 @@ class CocoFile:
         return {c['name'] for c in self.categories if c['id'] in ids}
 
     def _check_kind(self, name: str, key: str) -> None:
-        """Values are all numbers or all texts, for they are sorted."""
+        """Check that values are all numbers or all strings, to sort."""
         values = [entry[key] for entry in getattr(self, name)]
         kinds = set(map(type, values))
         if kinds <= {int, float} or kinds == {str}:
@@ -121,24 +121,25 @@ class CocoFile:
         odd = [v for v in values if not is_number(v)]
         raise UsageError(
             f'the annotation file {self.path}: {key} of {name} must be a '
-            f'number in all, or a text in all; {len(odd)} of {len(values)} '
-            f'are no numbers, the first is {odd[0]!r}. Give all one type.'
+            f'number everywhere or a string everywhere; {len(odd)} of '
+            f'{len(values)} are not numbers; the first is {odd[0]!r}. Use one '
+            'type for all.'
         )
 
     def check_categories(self) -> None:
-        """Ids and names of the categories are unique."""
+        """Check that ids and names of the categories are unique."""
         for key in ('id', 'name'):
             self._check_kind('categories', key)
             twice = repeated(category[key] for category in self.categories)
             if twice:
                 raise UsageError(
-                    f'the annotation file {self.path} must have each category '
-                    f'once, and {len(twice)} of them have the same {key}, '
-                    f'the first {twice[0]!r}; join them under one id.'
+                    f'the annotation file {self.path} must list each category '
+                    f'once, but {len(twice)} of them have the same {key}, the '
+                    f'first {twice[0]!r}; merge them under one id.'
                 )
 
     def check_images(self, folder: str) -> None:
-        """Images have ids of their own, sizes, and files that exist."""
+        """Check that images have different ids, sizes, and existing files."""
         if not self.images:
             raise UsageError(
                 f'the annotation file {self.path} must list images.'
@@ -148,30 +149,30 @@ class CocoFile:
         if twice:
             raise UsageError(
                 f'the annotation file {self.path} must list each image once, '
-                f'and {len(twice)} of them have the same id, the first '
-                f'{twice[0]!r}; renumber the images, and image_id of the '
-                'annotations with them.'
+                f'but {len(twice)} of them have the same id, the first '
+                f'{twice[0]!r}; renumber the images, and change image_id of '
+                'the annotations to match.'
             )
         for i, image in enumerate(self.images):
             size = image['width'], image['height']
             if not all(type(v) is int and v > 0 for v in size):
                 raise UsageError(
-                    f'the annotation file {self.path}: width and height of an '
-                    f'image must be whole numbers of pixels, got {size!r} in '
-                    f'images[{i}], id {image["id"]!r}.'
+                    f'the annotation file {self.path}: the width and height '
+                    'of an image must be whole numbers of pixels, got '
+                    f'{size!r} in images[{i}], id {image["id"]!r}.'
                 )
         self._check_files(folder)
         self._check_sizes(folder)
 
     def _check_files(self, folder: str) -> None:
-        """One listing a folder, which is quick where a query a file is not."""
+        """Check files with one listing per folder, not one query per file."""
         names = [image['file_name'] for image in self.images]
         wrong = [i for i, name in enumerate(names) if type(name) is not str]
         if wrong:
             raise UsageError(
-                f'the annotation file {self.path}: file_name must be a text, '
-                f'and {len(wrong)} of {len(names)} are none, the first is '
-                f'{names[wrong[0]]!r} in images[{wrong[0]}].'
+                f'the annotation file {self.path}: file_name must be a '
+                f'string, but {len(wrong)} of {len(names)} are not; the first '
+                f'is {names[wrong[0]]!r} in images[{wrong[0]}].'
             )
         listings: Dict[str, set] = {}
         missing = []
@@ -190,29 +191,30 @@ class CocoFile:
         todo = 'check data_prefix, or remove their entries'
         near = _namesake(folder, missing[0])
         if near:
-            todo = f'there is {near}: give file_name as below {folder}'
+            todo = f'there is {near}: write file_name relative to {folder}'
         elif '\\' in missing[0]:
-            todo = "write / for \\ in file_name, as other systems' paths have"
+            todo = 'write / instead of \\ in file_name'
         elif '://' in missing[0]:
             todo = 'download them, and give their file names'
         raise UsageError(
-            f'the images that {self.path} lists must exist, and {share} '
+            f'the images that {self.path} lists must exist, but {share} '
             f'{total} are missing, e.g. {missing[0]}; {todo}.'
         )
 
     def _warn_of_twins(self, names: List[str]) -> None:
-        """As where two exports were joined."""
+        """Warn of images listed twice, as after joining two exports."""
         twins = repeated(names)
         if twins:
             warnings.warn(
                 f'{len(twins)} of {len(names)} images in {self.path} are '
-                f'listed again under another id, the first is {twins[0]}; '
-                'each has a part of the boxes, or all of them twice.',
+                f'listed again under another id, the first one {twins[0]}; '
+                'each entry then has only part of the boxes, or all boxes '
+                'count twice.',
                 stacklevel=2,
             )
 
     def _check_sizes(self, folder: str) -> None:
-        """The sizes in the file are those of the pictures."""
+        """Check that the sizes in the file are those of the pictures."""
         step = math.ceil(len(self.images) / _HEADERS)
         sample = self.images[::step]
         wrong = []
@@ -223,28 +225,28 @@ class CocoFile:
                 with Image.open(path) as picture:
                     size = picture.size
                     turned = picture.getexif().get(274) in _TURNED
-            except Exception:  # a broken picture is named when it is read
+            except Exception:  # a broken picture is reported when it is read
                 continue
-            if turned:  # it is turned when it is loaded
+            if turned:  # it is rotated when it is loaded
                 size = size[::-1]
             if stated != size:
                 wrong.append((image, stated, size, turned))
         if not wrong:
             return
         image, stated, size, turned = wrong[0]
-        hint = ' when it is turned as its EXIF data say' if turned else ''
+        hint = ' when it is rotated as its EXIF data say' if turned else ''
         raise UsageError(
             f'the annotation file {self.path}: width and height must be those '
-            f'of the pictures, and {len(wrong)} of {len(sample)} that were '
-            f'looked at have others, the first is image id {image["id"]!r}, '
-            f'{image["file_name"]}: {by(stated)} in the file, {by(size)} '
-            f'in the picture{hint}. Boxes and masks of another size are in '
-            'the wrong place; export them again for these pictures.'
+            f'of the pictures, but {len(wrong)} of {len(sample)} that were '
+            f'checked differ; the first is image id {image["id"]!r}, '
+            f'{image["file_name"]}: {by(stated)} in the file, {by(size)} in '
+            f'the picture{hint}. Boxes and masks for another size are in the '
+            'wrong place; export them again for these pictures.'
         )
 
 
 def repeated(values: Iterable[Any]) -> List[Any]:
-    """Values that come again, in order."""
+    """Values that occur again, in order."""
     seen: set = set()
     twice = []
     for value in values:
@@ -255,7 +257,7 @@ def repeated(values: Iterable[Any]) -> List[Any]:
 
 
 def _namesake(folder: str, path: str) -> str:
-    """A file of that name in another case, folder or format, '' if none."""
+    """A file with this name in another case, folder or format, or ''."""
     stem = osp.splitext(osp.basename(path))[0].lower()
     names = sorted(os.listdir(folder)) if osp.isdir(folder) else []
     near = [name for name in names if osp.splitext(name)[0].lower() == stem]
@@ -263,7 +265,7 @@ def _namesake(folder: str, path: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file is one; true and false are none."""
+    """Whether a JSON value is a number; true and false are not."""
     return type(value) in (int, float)
 
 
@@ -287,7 +289,7 @@ def _identity(file: CocoFile) -> Tuple[Dict[Any, str], List[Tuple[Any, str]]]:
 
 
 def check_same(file: CocoFile, other: CocoFile, what: str) -> None:
-    """Check that a metric's file speaks of the images of a data set's.
+    """Check that a metric's file has the images of a data set's file.
 
     Args:
         file (CocoFile): The data set's.
@@ -304,15 +306,15 @@ def check_same(file: CocoFile, other: CocoFile, what: str) -> None:
     differing += [k for k in others if k not in images]
     if differing:
         raise UsageError(
-            f'{what} must measure by the annotation file of its data set, '
-            f'{file.path}, or one of the same images, and {other.path} '
+            f'{what} must use the annotation file of its data set, '
+            f'{file.path}, or one with the same images, but {other.path} '
             f'differs in {len(differing)} of them, the first with id '
             f'{differing[0]!r}; set ann_file of both to the same file.'
         )
     if categories != other_categories:
         raise UsageError(
-            f'{what} must measure by the categories of its data set, and '
+            f'{what} must use the categories of its data set, but '
             f'{other.path} has {some(n for _, n in other_categories)}, '
-            f'{file.path} has {some(n for _, n in categories)}, or other ids '
-            'of them; set ann_file of both to the same file.'
+            f'{file.path} has {some(n for _, n in categories)}, or their ids '
+            'differ; set ann_file of both to the same file.'
         )

@@ -1,24 +1,24 @@
-"""Masks in COCO's form: what is wrong with one.
+"""Check masks in COCO format.
 
-pycocotools takes what it gets: a coordinate that is NaN or huge ends the
-process, and runs that do not add up never end, or are another mask.
+pycocotools accepts anything: a coordinate that is NaN or huge ends the
+process, and run lengths that do not add up loop forever or give another mask.
 """
 
 from typing import Any, List, Optional
 
 import numpy as np
 
-# Of a coordinate; pycocotools takes five steps a pixel.
+# Limit of a coordinate; pycocotools takes five steps per pixel.
 _LARGEST = 1e5
-# What is said of a mask that pycocotools takes, and nothing can match.
+# Message for a mask that pycocotools accepts but nothing can match.
 NO_PIXELS = 'a mask must have pixels'
 
 
 def fault_of(segmentation: Any, size: List[int]) -> str:
-    """What a mask must be and is not, '' if nothing is wrong.
+    """The rule that a mask violates, or '' if nothing is wrong.
 
     Args:
-        segmentation (Any): What an annotation has.
+        segmentation (Any): The value in an annotation.
         size (list[int]): Height and width of its picture.
     """
     if isinstance(segmentation, dict):
@@ -35,16 +35,18 @@ def fault_of(segmentation: Any, size: List[int]) -> str:
         try:
             total = sum(polygon)
             low, high = min(polygon, default=0), max(polygon, default=0)
-        except TypeError:  # texts and the like
+        except TypeError:  # such as strings
             points = 0
         if points < 6 or points % 2:
             return (
-                'polygons must have at least three points, x and y of each, '
-                'as numbers'
+                'polygons must have at least three points, with x and y of '
+                'each as numbers'
             )
-        # a NaN is in the sum, wherever it stands
+        # a NaN anywhere makes the sum NaN
         if total != total or not -_LARGEST < low <= high < _LARGEST:
-            return 'polygons must have points in the picture, none NaN'
+            return (
+                'polygons must have points in the picture, and none may be NaN'
+            )
     return '' if any(map(_area, segmentation)) else NO_PIXELS
 
 
@@ -80,10 +82,10 @@ def _fault_of_rle(rle: dict, size: List[int]) -> str:
 
 
 def _decoded(text: str) -> Optional[np.ndarray]:
-    """The counts of a compressed RLE, None if it is none.
+    """The counts of a compressed RLE, or None if it is not one.
 
-    Each character holds five bits of a number, and whether more follow; from
-    the third number on, the differences to the last but one.
+    Each character holds five bits of a number and a flag whether more follow.
+    From the third number on, numbers are differences to the last but one.
     Source: ``rleFrString`` in pycocotools' maskApi.c.
     """
     try:

@@ -1,4 +1,4 @@
-"""Data sets in the forms that tools for labelling write."""
+"""Data sets in the formats of labelling tools."""
 
 from pathlib import Path
 from typing import Callable, Dict, List
@@ -28,7 +28,7 @@ _SUFFIXES = dict(
     coco=('.json',),
 )
 _ROOTS = dict(annotation='voc', annotations='cvat')
-# Label files that are looked at to tell a form.
+# Number of label files that are read to recognise a format.
 _TRIES = 20
 
 
@@ -40,9 +40,9 @@ def read_source(
     Args:
         form (str): One of :data:`READERS`.
         folder (Path): Where the pictures are.
-        labels (Path): Where the labels are; it may be the same.
-        notes (Notes): Gets what was left out.
-        classes (list[str]): Names of the classes, for a form without.
+        labels (Path): Where the labels are; it may be the same folder.
+        notes (Notes): Receives what was skipped.
+        classes (list[str]): Names of the classes, for formats without names.
 
     Raises:
         UsageError: If it cannot be read.
@@ -54,8 +54,8 @@ def read_source(
         if wrong or not _has(labels, _SUFFIXES[form]):
             hint = f'; it looks like {" and ".join(found)}' if found else ''
             raise UsageError(
-                f'{labels} must hold labels in the form {form} '
-                f'({" or ".join(_SUFFIXES[form])}), and holds none{hint}.'
+                f'{labels} must hold labels in the format {form} '
+                f'({" or ".join(_SUFFIXES[form])}), but holds none{hint}.'
             )
     return READERS[form](labels, pictures, notes, classes)
 
@@ -65,7 +65,7 @@ def _has(folder: Path, suffixes: tuple) -> bool:
 
 
 def find_forms(folder: Path) -> List[str]:
-    """The forms that the first label files in a folder have."""
+    """The formats of the first label files in a folder."""
     files = [p for p in list_files(folder) if p.stat().st_size]
     found: Dict[str, None] = {}
     for path in [p for p in files if p.suffix.lower() == '.xml'][:_TRIES]:

@@ -1,4 +1,4 @@
-"""COCO's form: JSON files with images, annotations and categories."""
+"""COCO format: JSON files with images, annotations and categories."""
 
 import warnings
 from pathlib import Path
@@ -30,7 +30,7 @@ class _Entry:
 
 
 def is_coco(content: Any) -> bool:
-    """Whether the content of a JSON file is COCO's."""
+    """Whether the content of a JSON file is in COCO format."""
     return isinstance(content, dict) and all(
         isinstance(content.get(key), list) for key in ('images', 'categories')
     )
@@ -39,14 +39,14 @@ def is_coco(content: Any) -> bool:
 def read(
     labels: Path, pictures: List[Picture], notes: Notes, classes: List[str]
 ) -> Source:
-    """Read files in COCO's form; several of them are splits by their names."""
+    """Read files in COCO format; the names of several files are splits."""
     files = LabelFile.list(labels, '.json')
     names: Dict[str, None] = {}
     entries: List[_Entry] = []
     for file in files:
         try:
             if not is_coco(read_json(file.path)):
-                notes.add("JSON files that are not COCO's", file.path)
+                notes.add('JSON files that are not in COCO format', file.path)
                 continue
         except LabelError as error:
             raise UsageError(f'{file.path} {error}.') from error
@@ -54,7 +54,7 @@ def read(
         entries += _entries(str(file.path), split, names, notes)
     if not entries:
         raise UsageError(
-            f"{labels} must hold a JSON file in COCO's form, with images, and "
+            f'{labels} must hold a JSON file in COCO format with images, but '
             'has none.'
         )
     finder = Finder(pictures)
@@ -76,7 +76,7 @@ def _entries(
 ) -> List[_Entry]:
     file = CocoFile(path, needs_boxes=False)
     for i, entry in enumerate(file.annotations, 1):
-        entry['id'] = i  # they are numbered anew
+        entry['id'] = i  # they get new numbers
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter('always')
         check_annotations(file, masks=False)
@@ -84,7 +84,7 @@ def _entries(
         notes.add('annotations skipped', warning.message)
     used = file.used_names()
     for category in file.categories:
-        # Roboflow's first is the name of the project, and nothing has it
+        # Roboflow's first is the name of the project, which no object has
         if category['name'] in used or category.get('supercategory') != 'none':
             names[str(category['name'])] = None
     categories = {c['id']: str(c['name']) for c in file.categories}
@@ -106,10 +106,10 @@ def _read_entry(entry: _Entry, picture: Picture) -> None:
         segmentation = annotation.get('segmentation') or []
         fault = segmentation and fault_of(segmentation, [*stated[::-1]])
         if fault:
-            raise LabelError(f'has a wrong mask of {label!r}: {fault}')
+            raise LabelError(f'has an invalid mask of {label!r}: {fault}')
         if raw:
             if isinstance(segmentation, dict):
-                raise LabelError('has masks of a picture that EXIF turns')
+                raise LabelError('has masks for a picture that EXIF rotates')
             points = picture.turn(points)
             segmentation = [
                 [

@@ -1,4 +1,4 @@
-"""CVAT: one XML file "for images 1.1", or its export in COCO's form."""
+"""CVAT: one XML file "for images 1.1", or its export in COCO format."""
 
 from pathlib import Path
 from typing import Dict, List, Optional
@@ -46,7 +46,7 @@ class _Entry:
 def read(
     labels: Path, pictures: List[Picture], notes: Notes, classes: List[str]
 ) -> Source:
-    """Read CVAT's XML for images, else the COCO files of its other export."""
+    """Read CVAT's XML for images, or else the COCO files it exports."""
     entries: List[_Entry] = []
     names: Dict[str, None] = {}
     for path in list_files(labels):
@@ -58,8 +58,8 @@ def read(
             raise UsageError(f'{path} {error}.') from error
         if root.tag != 'annotations':
             raise UsageError(
-                f"{path} must be CVAT's XML for images 1.1, with the root "
-                f'<annotations>, and has <{root.tag}>.'
+                f'{path} must be "CVAT for images 1.1" XML with the root '
+                f'<annotations>, but has <{root.tag}>.'
             )
         if root.find('track') is not None:
             raise UsageError(
@@ -102,14 +102,15 @@ def _read_image(image: Element, picture: Picture, notes: Notes) -> None:
         label = (shape.get('label') or '').strip()
         if shape.tag in _NO_AREA:
             notes.add(
-                f'shapes skipped, a {shape.tag} has no area', picture.name
+                f'shapes skipped because a {shape.tag} has no area',
+                picture.name,
             )
             continue
         if not label:
             raise LabelError(f'has a <{shape.tag}> without a label')
         if shape.tag == 'mask':
             if raw:
-                raise LabelError('has masks of a picture that EXIF turns')
+                raise LabelError('has masks for a picture that EXIF rotates')
             picture.items.append(_mask(shape, label, picture))
             continue
         degrees = _value(shape, 'rotation', 0)
@@ -135,11 +136,11 @@ def _outline(shape: Element, degrees: float) -> List[tuple]:
         if len(pairs) < 3 or any(len(pair) != 2 for pair in pairs):
             raise LabelError('has a polygon of fewer than three points')
         return [(number(x, 'x'), number(y, 'y')) for x, y in pairs]
-    raise LabelError(f'has a shape of an unknown type, <{shape.tag}>')
+    raise LabelError(f'has a shape of unknown type <{shape.tag}>')
 
 
 def _mask(shape: Element, label: str, picture: Picture):
-    """Run lengths of rows within a box, of zeros first."""
+    """A mask from run lengths of the rows in a box, zeros first."""
     left, top, width, height = (
         int(_value(shape, key)) for key in ('left', 'top', 'width', 'height')
     )

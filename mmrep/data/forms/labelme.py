@@ -34,7 +34,7 @@ def is_labelme(content: Any) -> bool:
 def read(
     labels: Path, pictures: List[Picture], notes: Notes, classes: List[str]
 ) -> Source:
-    """Read LabelMe's JSON files; shapes of one group are one object."""
+    """Read LabelMe's JSON files; the shapes of a group are one object."""
     finder = Finder(pictures)
 
     def find(file: LabelFile) -> Picture:
@@ -68,7 +68,9 @@ def _read_content(content: Any, picture: Picture, notes: Notes) -> None:
         label = str(shape['label']).strip()
         kind = shape.get('shape_type') or 'polygon'
         if kind in _NO_AREA:
-            notes.add(f'shapes skipped, a {kind} has no area', picture.name)
+            notes.add(
+                f'shapes skipped because a {kind} has no area', picture.name
+            )
             continue
         if kind == 'mask':
             picture.items.append(_mask(shape, label, picture, raw))
@@ -93,15 +95,16 @@ def _outline(kind: str, values: Any) -> List[tuple]:
         return ellipse(centre, (radius, radius))
     if kind in ('polygon', 'oriented_rectangle'):
         return points_of(values, 3)
-    raise LabelError(f'has a shape of an unknown type, {kind!r}')
+    raise LabelError(f'has a shape of unknown type {kind!r}')
 
 
 def _mask(shape: dict, label: str, picture: Picture, raw: bool) -> Any:
-    """A shape that is a PNG picture of its box."""
+    """A shape given as a PNG picture of its box."""
     left, top = points_of(shape.get('points'), 2)[0]
     if raw:
         raise LabelError(
-            'has masks of a picture that EXIF turns; save it again in LabelMe'
+            'has masks for a picture that EXIF rotates; save it again in '
+            'LabelMe'
         )
     try:
         data = base64.b64decode(shape.get('mask') or '')

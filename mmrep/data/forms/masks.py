@@ -21,32 +21,32 @@ from mmrep.data.forms.pictures import (
 from mmrep.data.forms.reading import Source, progress, read_each
 from mmrep.errors import UsageError, one_line
 
-# What stands at the end of a mask's name that is beside its picture.
+# Suffixes in the names of masks that are next to their pictures.
 _ENDS = (
     *('_mask', '-mask', '_masks', '_label', '_labels', '_l', '_gt', '_seg'),
     *('_labelids', '_segmentation', '_annotation', '_color', '_colour'),
 )
-# More colours than a palette has: pictures, or masks that were saved as JPEG.
+# More colours than this are not a palette: pictures, or masks saved as JPEG.
 MOST = 255
 
 
 class MaskFile(LabelFile):
-    """A mask; its key is its picture's."""
+    """A mask; it has the key of its picture."""
 
 
 def split_files(
     folder: Path, labels: Optional[Path]
 ) -> Tuple[List[Picture], List[MaskFile]]:
-    """Which files are pictures and which are masks.
+    """Tell pictures and masks apart.
 
     Args:
         folder (Path): Where the pictures are.
         labels (Path, optional): Where the masks are. None if they are below
-            the same folder: in a folder of their own, beside their pictures
-            with an end such as ``_mask``, or as PNG beside JPEG.
+            the same folder: in their own folder, next to their pictures with a
+            suffix such as ``_mask``, or as PNG next to JPEG.
 
     Raises:
-        UsageError: If it cannot be told.
+        UsageError: If they cannot be told apart.
     """
     found = list_pictures(folder)
     if labels is not None:
@@ -75,11 +75,11 @@ def split_files(
             pictures.append(picture)
     if not masks or not pictures:
         raise UsageError(
-            f'{folder} must hold pictures and masks, in folders such as '
-            'images and masks, or masks beside their pictures with names '
-            'such as a_mask.png, and only '
-            f'{"pictures" if pictures else "masks"} were found, e.g. '
-            f'{found[0].path}; say where the masks are with --labels.'
+            f'{folder} must hold pictures and masks, either in folders such '
+            'as images and masks or side by side with names such as a.jpg '
+            f'and a_mask.png, but only {"pictures" if pictures else "masks"} '
+            f'were found, e.g. {found[0].path}; say where the masks are with '
+            '--labels.'
         )
     return pictures, masks
 
@@ -94,13 +94,13 @@ def read_mask(path: Path) -> Image.Image:
     """A mask, loaded.
 
     Raises:
-        UsageError: If it is no picture.
+        UsageError: If it is not a picture.
     """
     try:
         with Image.open(path) as image:
             image.load()
             return image
-    except Exception as error:  # Pillow's readers raise as they like
+    except Exception as error:  # Pillow's readers raise various errors
         reason = one_line(error, first=True)
         raise UsageError(f'cannot be read ({reason})') from error
 
@@ -108,17 +108,17 @@ def read_mask(path: Path) -> Image.Image:
 class MaskReader:
     """Turns masks into label maps, all by the same rule.
 
-    Coloured masks are looked up in a palette. Of masks with a palette of
-    their own, and of grey ones, the numbers are the labels, unless a palette
-    is given or the numbers are grey tones.
+    Coloured masks are looked up in a palette. For masks with their own palette
+    and for grey ones, the numbers are the labels, unless a palette is given or
+    the numbers are grey tones.
 
     Args:
         masks (Sequence[MaskFile]): All masks.
-        palette (Palette, optional): From a file. Defaults to None.
+        palette (Palette, optional): Palette from a file. Defaults to None.
         classes (Sequence[str]): Names of the labels. Defaults to ().
 
     Raises:
-        UsageError: If they are not of one kind, or have too many colours.
+        UsageError: If they are of different kinds, or have too many colours.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class MaskReader:
         for mask in progress(masks, 'Looking at masks'):
             try:
                 image = read_mask(mask.path)
-            except UsageError:  # noted when it is converted
+            except UsageError:  # reported when it is converted
                 continue
             numbers = self._numbers(image, palette is not None)
             kinds.setdefault(numbers is None, mask.path)
@@ -145,20 +145,20 @@ class MaskReader:
             )
             if len(counts) > MOST + 1:
                 raise UsageError(
-                    f'masks must have a colour for each class, at most {MOST}'
-                    f', and {len(counts)} were found up to {mask.path}; '
-                    'export them as PNG without smoothed borders (JPEG blurs '
-                    'colours), and see that they are masks.'
+                    'masks must have one colour for each class, at most '
+                    f'{MOST}, and {len(counts)} were found up to {mask.path}; '
+                    'check that they are masks, and export them as PNG '
+                    'without smoothed borders (JPEG blurs colours).'
                 )
         if len(kinds) > 1:
             raise UsageError(
-                'masks must be of one kind, and '
-                f'{kinds[True]} is coloured, {kinds[False]} has numbers; give '
-                '--palette to take all by their colours.'
+                f'masks must be of one kind, but {kinds[True]} is coloured, '
+                f'{kinds[False]} has numbers; give --palette to read all of '
+                'them by their colours.'
             )
         if not counts:
             raise UsageError(
-                f'no mask can be read, the first is {masks[0].path}.'
+                f'no mask can be read; the first is {masks[0].path}.'
             )
         self.coloured = True in kinds
         self.counts = counts
@@ -168,7 +168,7 @@ class MaskReader:
     def _numbers(
         self, image: Image.Image, by_colour: bool
     ) -> Optional[np.ndarray]:
-        """The labels of a mask that has numbers, None for a coloured one."""
+        """The labels of a mask with numbers, or None for a coloured one."""
         if by_colour or image.mode in ('RGB', 'RGBA', 'CMYK', 'YCbCr', 'LA'):
             return None
         if image.mode == 'P':
@@ -178,7 +178,7 @@ class MaskReader:
         return np.asarray(image).astype(np.int64)
 
     def _find(self, classes: Sequence[str]) -> Palette:
-        """A palette of the colours or numbers that the masks have."""
+        """Make a palette of the colours or numbers in the masks."""
         values = sorted(self.counts)
         if self.coloured:
             colours = [palettes.uncode(v) for v in values]
@@ -189,10 +189,10 @@ class MaskReader:
         else:
             if max(values) > IGNORED:
                 raise UsageError(
-                    f'labels must be 0 to 255, and the masks have '
+                    'labels must be 0 to 255, but the masks have '
                     f'{max(values)}.'
                 )
-            if values != [0, IGNORED]:  # 255 is what is ignored
+            if values != [0, IGNORED]:  # 255 means ignored
                 values = [v for v in values if v != IGNORED]
             if not self._are_tones(values):
                 values = list(range(max(values, default=0) + 1))
@@ -204,8 +204,8 @@ class MaskReader:
         if classes:
             if len(classes) != len(values):
                 raise UsageError(
-                    f'--classes must name {len(values)} classes, which the '
-                    f'masks have, got {len(classes)}.'
+                    f'--classes must name {len(values)} classes, as many as '
+                    f'the masks have, got {len(classes)}.'
                 )
             names = list(classes)
         if not self.coloured:
@@ -231,11 +231,11 @@ class MaskReader:
             picture (Picture): Its picture, whose size is known.
 
         Returns:
-            np.ndarray: Shape (H, W), uint8, of the picture as it is shown.
+            np.ndarray: Shape (H, W), uint8, for the picture as shown.
 
         Raises:
-            UsageError: If it is of another size, or has colours that the
-                palette has not.
+            UsageError: If it has another size, or colours that the palette
+                does not have.
         """
         image = read_mask(mask.path)
         if image.getexif().get(274):
@@ -255,17 +255,17 @@ class MaskReader:
             )
             pixels = int(np.isin(values, unknown).sum())
             raise UsageError(
-                f'{mask.path} must have the colours of the palette, and has '
+                f'{mask.path} must have the colours of the palette, but has '
                 f'{len(unknown)} others ({shown}) in {pixels} pixels; add '
-                'them to the palette file, with the name void if they are no '
-                'class.'
+                'them to the palette file, with the name void if they are '
+                'not a class.'
             )
         lookup = np.array([self.table[v] for v in found.tolist()], np.uint8)
         return lookup[inverse].reshape(values.shape)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    """A mask of the pixels in the file, as its picture is shown."""
+    """Rotate a mask of the pixels in the file as its picture is shown."""
     exif = image.getexif()
     exif[274] = orientation
     return ImageOps.exif_transpose(image)
@@ -281,8 +281,8 @@ def read(
     """Find the pictures, their masks and the palette.
 
     Returns:
-        tuple: The pictures without objects, the reader of masks, and the
-        masks by the ``id()`` of their picture.
+        tuple: The pictures without objects, the reader of masks, and the masks
+            by the ``id()`` of their picture.
     """
     pictures, masks = split_files(folder, labels)
     path = palette or palettes.find_file(labels or folder)

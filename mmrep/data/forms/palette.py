@@ -1,4 +1,4 @@
-"""Which colour of a mask stands for which class."""
+"""Which mask colour stands for which class."""
 
 import colorsys
 import json
@@ -14,7 +14,7 @@ from mmrep.errors import UsageError
 
 IGNORED = 255
 Colour = Tuple[int, int, int]
-# As tools for labelling write them beside their masks.
+# Names of the palette files that labelling tools write with masks.
 FILES = (
     *('palette.txt', 'labelmap.txt', 'label_colors.txt', 'class_dict.csv'),
     *('_classes.csv', 'palette.json', 'palette.csv', 'label_colours.txt'),
@@ -25,11 +25,11 @@ _NUMBER = re.compile(r'(?<![\w.])\d{1,3}(?![\w.])')
 
 @dataclass
 class Palette:
-    """Classes in the order of their labels, with a colour each.
+    """Classes in the order of their labels, each with a colour.
 
     Args:
         classes (list[str]): Their names.
-        colours (list[tuple]): RGB of each.
+        colours (list[tuple]): RGB colour of each class.
         ignored (list[tuple]): Colours of pixels without a class.
     """
 
@@ -43,7 +43,7 @@ class Palette:
         return {**{code(c): IGNORED for c in self.ignored}, **found}
 
     def text(self) -> str:
-        """A line for each class, and for what is ignored."""
+        """A line for each class and for each ignored colour."""
         lines = [
             f'{r} {g} {b} {name}'
             for (r, g, b), name in zip(self.colours, self.classes, strict=True)
@@ -70,7 +70,7 @@ def codes(pixels: np.ndarray) -> np.ndarray:
 
 
 def colours(count: int) -> List[Colour]:
-    """Colours for classes that have none, far from each other in hue."""
+    """Colours for classes without one, far from each other in hue."""
     found = []
     for i in range(count):
         hue = i * 0.618034 % 1
@@ -81,14 +81,14 @@ def colours(count: int) -> List[Colour]:
 
 
 def make(pairs: Sequence[Tuple[str, Colour]]) -> Palette:
-    """A palette of names and colours; 'void' and the like are ignored."""
+    """Make a palette of names and colours; 'void' and the like are ignored."""
     kept = [(n, c) for n, c in pairs if n.strip('_ ').lower() not in _VOID]
     void = [c for n, c in pairs if n.strip('_ ').lower() in _VOID]
     return Palette([n for n, _ in kept], [c for _, c in kept], void)
 
 
 def find_file(folder: Path) -> Optional[Path]:
-    """A palette file beside masks, under one of the usual names."""
+    """Find a palette file next to masks, under one of the common names."""
     paths = [folder / name for name in FILES]
     paths += [p for name in FILES for p in sorted(folder.glob(f'*/{name}'))]
     return next((path for path in paths if path.is_file()), None)
@@ -97,13 +97,13 @@ def find_file(folder: Path) -> Optional[Path]:
 def read(path: Path) -> Palette:
     """Read a palette file.
 
-    In each line, in any order, a name and three numbers of 0 to 255; what
-    stands between does not matter, so that CVAT's ``labelmap.txt``, CamVid's
-    ``label_colors.txt`` and ``class_dict.csv`` are read alike. In JSON it is
+    Each line has a name and three numbers from 0 to 255, in any order.
+    Separators do not matter, so CVAT's ``labelmap.txt``, CamVid's
+    ``label_colors.txt`` and ``class_dict.csv`` can all be read. A JSON file is
     a dict of names and colours.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If it is not a palette file.
     """
     try:
         text = read_text(path)
@@ -118,11 +118,11 @@ def read(path: Path) -> Palette:
             if not line.strip() or line.lstrip().startswith('#'):
                 continue
             if len(found) < 3:
-                if not pairs and not found:  # the line above the columns
+                if not pairs and not found:  # the header of the columns
                     continue
                 raise UsageError(
-                    f'{path} must have a name and a colour, three numbers '
-                    f'of 0 to 255, in each line, and line {i} is {line!r}.'
+                    f'{path} must have a name and a colour (three numbers '
+                    f'from 0 to 255) in each line, but line {i} is {line!r}.'
                 )
             rest = _NUMBER.sub(' ', line, count=3)
             name = ' '.join(re.sub(r'[,:;\t]+', ' ', rest).split())
@@ -131,13 +131,13 @@ def read(path: Path) -> Palette:
     colours = [colour for _, colour in pairs]
     if not pairs or '' in names or max(map(max, colours)) > 255:
         raise UsageError(
-            f'{path} must have a name and a colour, three numbers of 0 to '
-            '255, in each line.'
+            f'{path} must have a name and a colour (three numbers from 0 to '
+            '255) in each line.'
         )
     again = [c for c in colours if colours.count(c) > 1]
     if again:
         raise UsageError(
-            f'{path} must have a colour of its own for each class, and '
+            f'{path} must have a different colour for each class, but '
             f'{again[0]} is used twice.'
         )
     return make(pairs)

@@ -1,4 +1,4 @@
-"""Pictures of a folder, the label files that go with them, what is in them."""
+"""Pictures of a folder, their label files, and their objects."""
 
 import os
 from collections import defaultdict
@@ -27,7 +27,7 @@ _SPLIT_NAMES = dict(
     testing='test',
     test2017='test',
 )
-# Folders that say what kind of file is in them, and nothing of the picture.
+# Folder names that tell the kind of file but nothing about the picture.
 PICTURE_FOLDERS = {'images', 'image', 'imgs', 'img', 'jpegimages', 'pictures'}
 MASK_FOLDERS = {
     *('masks', 'mask', 'labels', 'label', 'annotations', 'annotation'),
@@ -54,8 +54,9 @@ class Item:
         label (str): Name of its class.
         box (tuple): x1, y1, x2, y2 in pixels of the picture as it is shown.
         segmentation (list | dict): Polygons, each a flat list of x and y, or
-            an RLE as COCO's. Empty if only the box is known.
-        ignored (bool): Neither trained nor counted, as VOC's difficult ones.
+            an RLE as in COCO. Empty if only the box is known.
+        ignored (bool): Not used for training or scores, like VOC's difficult
+            ones.
     """
 
     label: str
@@ -70,11 +71,11 @@ class Picture:
 
     Args:
         path (Path): The file.
-        key (tuple): Names of folders that matter, and the stem.
-        split (str, optional): 'train', 'val' or 'test', if its place says so.
-        size (tuple): Width and height as it is shown.
-        orientation (int): EXIF's, 1 if there is none.
-        items (list[Item]): What is in it.
+        key (tuple): Names of relevant folders, and the stem.
+        split (str, optional): 'train', 'val' or 'test', if its folder says so.
+        size (tuple): Width and height of the picture as shown.
+        orientation (int): EXIF orientation, 1 if there is none.
+        items (list[Item]): The objects in it.
     """
 
     path: Path
@@ -86,7 +87,7 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """The name that it gets, with / between folders."""
+        """Its new name, with / between folders."""
         return '/'.join(self.key) + self.path.suffix
 
     def read_size(self) -> None:
@@ -107,25 +108,25 @@ class Picture:
         self.size = size[::-1] if turned else size
 
     def is_raw(self, stated: Tuple[int, int]) -> bool:
-        """Whether a label file speaks of the pixels before they are turned.
+        """Whether a label file refers to the pixels before rotation.
 
         Args:
             stated (tuple): Width and height in the label file.
 
         Raises:
-            UsageError: If it is another size altogether.
+            UsageError: If the size is a different one altogether.
         """
         if 0 in stated or stated == self.size:
             return False
         if self.orientation in _SWAPPING and stated == self.size[::-1]:
             return True
         raise UsageError(
-            f'is for a picture of {stated[0]}x{stated[1]}, and the picture '
+            f'is for a picture of {stated[0]}x{stated[1]}, but the picture '
             f'has {self.size[0]}x{self.size[1]}'
         )
 
     def turn(self, points: Sequence[Point]) -> List[Point]:
-        """Points of the pixels in the file, where they are shown."""
+        """Rotate points of the pixels in the file to where they are shown."""
         width, height = self.size
         return [
             {
@@ -139,7 +140,7 @@ class Picture:
 
 
 class Notes:
-    """What was left out or changed, by reason, with a first example."""
+    """What was skipped or changed, by reason, with a first example."""
 
     def __init__(self) -> None:
         self.found: Dict[str, List[str]] = defaultdict(list)
@@ -157,10 +158,10 @@ class Notes:
 
 
 def list_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted, also behind links."""
+    """All files below a folder, sorted; links are followed."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
-        if os.path.realpath(parent) in seen:  # a link to a folder above
+        if os.path.realpath(parent) in seen:  # a link to a parent folder
             folders.clear()
             continue
         seen.add(os.path.realpath(parent))
@@ -171,7 +172,7 @@ def list_files(folder: Path) -> Iterator[Path]:
 
 
 def place(path: Path, folder: Path) -> Tuple[Optional[str], Key]:
-    """Split and key of a file, from the folders that it lies in.
+    """Split and key of a file, from the folders that contain it.
 
     ``images/train/a.jpg``, ``train/images/a.jpg`` and ``labels/train/a.txt``
     all have the key ``('a',)`` and the split 'train'.
@@ -189,7 +190,7 @@ def place(path: Path, folder: Path) -> Tuple[Optional[str], Key]:
 
 
 def split_of_name(name: str) -> Optional[str]:
-    """The split that a file such as ``instances_val2017.json`` is of."""
+    """The split of a file such as ``instances_val2017.json``."""
     words = name.lower().replace('-', '_').replace('.', '_').split('_')
     return next((_SPLIT_NAMES[w] for w in words if w in _SPLIT_NAMES), None)
 
@@ -198,7 +199,7 @@ def list_pictures(folder: Path) -> List[Picture]:
     """All pictures below a folder.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If there are none.
     """
     found = [
         Picture(path, *place(path, folder)[::-1])
@@ -207,7 +208,7 @@ def list_pictures(folder: Path) -> List[Picture]:
     ]
     if not found:
         raise UsageError(
-            f'{folder} must hold pictures ({", ".join(SUFFIXES)}), and holds '
+            f'{folder} must hold pictures ({", ".join(SUFFIXES)}), but holds '
             'none.'
         )
     return found
@@ -230,7 +231,7 @@ class Finder:
             self.by_stem[file.key[-1]].append(file)
 
     def find(self, split: Optional[str], key: Key) -> Optional[Any]:
-        """The file of the same place, else the only one of the same name."""
+        """The file in the same place, or else the only one so named."""
         if (split, key) in self.whole:
             return self.whole[split, key]
         for found in (self.by_key.get(key), self.by_stem.get(key[-1])):
@@ -239,7 +240,7 @@ class Finder:
         return None
 
     def find_name(self, split: Optional[str], name: str) -> Optional[Any]:
-        """The file that a label file names, also with backslashes."""
+        """The file that a label file names, possibly with backslashes."""
         parts = name.replace('\\', '/').split('/')
         path = Path('/', *[p for p in parts if p not in ('', '.', '..')])
         own, key = place(path, Path('/'))
@@ -252,8 +253,8 @@ class LabelFile:
 
     Args:
         path (Path): The file.
-        key (tuple): As the picture's.
-        split (str, optional): As the picture's.
+        key (tuple): Like that of the picture.
+        split (str, optional): Like that of the picture.
     """
 
     path: Path
@@ -262,7 +263,7 @@ class LabelFile:
 
     @classmethod
     def list(cls, folder: Path, suffix: str) -> List['LabelFile']:
-        """All of a suffix below a folder."""
+        """All label files with a suffix below a folder."""
         return [
             cls(path, *place(path, folder)[::-1])
             for path in list_files(folder)

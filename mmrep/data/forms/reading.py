@@ -1,4 +1,4 @@
-"""Reading label files: what the readers of all forms share and give."""
+"""Read label files: code shared by the readers of all formats."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from rich.progress import track
 from mmrep.data.forms.pictures import Notes, Picture
 from mmrep.errors import UsageError, one_line
 
-KEEP = '--keep-unlabelled takes them as pictures with nothing in them'
+KEEP = '--keep-unlabelled keeps them as pictures with nothing in them'
 
 
 class LabelError(UsageError):
-    """A label file cannot be used; the text goes on after its name."""
+    """A label file cannot be used; the text continues after its name."""
 
 
 def read_text(path: Path) -> str:
-    """A text in UTF-8, also with a mark in front.
+    """A text in UTF-8, with or without a byte order mark.
 
     Raises:
-        LabelError: If it is none.
+        LabelError: If it is not text in UTF-8.
     """
     try:
         return path.read_text(encoding='utf-8-sig')
@@ -36,21 +36,21 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file.
 
     Raises:
-        LabelError: If it is none.
+        LabelError: If it is not JSON.
     """
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise LabelError(f'is no JSON ({one_line(error)})') from error
+        raise LabelError(f'is not valid JSON ({one_line(error)})') from error
 
 
 def read_xml(path: Path) -> Element:
     """The root of an XML file; entities are refused, not expanded.
 
-    A few lines of them can grow to gigabytes, or name other files.
+    A few lines of entities can expand to gigabytes, or name other files.
 
     Raises:
-        LabelError: If it is none, or declares entities.
+        LabelError: If it is not XML, or declares entities.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()
@@ -65,12 +65,12 @@ def read_xml(path: Path) -> Element:
     except OSError as error:
         raise LabelError(f'cannot be read ({one_line(error)})') from error
     except expat.ExpatError as error:
-        raise LabelError(f'is no XML ({one_line(error)})') from error
+        raise LabelError(f'is not valid XML ({one_line(error)})') from error
 
 
 def _refuse_entity(name: str, *_: Any) -> None:
     raise LabelError(
-        f'declares an entity, {name!r}, and label files need none'
+        f'declares the entity {name!r}, which label files do not need'
     )
 
 
@@ -78,7 +78,7 @@ def number(text: Any, what: str) -> float:
     """A number of a label file.
 
     Raises:
-        LabelError: If it is none.
+        LabelError: If it is not a number.
     """
     try:
         return float(text)
@@ -93,10 +93,10 @@ def points_of(values: Any, least: int) -> List[tuple]:
     """Points of a label file, [[x, y], ...].
 
     Raises:
-        LabelError: If there are fewer than ``least``, or they are no points.
+        LabelError: If there are fewer than ``least``, or they are not points.
     """
     if not isinstance(values, list) or len(values) < least:
-        raise LabelError(f'has a shape that is not of {least} points or more')
+        raise LabelError(f'has a shape without {least} points or more')
     if not all(isinstance(v, (list, tuple)) and len(v) == 2 for v in values):
         raise LabelError('has points that are not [x, y]')
     return [(number(x, 'x'), number(y, 'y')) for x, y in values]
@@ -104,13 +104,13 @@ def points_of(values: Any, least: int) -> List[tuple]:
 
 @dataclass
 class Source:
-    """A data set that was read.
+    """A data set as it was read.
 
     Args:
-        classes (list[str]): Names in the order that the form gives.
-        pictures (list[Picture]): Those with labels, each with its objects.
-        unlabelled (list[Picture]): Those without.
-        palette (dict): RGB colours by name, as far as the form has them.
+        classes (list[str]): Names in the order of the format.
+        pictures (list[Picture]): Pictures with labels, each with its objects.
+        unlabelled (list[Picture]): Pictures without labels.
+        palette (dict): RGB colours by name, if the format has them.
     """
 
     classes: List[str]
@@ -120,7 +120,7 @@ class Source:
 
 
 def progress(items: Sequence, text: str) -> Any:
-    """Go through items with a bar on the standard error output."""
+    """Iterate over items with a progress bar on standard error."""
     return track(items, text, console=Console(stderr=True))
 
 
@@ -135,18 +135,18 @@ def read_each(
 ) -> Source:
     """Read a label file for each picture.
 
-    What is wrong with one file leaves out its picture, which is noted: it is
-    not taken as one without objects.
+    If a label file is wrong, its picture is skipped with a note; it does not
+    count as a picture without objects.
 
     Args:
-        form (str): Name of the form.
+        form (str): Name of the format.
         files (Sequence[LabelFile]): The label files.
         pictures (list[Picture]): The pictures.
         find (callable): Finds the picture of a file.
         read (callable): Reads a file into its picture; may raise UsageError.
-        notes (Notes): Gets what was left out.
-        classes (Sequence[str]): Names in the form's order; those of the
-            objects, sorted, if there are none. Defaults to ().
+        notes (Notes): Receives what was skipped.
+        classes (Sequence[str]): Names in the order of the format. Defaults to
+            (), the sorted names of the objects.
 
     Raises:
         UsageError: If nothing is left.
@@ -162,19 +162,19 @@ def read_each(
                 notes.add('label files without a picture skipped', file.path)
                 continue
             if id(picture) in done:
-                raise UsageError(f'is a second one for {picture.path}')
+                raise UsageError(f'is a second label file for {picture.path}')
             picture.read_size()
             read(file, picture)
             done[id(picture)] = picture
         except UsageError as error:
             reasons.append(f'{file.path} {error}')
-            notes.add('label files that are wrong skipped', reasons[-1])
+            notes.add('wrong label files skipped', reasons[-1])
             broken.add(id(picture))
     if not done:
         if reasons:
             raise UsageError(f'no label file can be used: {reasons[0]}.')
         raise UsageError(
-            f'labels must have the names of their pictures, and none of '
+            'labels must have the names of their pictures, but none of '
             f'{len(files)} label files belongs to one of {len(pictures)} '
             f'pictures, e.g. {files[0].path} and {pictures[0].path}.'
         )

@@ -1,4 +1,4 @@
-"""Boxes, polygons and masks: where they are, and how COCO writes them."""
+"""Boxes, polygons and masks: their geometry and COCO's encoding."""
 
 import math
 from typing import Any, Dict, List, Sequence, Tuple
@@ -8,7 +8,7 @@ import pycocotools.mask
 
 from mmrep.data.forms.pictures import Item, Notes, Picture, Point
 
-# Corners of the polygon that stands for a circle or an ellipse.
+# Corners of the polygon for a circle or an ellipse.
 _CORNERS = 48
 
 
@@ -39,7 +39,7 @@ def ellipse(centre: Point, radii: Point, degrees: float = 0) -> List[Point]:
 def rotated(
     points: Sequence[Point], centre: Point, degrees: float
 ) -> List[Point]:
-    """Points turned clockwise, as they are seen, around a centre."""
+    """Points rotated around a centre, clockwise as seen."""
     sine, cosine = (f(math.radians(degrees)) for f in (math.sin, math.cos))
     (cx, cy) = centre
     return [
@@ -52,7 +52,7 @@ def rotated(
 
 
 def encode_mask(mask: np.ndarray) -> Dict[str, Any]:
-    """COCO's RLE, not compressed, of a mask (H, W) of 0 and 1."""
+    """COCO's uncompressed RLE of a mask (H, W) of 0 and 1."""
     flat = mask.ravel(order='F')
     ends = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff([0, *ends, flat.size]).tolist()
@@ -64,7 +64,7 @@ def encode_mask(mask: np.ndarray) -> Dict[str, Any]:
 def mask_item(
     picture: Picture, label: str, left: int, top: int, mask: np.ndarray
 ) -> Item:
-    """An object that a mask of a part of the picture shows."""
+    """An object from a mask of a part of the picture."""
     width, height = picture.size
     whole = np.zeros((height, width), np.uint8)
     part = mask[max(-top, 0) :, max(-left, 0) :]
@@ -79,7 +79,7 @@ def draw(item: Item, size: Tuple[int, int]) -> np.ndarray:
     """The mask of an object.
 
     Args:
-        item (Item): One with polygons or an RLE.
+        item (Item): An object with polygons or an RLE.
         size (tuple): Width and height of the picture.
 
     Returns:
@@ -87,7 +87,7 @@ def draw(item: Item, size: Tuple[int, int]) -> np.ndarray:
     """
     width, height = size
     rle = item.segmentation
-    if isinstance(rle, list):  # of several polygons, of which all are it
+    if isinstance(rle, list):  # all of several polygons belong to it
         rles = pycocotools.mask.frPyObjects(rle, height, width)
         rle = pycocotools.mask.merge(rles)
     elif isinstance(rle['counts'], list):
@@ -96,7 +96,7 @@ def draw(item: Item, size: Tuple[int, int]) -> np.ndarray:
 
 
 def area_of(item: Item) -> float:
-    """Pixels of an object: of its mask, else of its box."""
+    """Number of pixels of an object: of its mask, or else of its box."""
     if isinstance(item.segmentation, dict):
         rle = item.segmentation
         if isinstance(rle['counts'], list):
@@ -122,14 +122,14 @@ def add_points(
     raw: bool,
     ignored: bool = False,
 ) -> None:
-    """Add an object that points tell.
+    """Add an object given by points.
 
     Args:
-        picture (Picture): Gets the object.
+        picture (Picture): Receives the object.
         label (str): Name of its class.
-        parts (Sequence): Polygons; of a box its corners.
+        parts (Sequence): Polygons, or the corners of a box.
         only_box (bool): Whether the points are the corners of a box.
-        raw (bool): Whether the points are of the picture before EXIF turns
+        raw (bool): Whether the points refer to the picture before EXIF rotates
             it.
         ignored (bool): See :class:`Item`. Defaults to False.
     """
@@ -143,7 +143,7 @@ def add_points(
 
 
 def clip(picture: Picture, notes: Notes) -> None:
-    """Keep what is inside of a picture of its objects; note the others."""
+    """Clip the objects of a picture to its borders; note skipped ones."""
     width, height = picture.size
     kept = []
     for item in picture.items:
@@ -156,12 +156,14 @@ def clip(picture: Picture, notes: Notes) -> None:
         )
         where = f'{item.label} in {picture.name}'
         if not all(map(math.isfinite, item.box)):
-            notes.add('objects skipped, coordinates are not numbers', where)
+            notes.add(
+                'objects skipped because coordinates are not numbers', where
+            )
             continue
         if inside[2] - inside[0] < 1 or inside[3] - inside[1] < 1:
             small = inside == item.box
             why = 'less than a pixel wide or high' if small else (
-                'outside of the picture'
+                'outside the picture'
             )  # fmt: skip
             notes.add(f'objects skipped, {why}', where)
             continue

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file for each picture, as labelImg and CVAT write it."""
+"""Pascal VOC: an XML file for each picture, as from labelImg and CVAT."""
 
 from pathlib import Path
 from typing import Dict, List
@@ -42,7 +42,7 @@ def _root(path: Path) -> Element:
     root = read_xml(path)
     if root.tag != 'annotation':
         raise LabelError(
-            f'has the root <{root.tag}>, and VOC has <annotation>'
+            f'has the root <{root.tag}>, but VOC has <annotation>'
         )
     return root
 

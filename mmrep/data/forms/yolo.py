@@ -1,7 +1,7 @@
 """YOLO: a text file for each picture, a line for each object.
 
-``class x y width height`` is a box, by its centre; ``class x1 y1 x2 y2 x3 y3
-...`` a polygon; all as shares of the picture.
+``class x y width height`` is a box, given by its centre; ``class x1 y1 x2 y2
+x3 y3 ...`` is a polygon. All values are shares of the picture.
 """
 
 from pathlib import Path
@@ -20,10 +20,10 @@ from mmrep.data.forms.reading import (
 from mmrep.data.forms.shapes import add_points, corners
 from mmrep.errors import UsageError, one_line
 
-# Texts that are no labels: names, lists of pictures, what exports add.
+# Text files that are not labels: names, lists of pictures, notes of exports.
 NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'names.txt')
 _OTHERS = {'train', 'val', 'valid', 'test', 'classes', 'names', 'notes'}
-# Rounding may leave a share a little above 1.
+# Rounding may leave a share slightly above 1.
 _SLACK = 0.05
 
 
@@ -44,9 +44,9 @@ def read(
     names = _names(labels) or classes
     if not names:
         raise UsageError(
-            f'YOLO numbers its classes, and their names must be in data.yaml '
-            f'or classes.txt in {labels}, which has neither; add classes.txt, '
-            'a name in each line, or give --classes.'
+            'YOLO numbers its classes, so their names must be in data.yaml '
+            f'or classes.txt in {labels}, which has neither; add classes.txt '
+            'with one name per line, or give --classes.'
         )
     finder = Finder(pictures)
 
@@ -73,7 +73,7 @@ def _names(folder: Path) -> List[str]:
             content = yaml.safe_load(read_text(path))
         except yaml.YAMLError as error:
             raise UsageError(
-                f'{path} must be YAML, and is not ({one_line(error)}).'
+                f'{path} must be YAML, but is not ({one_line(error)}).'
             ) from error
         if isinstance(content, dict) and content.get('names'):
             return _listed(content['names'], path)
@@ -103,17 +103,17 @@ def _read_line(
     index, *values = (number(word, where) for word in words)
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise LabelError(
-            f'must have a class and 4 numbers of a box, or at least 3 points, '
-            f'and {where} has {len(values)} numbers behind the class'
+            'must have a class and the 4 numbers of a box, or at least 3 '
+            f'points, but {where} has {len(values)} numbers after the class'
         )
     if index != int(index) or not 0 <= index < len(names):
         raise LabelError(
-            f'has the class {words[0]} in {where}, and the names end with '
+            f'has the class {words[0]} in {where}, but the last name is '
             f'{len(names) - 1} ({names[-1]})'
         )
     if not all(-_SLACK <= value <= 1 + _SLACK for value in values):
         raise LabelError(
-            f'must have shares of the picture, 0 to 1, and {where} has '
+            f'must have shares of the picture, 0 to 1, but {where} has '
             f'{max(values, key=abs):g}'
         )
     width, height = picture.size

@@ -1,4 +1,4 @@
-"""Exported files in eight bits, with their score and what stays in float."""
+"""Exported files in eight bits, with scores and layers left in float."""
 
 from mmrep.deploy.quantize.quantize import Quantized, quantize
 

@@ -30,7 +30,7 @@ INSTALL = 'pip install -r requirements/export.txt'
 
 
 def check_installed() -> None:
-    """Raise if ONNX Runtime or onnx is not there."""
+    """Raise an error if ONNX Runtime or onnx is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime.quantization  # noqa: F401
@@ -42,10 +42,10 @@ def check_installed() -> None:
 
 
 def default_weight_bits() -> int:
-    """How many bits of a weight this processor multiplies right.
+    """Number of weight bits that this processor multiplies correctly.
 
-    Without VNNI ONNX Runtime adds two products of eight bits in sixteen,
-    which saturate; with weights of seven bits they do not.
+    Without VNNI, ONNX Runtime adds two products of eight bits in sixteen bits,
+    which saturate; with seven-bit weights they do not.
     """
     return 8 if torch.cpu._is_vnni_supported() else 7
 
@@ -70,18 +70,18 @@ def export_float(
 
 
 class FloatFile:
-    """A file in float, ready to be quantized again and again.
+    """A float file that can be quantized repeatedly.
 
     Args:
-        path (str): An ``.onnx`` that ``tools/export.py`` wrote.
-        folder (str): Where what is made on the way goes.
+        path (str): An ``.onnx`` file written by ``tools/export.py``.
+        folder (str): Folder for intermediate files.
 
     Attributes:
         layers (list[Layer]): Its layers with weights.
         names (dict[str, str]): What reports call them, by their nodes.
 
     Raises:
-        UsageError: If it is quantized already, or has no layers.
+        UsageError: If it is already quantized, or has no layers.
     """
 
     def __init__(self, path: str, folder: str) -> None:
@@ -94,7 +94,7 @@ class FloatFile:
         self.texts = {x.key: x.value for x in given.metadata_props}
         self.path = str(self.folder / 'prepared.onnx')
         with _no_warnings():
-            # a graph with free sizes has no shapes to find by symbols
+            # in a graph with free sizes, symbolic shapes cannot be inferred
             quant_pre_process(path, self.path, skip_symbolic_shape=True)
         self.model = onnx.load(self.path)
         self.layers: List[Layer] = layers_of(self.model.graph)
@@ -105,10 +105,10 @@ class FloatFile:
         self.ranges = str(self.folder / 'ranges.json')
 
     def calibrate(self, inputs: Iterable[Tensor]) -> None:
-        """Measure the ranges of the maps, the least and the largest value.
+        """Measure the ranges of the maps, from smallest to largest value.
 
         Args:
-            inputs (Iterable[Tensor]): What the file takes, each (1, C, H, W).
+            inputs (Iterable[Tensor]): Inputs of the file, each (1, C, H, W).
         """
         from onnxruntime.quantization import CalibrationMethod
         from onnxruntime.quantization.calibrate import (
@@ -139,7 +139,7 @@ class FloatFile:
         """Write a file whose layers compute in eight bits.
 
         Args:
-            name (str): Of the file.
+            name (str): Name of the file.
             in_float (Sequence[str]): Nodes of the layers that stay in float.
                 Defaults to none.
             per_channel (bool): A scale for each channel of a weight, instead

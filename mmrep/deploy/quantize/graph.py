@@ -1,4 +1,4 @@
-"""What of an ONNX graph is quantized: layers, and what moves their maps."""
+"""The nodes of an ONNX graph to quantize: layers, and what moves maps."""
 
 from collections import defaultdict
 from typing import Any, Dict, Iterable, List, NamedTuple, Set, Tuple
@@ -8,10 +8,10 @@ import numpy as np
 from mmrep.deploy.runtime.parts import part_of_nodes
 from mmrep.errors import UsageError
 
-# Operators with weights, and those that hand on what is quantized.
+# Operators with weights, and operators that pass on quantized maps.
 LAYER_KINDS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 MOVING_KINDS = ('Relu', 'MaxPool', 'Resize', 'Concat', 'Add')
-# Those of a file that is quantized already.
+# Operators of a file that is already quantized.
 _QUANTIZED_KINDS = (
     'ConvInteger', 'DequantizeLinear', 'DynamicQuantizeLinear',
     'MatMulInteger', 'QLinearConv', 'QLinearMatMul', 'QuantizeLinear',
@@ -23,11 +23,11 @@ class Layer(NamedTuple):
 
     Attributes:
         node: Name of its node.
-        name: What reports call it: its weight's name, if it has one.
+        name: Name in reports: that of its weight, if it has one.
         weight: Shape (C_out, C_in / groups, Kh, Kw), or (C_out, C_in).
         output: Name of its output.
         part: One of ``mmrep.deploy.runtime.parts.PARTS``.
-        depthwise: Whether each channel is convolved alone.
+        depthwise: Whether each channel is convolved separately.
     """
 
     node: str
@@ -39,22 +39,22 @@ class Layer(NamedTuple):
 
     @property
     def kernel(self) -> int:
-        """The longer side of the kernel; 1 of a matrix."""
+        """The longer side of the kernel, or 1 for a matrix."""
         return max(self.weight.shape[2:], default=1)
 
 
 def check_float(graph: Any, path: str) -> None:
-    """Raise if a graph is quantized already."""
+    """Raise an error if a graph is already quantized."""
     for node in graph.node:
         if node.op_type in _QUANTIZED_KINDS:
             raise UsageError(
-                f'{path} is quantized already (it has {node.op_type}); give '
+                f'{path} is already quantized (it has {node.op_type}); give '
                 'the file that tools/export.py wrote, or a checkpoint.'
             )
 
 
 def layers_of(graph: Any) -> List[Layer]:
-    """The layers with constant weights, in the order in which they run."""
+    """The layers with constant weights, in execution order."""
     from onnx import numpy_helper
 
     weights = {x.name: x for x in graph.initializer}
@@ -89,9 +89,9 @@ def layers_of(graph: Any) -> List[Layer]:
 
 
 def moving_nodes(graph: Any) -> List[str]:
-    """Names of the nodes that hand on maps to layers of the network.
+    """Names of the nodes that pass on maps to layers of the network.
 
-    What decodes boxes is none: it leads to no layer but by way of RoIAlign.
+    Decoding of boxes does not count: it leads to layers only through RoIAlign.
     """
     parts = part_of_nodes(graph)
     layers = {layer.node for layer in layers_of(graph)}
@@ -110,9 +110,9 @@ def moving_nodes(graph: Any) -> List[str]:
 
 
 def last_layers(graph: Any, layers: Iterable[Layer]) -> Dict[str, List[str]]:
-    """The outputs of the layers behind which no other follows, by part."""
+    """The outputs of the last layers, which no other follows, by part."""
     by_node = {layer.node: layer for layer in layers}
-    leads: Dict[str, Set[str]] = defaultdict(set)  # parts of layers behind
+    leads: Dict[str, Set[str]] = defaultdict(set)  # parts of later layers
     found: Dict[str, List[str]] = defaultdict(list)
     for node in reversed(graph.node):
         behind = set().union(*(leads[name] for name in node.output))
@@ -127,19 +127,19 @@ def last_layers(graph: Any, layers: Iterable[Layer]) -> Dict[str, List[str]]:
 
 
 class KernelRange(NamedTuple):
-    """How the weights of a layer are spread.
+    """The spread of a layer's weights.
 
     Attributes:
-        layer: Its name.
+        layer: Name of the layer.
         kernel: The longer side of its kernel.
         channels: Number of its output channels.
         spread: The largest weight divided by the median of the channels'
-            largest: what one scale for the whole tensor costs.
-        peak: The median, over the channels, of the largest weight divided by
-            the root of the mean square: what one scale a channel costs.
-        decibels: Power of the weights over that of what eight bits take
-            from them, with a scale for each channel.
-        decibels_one_scale: That with one scale for the whole tensor.
+            largest ones, which is what a single scale for the tensor costs.
+        peak: The median over the channels of the largest weight divided by the
+            root mean square, which is what one scale per channel costs.
+        decibels: Signal-to-noise ratio of the weights in eight bits, with a
+            scale for each channel.
+        decibels_one_scale: The same with one scale for the whole tensor.
     """
 
     layer: str
@@ -152,7 +152,7 @@ class KernelRange(NamedTuple):
 
 
 def kernel_ranges(layers: Iterable[Layer]) -> List[KernelRange]:
-    """The ranges of the depth-wise kernels, as re-parameterization merges."""
+    """The ranges of the depth-wise kernels, which may be merged ones."""
     found = []
     for layer in layers:
         if not layer.depthwise or layer.kernel < 3:
@@ -178,7 +178,7 @@ def kernel_ranges(layers: Iterable[Layer]) -> List[KernelRange]:
 
 
 def _decibels(rows: np.ndarray, largest: Any) -> float:
-    """Signal over the noise of rounding to eight bits."""
+    """Signal-to-noise ratio of rounding to eight bits, in decibels."""
     scale = np.maximum(largest, 1e-30) / 127
     noise = (np.round(rows / scale) * scale - rows) ** 2
     if not noise.any():
@@ -187,7 +187,7 @@ def _decibels(rows: np.ndarray, largest: Any) -> float:
 
 
 def with_outputs(model: Any, names: Iterable[str]) -> Tuple[Any, List[str]]:
-    """A copy of a model that also returns some of its values.
+    """A copy of a model that also returns some internal values.
 
     Returns:
         tuple[onnx.ModelProto, list[str]]: The model and the names, each once.

@@ -1,4 +1,4 @@
-"""The pictures that a quantization is calibrated on."""
+"""The pictures for calibrating a quantization."""
 
 import copy
 from typing import Any, List
@@ -14,14 +14,14 @@ from mmrep.errors import UsageError, one_line
 
 
 def calibration_paths(cfg: Config, count: int) -> List[str]:
-    """Paths of training images, taken at equal distances.
+    """Paths of training images, evenly spaced in the data set.
 
     Args:
         cfg (Config): Config with a ``train_dataloader``.
-        count (int): How many; all where there are fewer.
+        count (int): Number of images; all if there are fewer.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If there are none.
     """
     dataset = first_dataset(cfg, 'train_dataloader')
     if dataset is None:
@@ -38,7 +38,7 @@ def calibration_paths(cfg: Config, count: int) -> List[str]:
             built.get_data_info(i * length // count).get('img_path')
             for i in range(count)
         ]
-    except Exception as error:  # empty or absent, as each data set says it
+    except Exception as error:  # empty or absent; data sets differ
         raise UsageError(
             'the calibration set, the data set of train_dataloader, cannot '
             f'be read: {one_line(error, kind=True)}'
@@ -47,24 +47,24 @@ def calibration_paths(cfg: Config, count: int) -> List[str]:
     if not paths:
         raise UsageError(
             'the calibration set, the data set of train_dataloader, must '
-            'have images, and has none; check its data_prefix and ann_file.'
+            'have images, but has none; check its data_prefix and ann_file.'
         )
     return paths
 
 
 def calibration_input(cfg: Config, model: Any, path: str) -> Tensor:
-    """A training image as a test gives it to an exported file.
+    """A training image in the form in which a test passes it to a file.
 
     Args:
         cfg (Config): Config with a test pipeline.
-        model (nn.Module): What stands for the file.
+        model (nn.Module): The model that represents the file.
         path (str): The image.
 
     Returns:
         Tensor: Shape (1, C, H, W).
 
     Raises:
-        UsageError: If it cannot be read whole.
+        UsageError: If it cannot be read completely.
     """
     reason = find_truncated(dict(img_path=path))
     if reason:

@@ -1,4 +1,4 @@
-"""From an exported file to one in eight bits that keeps its score."""
+"""Quantize an exported file to eight bits such that it keeps its score."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ from mmrep.errors import UsageError
 from mmrep.files import replaced
 from mmrep.ops.timing import time_in_turn
 
-# Calibration images that the sensitivity of layers is measured on.
+# Number of calibration images for the sensitivity of layers.
 SENSITIVITY_IMAGES = 4
 
 
@@ -39,18 +39,18 @@ class Quantized:
     Attributes:
         path: The file.
         calibrated_on: Number of training images.
-        scored_on: 'val' or 'test', the set of the scores.
+        scored_on: The set of the scores, 'val' or 'test'.
         float_score: Points of the float file.
-        score: Points of the one in eight bits.
+        score: Points of the eight-bit file.
         drop: The largest loss of points.
         layers: Number of layers with weights.
-        in_float: Names of those that stay in float.
-        weight_bits: Of the others: 8, or 7.
-        scorings: How often the set was run for the choice of the layers.
-        sensitivity: The error of each layer alone, if that was measured.
+        in_float: Names of the layers that stay in float.
+        weight_bits: Weight bits of the others, 8 or 7.
+        scorings: How often the set was run to choose the layers.
+        sensitivity: The error of each layer alone, if it was measured.
         kernels: The ranges of the depth-wise kernels.
         bytes: Sizes of the float file and of this one.
-        milliseconds: Of a picture in both, medians of turns.
+        milliseconds: Time per picture in both, medians over turns.
         shape: Height and width of that picture.
     """
 
@@ -71,7 +71,7 @@ class Quantized:
     shape: Sequence[int] = field(default_factory=tuple)
 
     def as_dict(self) -> Dict[str, Any]:
-        """For JSON."""
+        """The values as a dict, for JSON."""
         values = asdict(self)
         values['kernels'] = [kernel._asdict() for kernel in self.kernels]
         return values
@@ -87,32 +87,33 @@ def quantize(
     track: Track = silent,
     note: Callable[[str], None] = lambda text: None,
 ) -> Quantized:
-    """Write a file in eight bits if it keeps its score.
+    """Write an eight-bit file if it keeps its score.
 
-    Layers and what lies between them are quantized by ONNX Runtime (static,
-    QDQ, a scale for each channel of a weight). If the score drops by more
-    than ``max_drop``, those that cause the largest error stay in float, as
-    many as it takes.
+    ONNX Runtime quantizes the layers and what is between them (static, QDQ, a
+    scale for each channel of a weight). If the score drops by more than
+    ``max_drop``, as many of the layers with the largest errors as necessary
+    stay in float.
 
     Args:
         cfg (Config): Config of the model, with training set, validation set
             and evaluator.
-        path (str): An ``.onnx`` of it that ``tools/export.py`` wrote.
+        path (str): Its ``.onnx`` file, written by ``tools/export.py``.
         out (str): Path of the new file.
-        images (int): Training images to calibrate on. Defaults to 64.
-        max_drop (float): Most points of mIoU or AP that may be lost. Defaults
-            to 0.5.
-        weight_bits (int, optional): 8 or 7. Defaults to None, what
-            :func:`mmrep.deploy.quantize.files.default_weight_bits` says.
-        track (Callable): Shows progress. Defaults to nothing.
-        note (Callable): Is told what was found on the way.
+        images (int): Number of training images to calibrate on. Defaults to
+            64.
+        max_drop (float): Largest loss allowed, in points of mIoU or AP.
+            Defaults to 0.5.
+        weight_bits (int, optional): 8 or 7. Defaults to None, the result of
+            :func:`mmrep.deploy.quantize.files.default_weight_bits`.
+        track (Callable): Shows progress. By default nothing is shown.
+        note (Callable): Called with notes on the progress.
 
     Returns:
-        Quantized: What was measured.
+        Quantized: The measurements.
 
     Raises:
-        UsageError: If something that was given is missing or wrong, or no
-            layer can be quantized; nothing is written then.
+        UsageError: If an argument is wrong, a file is missing, or no layer can
+            be quantized; nothing is written then.
     """
     check_installed()
     weight_bits = weight_bits or default_weight_bits()
@@ -139,7 +140,7 @@ def quantize(
             ]
             errors = sensitivities(file, inputs, weight_bits, track)
             note(
-                f'sensitivity: {len(errors)} files of one quantized layer, '
+                f'sensitivity: {len(errors)} files with one quantized layer, '
                 f'{len(inputs)} images each'
             )
             attempt.order = list(errors)
@@ -147,8 +148,8 @@ def quantize(
             if count == len(errors):
                 raise UsageError(
                     f'no layer of {path} can be quantized with a loss of '
-                    f'{max_drop} points or less; give a larger --max-drop. '
-                    'Nothing was written.'
+                    f'{max_drop} points or less; nothing was written. Give a '
+                    'larger --max-drop.'
                 )
         in_float, after, written = attempt.done[count]
         bytes_ = [Path(x).stat().st_size for x in (path, written)]
@@ -176,7 +177,7 @@ def quantize(
 
 
 class _Attempt:
-    """Files with more and more layers in float, and their scores."""
+    """Files with an increasing number of float layers, and their scores."""
 
     def __init__(
         self,
@@ -195,7 +196,7 @@ class _Attempt:
         self.done: Dict[int, Any] = {}
 
     def holds_with(self, count: int) -> bool:
-        """Whether a file with the ``count`` first layers in float does."""
+        """Whether a file with the first ``count`` layers in float holds."""
         in_float = self.order[:count]
         about = dict(
             weight_bits=self.weight_bits,
@@ -225,7 +226,7 @@ def _points(values: Dict[str, float]) -> str:
 
 
 def _times(cfg: Config, paths: Sequence[str], image: Tensor) -> List[float]:
-    """Milliseconds of an image in each file, in turn; medians."""
+    """Median milliseconds of an image in each file, run in turn."""
     runs = {
         path: partial(load_exported(cfg, path).file.run, image)
         for path in paths

@@ -18,7 +18,7 @@ from mmrep.data.images import guard_loading
 from mmrep.engine.launch import prepare_metrics
 from mmrep.errors import UsageError, one_line
 
-# What counts, and by what it becomes points of a hundred.
+# The scores that count, with their factors to points from 0 to 100.
 METRICS = {'mIoU': 1, 'coco/bbox_mAP': 100, 'coco/segm_mAP': 100}
 # Wraps an iterable, with a description and a length, to show its progress.
 Track = Callable[[Iterable, str, int], Iterable]
@@ -30,7 +30,7 @@ def silent(values: Iterable, text: str, total: int) -> Iterable:
 
 
 def validation(cfg: Config) -> str:
-    """Which of a config's sets is the one that scores are measured on."""
+    """The set of a config on which scores are measured."""
     return 'val' if cfg.get('val_dataloader') else 'test'
 
 
@@ -41,12 +41,12 @@ def score(
 
     Args:
         cfg (Config): Config with the set and its evaluator.
-        model (nn.Module): A segmentor or detector, or what stands for one.
-        text (str): What is said of the progress.
-        track (Callable): Shows it. Defaults to nothing.
+        model (nn.Module): A segmentor or detector, or what replaces one.
+        text (str): Description of the progress.
+        track (Callable): Shows progress. By default nothing is shown.
 
     Returns:
-        dict[str, float]: Those of :data:`METRICS` that there are, in percent.
+        dict[str, float]: The available :data:`METRICS`, in percent.
 
     Raises:
         UsageError: If the set cannot be read, or has none of them.
@@ -61,10 +61,10 @@ def score(
             evaluator = Evaluator(copy.deepcopy(cfg[f'{mode}_evaluator']))
     except UsageError:
         raise
-    except Exception as error:  # as each data set and metric says it
+    except Exception as error:  # each data set and metric fails differently
         raise UsageError(
-            f'{mode}_dataloader and {mode}_evaluator, by which a score is '
-            f'measured, cannot be built: {one_line(error, kind=True)}'
+            f'{mode}_dataloader and {mode}_evaluator, which measure the '
+            f'score, cannot be built: {one_line(error, kind=True)}'
         ) from error
     guard_loading(loader.dataset)
     prepare_metrics(evaluator)
@@ -94,7 +94,7 @@ def drop(before: Dict[str, float], after: Dict[str, float]) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what metrics say from the log and the screen."""
+    """Suppress the output of metrics to log and terminal."""
     logger: Any = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)

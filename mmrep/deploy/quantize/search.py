@@ -1,4 +1,4 @@
-"""Which layers cost a quantized file most, and how many must stay in float."""
+"""Which layers cost a quantized file most, and how many stay in float."""
 
 from typing import Callable, Dict, Sequence
 
@@ -16,20 +16,21 @@ def sensitivities(
     weight_bits: int = 8,
     track: Track = silent,
 ) -> Dict[str, float]:
-    """The error that each layer causes when it alone has eight bits.
+    """The error that each layer causes if only this layer has eight bits.
 
-    It is seen at the last layers before NMS, which a small change does not
-    make jump; for layers behind RoIAlign at the last ones there.
+    It is measured at the last layers before NMS, which small changes do not
+    make jump; for layers after RoIAlign, at the last of these.
 
     Args:
         file (FloatFile): Calibrated.
         inputs (Sequence[Tensor]): What the file takes, each (1, C, H, W).
-        weight_bits (int): As of the file that is sought. Defaults to 8.
-        track (Callable): Shows the progress. Defaults to nothing.
+        weight_bits (int): Weight bits of the file to be written. Defaults to
+            8.
+        track (Callable): Shows progress. By default nothing is shown.
 
     Returns:
-        dict[str, float]: For each layer's node the power of the error over
-        that of the outputs, the largest first.
+        dict[str, float]: For each layer's node, the power of the error divided
+            by that of the outputs, the largest first.
     """
     ends = last_layers(file.model.graph, file.layers)
     expected = {
@@ -39,7 +40,7 @@ def sensitivities(
     nodes = [layer.node for layer in file.layers]
     found = {}
     for layer in track(
-        file.layers, 'Layers, each alone in eight bits', len(nodes)
+        file.layers, 'Layers in eight bits, one at a time', len(nodes)
     ):
         others = [node for node in nodes if node != layer.node]
         path = file.quantize(
@@ -54,7 +55,7 @@ def _error(
     expected: Sequence[Sequence[np.ndarray]],
     found: Sequence[Sequence[np.ndarray]],
 ) -> float:
-    """Power of the difference over power, the largest of the outputs."""
+    """Relative power of the difference, the largest over the outputs."""
     worst = 0.0
     for reference, values in zip(
         zip(*expected, strict=True), zip(*found, strict=True), strict=True
@@ -73,15 +74,15 @@ def _error(
 def fewest_in_float(count: int, holds: Callable[[int], bool]) -> int:
     """How many of the most sensitive layers must stay in float.
 
-    1, 2, 4, ... are tried until it holds, then halves between the last two.
+    It tries 1, 2, 4, ... until it holds, then bisects between the last two.
 
     Args:
-        count (int): Of layers.
-        holds (Callable): Whether a file holds with so many in float; with
-            none it does not.
+        count (int): Number of layers.
+        holds (Callable): Whether a file holds with this many layers in float;
+            with none it does not.
 
     Returns:
-        int: The number; ``count`` if nothing less holds.
+        int: The number, or ``count`` if nothing less holds.
     """
     low, high = 0, 1
     while high < count and not holds(high):

@@ -1,4 +1,4 @@
-"""Exported files in the place of a config's model and its checkpoint."""
+"""Exported files that replace a config's model and its checkpoint."""
 
 import json
 from typing import Optional
@@ -30,27 +30,27 @@ def build_exported(
     device: str = 'cpu',
     trust: bool = False,
 ) -> nn.Module:
-    """Build what stands in a model's place, for configs.
+    """Build the replacement of a model, for configs.
 
     Args:
-        path (str): A whole model that ``tools/export.py`` wrote.
+        path (str): A whole model written by ``tools/export.py``.
         model (dict): Config of the model that was exported.
-        runtime (str, optional): As :class:`ExportedFile` takes it.
-        device (str): As :class:`ExportedFile` takes it. Defaults to 'cpu'.
-        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+        runtime (str, optional): See :class:`ExportedFile`.
+        device (str): See :class:`ExportedFile`. Defaults to 'cpu'.
+        trust (bool): See :class:`ExportedFile`. Defaults to False.
 
     Returns:
         nn.Module: A segmentor of MMSegmentation or a detector of MMDetection.
 
     Raises:
-        UsageError: If the file does not run, or is of another model.
+        UsageError: If the file does not run, or belongs to another model.
     """
     file = ExportedFile(path, runtime, device, trust)
     expected = model_of(ConfigDict(model=model))
     if file.about['model'] != expected:
         raise UsageError(
-            f'{path} must be of the model of the config ({expected}), and is '
-            f'of another one ({file.about["model"]}).'
+            f"{path} must be a file of the config's model ({expected}), but "
+            f'is one of another model ({file.about["model"]}).'
         )
     if 'align_corners' in file.decisions:
         from mmrep.deploy.runtime.segmentor import ExportedSegmentor
@@ -68,25 +68,24 @@ def use_exported(
     trust: bool = False,
     aug_test: bool = False,
 ) -> None:
-    """Have a config's model be an exported file, in place.
+    """Replace a config's model by an exported file, in place.
 
     Args:
         cfg (Config): Config of the model that was exported.
-        path (str): As :class:`ExportedFile` takes it.
-        runtime (str, optional): As :class:`ExportedFile` takes it.
-        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+        path (str): See :class:`ExportedFile`.
+        runtime (str, optional): See :class:`ExportedFile`.
+        trust (bool): See :class:`ExportedFile`. Defaults to False.
         aug_test (bool): Whether its ``tta_model`` will be used. Defaults to
             False.
 
     Raises:
-        UsageError: If the file cannot do what the ``tta_model`` asks for.
+        UsageError: If the file cannot do what the ``tta_model`` needs.
     """
     tta = type_name(cfg.get('tta_model') or {})
     if aug_test and tta.endswith('InstanceTTAModel'):
         raise UsageError(
-            '--aug-test with masks needs the features of the model, which '
-            'an exported file does not give; leave it out, or test the '
-            'checkpoint.'
+            '--aug-test with masks needs the features of the model, which an '
+            'exported file does not return; omit it, or test the checkpoint.'
         )
     model = cfg.model
     cfg.model = dict(type='mmrep.ExportedModel', path=path, model=model)
@@ -106,20 +105,20 @@ def load_exported(
     device: str = 'cpu',
     trust: bool = False,
 ) -> nn.Module:
-    """An exported file as :func:`mmrep.deploy.load_model` gives a model.
+    """Load an exported file, like :func:`mmrep.deploy.load_model` a model.
 
     Args:
         cfg (Config): Config of the model that was exported.
         path (str): The file.
-        runtime (str, optional): As :class:`ExportedFile` takes it.
-        device (str): Where predictions go. Defaults to 'cpu'.
-        trust (bool): As :class:`ExportedFile` takes it. Defaults to False.
+        runtime (str, optional): See :class:`ExportedFile`.
+        device (str): Device of the predictions. Defaults to 'cpu'.
+        trust (bool): See :class:`ExportedFile`. Defaults to False.
 
     Returns:
         nn.Module: With ``cfg`` and ``dataset_meta``.
 
     Raises:
-        UsageError: If the file does not run, or is of another model.
+        UsageError: If the file does not run, or belongs to another model.
     """
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model = build_exported(path, cfg.model, runtime, device, trust)

@@ -1,4 +1,4 @@
-"""An exported detector in the place of MMDetection's."""
+"""An exported detector that replaces MMDetection's."""
 
 import copy
 from typing import Any, List, Sequence
@@ -14,7 +14,7 @@ from mmrep.deploy.whole.boxes import paste
 
 
 class ExportedDetector(BaseDetector):
-    """Predicts as the model that was exported.
+    """Predicts like the model that was exported.
 
     Args:
         file (ExportedFile): The file.
@@ -64,7 +64,7 @@ class ExportedDetector(BaseDetector):
         """Masks (n, H, W) of a size, from pasted or raw ones."""
         height, width = size
         found = masks.new_zeros((len(masks), height, width), dtype=torch.bool)
-        for i in range(len(masks)):  # one by one, to need little memory
+        for i in range(len(masks)):  # one at a time, to save memory
             if masks.dtype == torch.bool:
                 if masks.shape[1:] == (height, width):
                     found[i] = masks[i]

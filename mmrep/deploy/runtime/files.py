@@ -14,7 +14,7 @@ SUFFIXES = ('.onnx', '.pt2', '.xml')
 
 
 def is_exported(path: str) -> bool:
-    """Whether a path is one of an exported file, by its suffix."""
+    """Whether a path is that of an exported file, by its suffix."""
     return Path(path).suffix in SUFFIXES
 
 
@@ -22,21 +22,21 @@ class ExportedFile:
     """A whole model in a file, ready to run.
 
     Args:
-        path (str): What ``tools/export.py`` wrote, or OpenVINO's ``.xml`` of
-            that.
+        path (str): A file written by ``tools/export.py``, or OpenVINO's
+            ``.xml`` of it.
         runtime (str, optional): 'onnxruntime' or 'openvino'. Defaults to the
-            first for ``.onnx`` and the second for ``.xml``; a ``.pt2`` is run
-            by PyTorch.
-        device (str): 'cpu', or 'cuda' where ONNX Runtime has it. Defaults to
+            first for ``.onnx`` and the second for ``.xml``; PyTorch runs a
+            ``.pt2``.
+        device (str): 'cpu', or 'cuda' if ONNX Runtime supports it. Defaults to
             'cpu'.
-        trust (bool): Run code that a ``.pt2`` may contain, without which
-            none is loaded. Defaults to False.
+        trust (bool): Run code that a ``.pt2`` may contain; otherwise none is
+            loaded. Defaults to False.
 
     Attributes:
         about (dict[str, str]): The file's metadata.
 
     Raises:
-        UsageError: If the file cannot be run, or is of another program.
+        UsageError: If the file cannot be run, or comes from another program.
     """
 
     def __init__(
@@ -58,16 +58,15 @@ class ExportedFile:
             )
         if suffix == '.pt2' and runtime is not None:
             raise UsageError(
-                f'a .pt2 is run by PyTorch, not by {runtime}; leave '
-                '--runtime out.'
+                f'a .pt2 needs PyTorch, not {runtime}; omit --runtime.'
             )
         if suffix == '.pt2' and not trust:
             raise UsageError(
-                f'{path} may run code when PyTorch loads it; give '
+                f'{path} may run code when PyTorch loads it; pass '
                 '--trust-checkpoint if you trust its source, or use an .onnx.'
             )
         if suffix == '.xml' and runtime == 'onnxruntime':
-            raise UsageError('an .xml is run by OpenVINO, not by onnxruntime.')
+            raise UsageError('an .xml needs OpenVINO, not onnxruntime.')
         session: Any = _OnnxRuntime
         if suffix == '.pt2':
             session = _Program
@@ -77,7 +76,7 @@ class ExportedFile:
             self._session = session(path, device)
         except UsageError:
             raise
-        except Exception as error:  # each library raises its own
+        except Exception as error:  # each library has its own
             raise UsageError(
                 f'{path} cannot be read as an exported model: '
                 f'{one_line(error, kind=True)[:200]}'
@@ -86,8 +85,8 @@ class ExportedFile:
         missing = {'model', 'input', 'decisions'} - set(self.about)
         if missing:
             raise UsageError(
-                f'{path} must be a whole model that tools/export.py wrote, '
-                f'and has no {", ".join(sorted(missing))} in its metadata.'
+                f'{path} must be a whole model written by tools/export.py, '
+                f'but has no {", ".join(sorted(missing))} in its metadata.'
             )
         self.decisions: Dict[str, Any] = json.loads(self.about['decisions'])
 
@@ -98,7 +97,7 @@ class ExportedFile:
         return int(text) if text.isdigit() else len(text)
 
     def fed(self, image: Tensor) -> Tensor:
-        """The file's own input for what :meth:`run` is given."""
+        """The file's input for the argument of :meth:`run`."""
         kind = self.about['input']
         bytes_ = kind.startswith('picture')
         image = image.to(torch.uint8 if bytes_ else torch.float32)
@@ -110,8 +109,8 @@ class ExportedFile:
         """The outputs, by name, for inputs (N, C, H, W).
 
         Args:
-            image (Tensor): Pictures in the channel order of OpenCV, 0 to 255,
-                or what is normalised, if the file takes that.
+            image (Tensor): Pictures in OpenCV's channel order, 0 to 255, or
+                normalised images if the file takes these.
 
         Raises:
             UsageError: If the file does not take pictures of that size.
@@ -127,10 +126,10 @@ class ExportedFile:
 
 
 def open_session(path: str, runtime: str, device: str = 'cpu') -> Any:
-    """A file in ONNX Runtime or OpenVINO, whatever it is of.
+    """Open a file in ONNX Runtime or OpenVINO, whatever it contains.
 
     Returns:
-        Any: ``run(image)`` gives its outputs by name.
+        Any: Its ``run(image)`` returns the outputs by name.
 
     Raises:
         UsageError: If the runtime is not installed.
@@ -175,13 +174,13 @@ class _OpenVino:
             import openvino
         except ImportError as error:
             raise UsageError(
-                'running a model by OpenVINO needs openvino; pip install -r '
-                'requirements/openvino.txt'
+                'running a model with OpenVINO needs openvino; pip install '
+                '-r requirements/openvino.txt'
             ) from error
         core = openvino.Core()
         model = core.read_model(path)
         self.about = {}
-        # where OpenVINO puts what an ONNX file says
+        # where OpenVINO puts the metadata of an ONNX file
         if model.has_rt_info(['framework']):
             self.about = model.get_rt_info(['framework']).value
         settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads()}

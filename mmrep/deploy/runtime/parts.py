@@ -1,4 +1,4 @@
-"""What each part of an exported model costs in ONNX Runtime."""
+"""The time of each part of an exported model in ONNX Runtime."""
 
 import json
 import os.path as osp
@@ -21,9 +21,9 @@ _KINDS = {'NonMaxSuppression': 'NMS', 'RoiAlign': 'RoIAlign'}
 def part_of_nodes(graph: Any) -> Dict[str, str]:
     """The part of a model that each node of its graph belongs to.
 
-    'network' is all before NMS: backbone, neck, and the heads on their maps
-    with the decoding of boxes. 'heads of RoIs' has the decoding and choice of
-    boxes that follows, 'pasting' what makes masks of probabilities.
+    'network' is everything before NMS: backbone, neck, and the heads on their
+    maps with the decoding of boxes. 'heads of RoIs' includes the decoding and
+    selection of boxes that follows; 'pasting' turns probabilities into masks.
 
     Args:
         graph (onnx.GraphProto): Nodes in the order in which they run.
@@ -53,7 +53,7 @@ def part_of_nodes(graph: Any) -> Dict[str, str]:
             part = _KINDS[kind]
         elif not past:
             part = 'network'
-        # or what the boxes alone say of where masks go
+        # or computes from the boxes alone where masks go
         elif 'probabilities' in past or (leads == {'masks'} and not kind):
             part = 'pasting'
         else:
@@ -63,7 +63,7 @@ def part_of_nodes(graph: Any) -> Dict[str, str]:
 
 
 def _is_sigmoid(node: Any) -> bool:
-    """Also within the convolution before it, as ONNX Runtime fuses them."""
+    """Whether a node is a sigmoid, or is fused with one by ONNX Runtime."""
     return node.op_type == 'Sigmoid' or any(
         attribute.name == 'activation' and attribute.s == b'Sigmoid'
         for attribute in node.attribute
@@ -73,19 +73,19 @@ def _is_sigmoid(node: Any) -> bool:
 def cost_of_parts(
     path: str, size: Tuple[int, int], runs: int = 5
 ) -> Dict[str, float]:
-    """Milliseconds of each part for a picture of noise, all in the same runs.
+    """Milliseconds of each part for a picture of noise, from the same runs.
 
     Args:
         path (str): An ``.onnx`` that ``tools/export.py`` wrote.
         size (tuple[int, int]): Height and width of the picture.
-        runs (int): How many, of which the median counts; one before them
-            does not. Defaults to 5.
+        runs (int): Number of runs, of which the median counts; one run before
+            them does not count. Defaults to 5.
 
     Returns:
         dict[str, float]: 'whole', and those of ``PARTS`` that the model has.
 
     Raises:
-        UsageError: If the file is of another program, or does not run.
+        UsageError: If the file comes from another program, or does not run.
     """
     known = ExportedFile(path)
     import onnx
@@ -99,7 +99,7 @@ def cost_of_parts(
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # it warns of the file that it writes
+        options.log_severity_level = 3  # it warns about the file it writes
         graph = osp.join(folder, 'graph.onnx')
         options.optimized_model_filepath = graph
         options.enable_profiling = True

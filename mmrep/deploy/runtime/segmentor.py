@@ -1,4 +1,4 @@
-"""An exported segmentor in the place of MMSegmentation's."""
+"""An exported segmentor that replaces MMSegmentation's."""
 
 import copy
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from mmrep.deploy.runtime.files import ExportedFile
 
 
 class ExportedSegmentor(EncoderDecoder):
-    """Predicts as the model that was exported: whole pictures or windows.
+    """Predicts like the model that was exported: whole pictures or windows.
 
     Args:
         file (ExportedFile): The file.

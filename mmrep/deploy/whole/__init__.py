@@ -11,20 +11,20 @@ __all__ = ['INPUTS', 'MASKS', 'WholeModel', 'whole_model']
 def whole_model(
     model: nn.Module, input: str = 'picture', masks: str = 'pasted'
 ) -> WholeModel:
-    """A segmentor or detector as a module that exporters take.
+    """A segmentor or detector as a module that exporters accept.
 
     Args:
         model (nn.Module): The model in evaluation mode; it is changed in
             place.
-        input (str): One of ``INPUTS``, as :class:`WholeModel` takes it.
-            Defaults to 'picture'.
+        input (str): One of ``INPUTS``; see :class:`WholeModel`. Defaults to
+            'picture'.
         masks (str): 'pasted' for masks of the picture's size, 'raw' for
             probabilities in their boxes. Defaults to 'pasted'.
 
     Raises:
-        UsageError: If a part of the model predicts in a way of its own.
+        UsageError: If a part of the model predicts in its own way.
     """
-    # by name, because MMDetection need not be installed
+    # by name, because MMDetection may not be installed
     kinds = {base.__name__ for base in type(model).__mro__}
     if kinds & {'EncoderDecoder'} and 'CascadeEncoderDecoder' not in kinds:
         from mmrep.deploy.whole.segmentors import WholeSegmentor

@@ -1,8 +1,8 @@
-"""What detectors do with boxes, in steps of fixed sizes.
+"""Box operations of detectors, in steps of fixed sizes.
 
-MMDetection drops what falls below a threshold, so that its tensors have sizes
-that depend on the picture. Here a box that is dropped stays in its place with
-the score ``NOTHING``, and comes last.
+MMDetection drops boxes below a threshold, so its tensors have sizes that
+depend on the picture. Here a dropped box stays, with the score ``NOTHING``,
+and comes last.
 """
 
 from typing import Any, List, Sequence, Tuple
@@ -19,7 +19,7 @@ Boxes = Tuple[Tensor, Tensor, Tensor]
 
 
 def check_coder(head: Any) -> None:
-    """Raise if the boxes of a head are coded in another way."""
+    """Raise an error if a head codes its boxes in another way."""
     from mmdet.models.task_modules.coders import (
         DeltaXYWHBBoxCoder,
         DistancePointBBoxCoder,
@@ -31,7 +31,7 @@ def check_coder(head: Any) -> None:
 
 
 def check_nms(cfg: Any, head: Any, *counts: str) -> None:
-    """Raise if the boxes of a head are chosen in another way."""
+    """Raise an error if a head selects its boxes in another way."""
     kind = (cfg.get('nms') or {}).get('type')
     if kind != 'nms':
         raise unsupported(head, f'its NMS {kind}')
@@ -41,14 +41,14 @@ def check_nms(cfg: Any, head: Any, *counts: str) -> None:
 
 
 def check_methods(part: Any, base: type, *methods: str) -> None:
-    """Raise if a part overrides how MMDetection's base predicts."""
+    """Raise an error if a part overrides the prediction of its base class."""
     for name in methods:
         if getattr(type(part), name, None) is not getattr(base, name):
             raise unsupported(part, f'its own {name}')
 
 
 def unsupported(part: Any, why: str) -> UsageError:
-    """What is raised for a part that is not exported."""
+    """The error for a part that cannot be exported."""
     return UsageError(
         f'a whole detector with {type(part).__name__} cannot be exported, '
         f'because of {why}; --part neck exports what comes before it.'
@@ -75,7 +75,7 @@ def grid_priors(generator: Any, level: int, maps: Tensor) -> Tensor:
 def decode(
     coder: Any, priors: Tensor, codes: Tensor, size: Sequence[int]
 ) -> Tensor:
-    """Boxes (..., 4) from what a head predicts.
+    """Boxes (..., 4) from the output of a head.
 
     Args:
         coder: MMDetection's ``DeltaXYWHBBoxCoder`` or
@@ -139,7 +139,7 @@ def rows(maps: Tensor, length: int) -> Tensor:
 
 
 def without_small(boxes: Tensor, scores: Tensor, least: float) -> Tensor:
-    """Scores (N, M), of boxes (N, M, 4) whose sides exceed ``least``."""
+    """Scores (N, M) of the boxes (N, M, 4) whose sides exceed ``least``."""
     if least < 0:
         return scores
     sides = boxes[..., 2:] - boxes[..., :2]
@@ -156,15 +156,16 @@ def suppress(
         scores (Tensor): Shape (N, M).
         labels (Tensor): Shape (N, M).
         cfg: MMCV's config of the NMS.
-        count (int): How many boxes of an image are kept.
+        count (int): Number of boxes to keep per image.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: ``count`` boxes, scores and labels, by
-        falling score; where there are fewer, zeros and the score ``NOTHING``.
+        tuple[Tensor, Tensor, Tensor]: ``count`` boxes, scores and labels, the
+            highest scores first; if there are fewer, padded with zeros and the
+            score ``NOTHING``.
     """
     shifted = boxes
     if not cfg.get('class_agnostic', False):
-        # boxes of different labels do not meet, as in MMCV's batched_nms
+        # boxes of different labels do not overlap, as in MMCV's batched_nms
         valid = (scores >= 0).unsqueeze(-1)
         far = torch.where(valid, boxes, 0.0).amax((1, 2), keepdim=True) + 1
         shifted = boxes + labels.unsqueeze(-1).to(boxes) * far
@@ -177,7 +178,7 @@ def suppress(
 
 
 def detections(boxes: Tensor, scores: Tensor, labels: Tensor) -> List[Tensor]:
-    """Outputs as MMDeploy has them: (N, num, 5), and labels (N, num)."""
+    """Outputs in MMDeploy's form: (N, num, 5), and labels (N, num)."""
     there = scores >= 0
     dets = torch.cat([boxes, scores.clamp(min=0).unsqueeze(-1)], -1)
     return [dets, torch.where(there, labels, -1)]
@@ -193,10 +194,10 @@ def as_rois(boxes: Tensor) -> Tensor:
 def paste(masks: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:
     """Masks (R, h, w) in their boxes (R, 4), on pictures of ``size``.
 
-    Bilinear resizing is linear in each axis, and so two matrix products.
+    Bilinear resizing is linear in each axis, so it is two matrix products.
 
     Returns:
-        Tensor: Shape (R, H, W), zero outside of the boxes.
+        Tensor: Shape (R, H, W), zero outside the boxes.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
     down = _weights(y1, y2, size[0], masks.size(1))
@@ -205,7 +206,7 @@ def paste(masks: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _weights(start: Tensor, end: Tensor, length: int, bins: int) -> Tensor:
-    """What each bin (R, length, bins) gives to each pixel of an axis."""
+    """Weight (R, length, bins) of each bin in each pixel of an axis."""
     pixels = torch.arange(length, device=start.device).to(start) + 0.5
     # a box without a side has no pixels
     side = (end - start).clamp(min=1e-6).unsqueeze(1)

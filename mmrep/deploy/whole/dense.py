@@ -15,10 +15,10 @@ class WholeDenseDetector(WholeDetector):
 
     Args:
         model (nn.Module): MMDetection's ``SingleStageDetector``.
-        input (str): As :class:`WholeModel` takes it. Defaults to 'picture'.
+        input (str): See :class:`WholeModel`. Defaults to 'picture'.
 
     Raises:
-        UsageError: If its head predicts in a way of its own.
+        UsageError: If its head predicts in its own way.
     """
 
     names = ('dets', 'labels')
@@ -59,7 +59,7 @@ class WholeDenseDetector(WholeDetector):
         return tuple(B.detections(*found))
 
     def candidates(self, maps: Any, size: Tuple[int, int]) -> B.Boxes:
-        """What goes into NMS: boxes, scores and labels of all levels."""
+        """The input of NMS: boxes, scores and labels of all levels."""
         cfg = self.head.test_cfg
         levels: List[List[Tensor]] = []
         for i, outputs in enumerate(zip(*self.head(maps), strict=True)):
@@ -79,7 +79,7 @@ class WholeDenseDetector(WholeDetector):
         codes: Tensor,
         *factors: Tensor,
     ) -> List[Tensor]:
-        """The best of a level: priors, codes, scores and labels."""
+        """The best candidates of a level: priors, codes, scores and labels."""
         head = self.head
         priors = B.grid_priors(head.prior_generator, level, scores)
         scores = B.rows(scores, head.cls_out_channels)

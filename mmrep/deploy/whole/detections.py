@@ -1,4 +1,4 @@
-"""Whether a file finds what MMDetection's model finds."""
+"""Check whether a file finds the same as MMDetection's model."""
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -11,10 +11,10 @@ from mmrep.deploy.whole.doubts import NEAR, ious
 from mmrep.deploy.whole.picture import WholeModel
 from mmrep.errors import UsageError
 
-# Pixels that a box may be off, for a tolerance of 1e-4 of the scores.
+# Pixels by which a box may be off if the tolerance of scores is 1e-4.
 PIXELS = 100
 MASK_IOU = 0.999
-# IoU with a proposal from which a detection may have come of it.
+# IoU from which on a detection may come from a proposal.
 OF_PROPOSAL = 0.1
 
 
@@ -25,7 +25,7 @@ class Found(NamedTuple):
         boxes: Shape (n, 4).
         scores: Shape (n, ).
         labels: Shape (n, ).
-        masks: Shape (n, H, W), bool; None of a detector without.
+        masks: Shape (n, H, W), bool; None if the detector has none.
     """
 
     boxes: Tensor
@@ -39,7 +39,7 @@ class WholeDetector(WholeModel):
 
     Args:
         model (nn.Module): A detector of MMDetection.
-        input (str): As :class:`WholeModel` takes it. Defaults to 'picture'.
+        input (str): See :class:`WholeModel`. Defaults to 'picture'.
     """
 
     @property
@@ -49,7 +49,7 @@ class WholeDetector(WholeModel):
 
     @property
     def decisions(self) -> Dict[str, Any]:
-        """Thresholds, and how many boxes a picture has at most."""
+        """Thresholds, and the largest number of boxes of a picture."""
         rules = self.rules
         return dict(
             score_threshold=rules.get('score_thr', 0.0),
@@ -79,12 +79,12 @@ class WholeDetector(WholeModel):
                 Found(r.bboxes, r.scores, r.labels, r.get('masks'))
                 for r in found
             ],
-            # looked for where something differs
+            # computed only if something differs
             doubts=lambda: self.doubtful_proposals(image),
         )
 
     def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
-        """Proposals (n, 4) of each image that hang on the last digits."""
+        """Proposals (n, 4) of each image that depend on the last digits."""
         return [image.new_zeros((0, 4), dtype=torch.float32) for _ in image]
 
     def compare(
@@ -94,7 +94,7 @@ class WholeDetector(WholeModel):
         found: Dict[str, Tensor],
         tolerance: float,
     ) -> List[Difference]:
-        """The largest differences; raise if a detection has none like it."""
+        """The largest differences; raise if a detection has no counterpart."""
         size = None
         worst = dict(boxes=0.0, scores=0.0, masks=0.0)
         for i, reference in enumerate(expected['found']):
@@ -111,7 +111,7 @@ class WholeDetector(WholeModel):
 
     @property
     def mask_threshold(self) -> float:
-        """Least probability of a pixel of a mask."""
+        """Minimum probability of a pixel of a mask."""
         return self.rules.get('mask_thr_binary', 0.5)
 
 
@@ -121,11 +121,11 @@ def read_outputs(
     """The detections of one picture in a file's outputs, without padding.
 
     Args:
-        outputs (dict[str, Tensor]): What the file gave.
-        image (int): Place in the batch.
-        size (tuple, optional): What ends in height and width, for masks
-            within boxes that are to be pasted.
-        threshold (float): Least probability of a pixel of a mask.
+        outputs (dict[str, Tensor]): The outputs of the file.
+        image (int): Index in the batch.
+        size (tuple, optional): A size that ends in height and width, for masks
+            within boxes that must be pasted.
+        threshold (float): Minimum probability of a pixel of a mask.
     """
     labels = outputs['labels'][image]
     there = labels >= 0
@@ -141,7 +141,7 @@ def read_outputs(
 def _pair(
     name: str, expected: Found, found: Found, tolerance: float
 ) -> Tuple[Dict[str, float], List[Tuple[Found, List[int]]]]:
-    """The largest differences, and the detections that only one has."""
+    """The largest differences, and the detections that only one side has."""
     pixels = tolerance * PIXELS
     left = set(range(len(found.labels)))
     alone: List[int] = []
@@ -177,7 +177,7 @@ def _pair(
 
 
 def _mask_difference(expected: Tensor, found: Tensor) -> float:
-    """1 - IoU; 0 where one pixel differs."""
+    """1 - IoU, or 0 if only one pixel differs."""
     wrong = (expected != found).sum().item()
     if wrong <= 1:
         return 0.0
@@ -190,11 +190,11 @@ def _check_left(
     rules: Any,
     doubts: Tensor,
 ) -> None:
-    """Raise for a detection that only one of the two has without excuse."""
+    """Raise for a detection that only one side has without excuse."""
     for (result, alone), (other, _) in zip(both, both[::-1], strict=True):
         cut = rules.get('score_thr', 0.0)
         if len(other.scores) == rules['max_per_img']:
-            # what falls short there came behind what others were in doubt
+            # a detection that misses the cut there ranked after doubtful ones
             cut = max(cut, other.scores.min().item())
         for i in alone:
             score, label = result.scores[i], result.labels[i]
@@ -209,7 +209,7 @@ def _check_left(
                 continue
             raise UsageError(
                 f'a detection of the {name} input, score {score:.5f} of '
-                f'class {label}, is only in one of the file and the model '
-                f'({sum(len(a) for _, a in both)} such of '
-                f'{len(both[0][0].labels)}); nothing was written.'
+                f'class {label}, appears in only one of the two outputs, the '
+                f"file's and the model's ({sum(len(a) for _, a in both)} such "
+                f'of {len(both[0][0].labels)}); nothing was written.'
             )

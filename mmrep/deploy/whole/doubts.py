@@ -1,9 +1,9 @@
-"""Decisions that hang on last digits, in which two runtimes may differ."""
+"""Decisions that depend on the last digits, where two runtimes may differ."""
 
 import torch
 from torch import Tensor
 
-# How near a score or an IoU may lie to a threshold, to fall on either side.
+# How near to a threshold a score or an IoU may fall on either side.
 NEAR = 1e-5
 
 
@@ -18,7 +18,7 @@ def ious(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def near_cut(scores: Tensor, count: int) -> Tensor:
-    """Which of falling scores (M, ) may be among the first ``count`` or not.
+    """Which of sorted scores (M, ) may or may not be in the first ``count``.
 
     Returns:
         Tensor: Shape (M, ), bool.
@@ -32,14 +32,14 @@ def near_cut(scores: Tensor, count: int) -> Tensor:
 def near_suppression(
     boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, limit: float
 ) -> Tensor:
-    """Which boxes non-maximum suppression may keep or not.
+    """Which boxes non-maximum suppression may or may not keep.
 
     Args:
         boxes (Tensor): Shape (M, 4).
         scores (Tensor): Shape (M, ).
         labels (Tensor): Shape (M, ).
-        kept (Tensor): Places of those that it kept, shape (K, ).
-        limit (float): Its threshold of the IoU.
+        kept (Tensor): Indices of those that it kept, shape (K, ).
+        limit (float): Its IoU threshold.
 
     Returns:
         Tensor: Shape (M, ), bool.

@@ -1,4 +1,4 @@
-"""What an exported file says about itself: how it is fed, what it is of."""
+"""The metadata of an exported file: its input and its model."""
 
 import json
 from typing import Any, Dict, Optional
@@ -12,14 +12,14 @@ from mmrep.registry import type_name
 
 
 def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
-    """What a user of the file must know: normalisation, names of classes.
+    """What users of the file must know: normalisation, names of classes.
 
     Args:
         cfg (Config): Config of the model.
         meta (dict): Its ``dataset_meta``.
 
     Returns:
-        dict[str, str]: Short texts, JSON where they hold lists.
+        dict[str, str]: Short texts; lists are JSON.
     """
     known = cfg.model.get('data_preprocessor') or {}
     count = (cfg.model.get('backbone') or {}).get('in_channels', 3)
@@ -38,18 +38,19 @@ def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
 def describe_whole(
     cfg: Config, meta: Dict[str, Any], module: WholeModel
 ) -> Dict[str, str]:
-    """What the file of a whole model says.
+    """The metadata of the file of a whole model.
 
     Args:
         cfg (Config): Config of the model.
         meta (dict): Its ``dataset_meta``.
-        module (WholeModel): What is exported.
+        module (WholeModel): The exported module.
 
     Returns:
-        dict[str, str]: As :func:`describe_input`; ``model``, which configs
-        the file is of; ``input``; ``scale`` (width, height), ``keep_ratio``
-        and ``divisor``, to which the test pipeline resizes; ``decisions``,
-        such as thresholds.
+        dict[str, str]: The keys of :func:`describe_input`; ``model``, the kind
+            of config it belongs to; ``input``; ``scale`` (width, height),
+            ``keep_ratio``
+        and ``divisor``, how the test pipeline resizes; ``decisions``, such as
+        thresholds.
     """
     text = describe_input(cfg, meta)
     text.update(
@@ -64,7 +65,7 @@ def describe_whole(
 
 
 def model_of(cfg: Config) -> str:
-    """The kind of a config's model, the same in both of its forms."""
+    """The kind of a config's model, which is the same for both forms."""
     model = cfg.model
     kind = type_name(model)
     if kind == DEPLOY_FORM:
@@ -84,7 +85,7 @@ def _short(part: Optional[dict]) -> str:
 
 
 def _resizing(cfg: Config) -> Dict[str, str]:
-    """How the test pipeline resizes, as far as it does."""
+    """How the test pipeline resizes, if it does."""
     text = dict(divisor='1')
     pipeline = (first_dataset(cfg, 'test_dataloader') or {}).get('pipeline')
     for step in pipeline or []:

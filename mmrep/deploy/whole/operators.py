@@ -1,9 +1,9 @@
-"""NMS and RoIAlign as single nodes of a graph, which ONNX has too.
+"""NMS and RoIAlign as single graph nodes, which ONNX also has.
 
-``torch.export`` cannot look into MMCV's operators, whose results have sizes
-that depend on the picture. Here each is an operator of mmrep with a result of
-fixed size, computed by MMCV's own when a program runs, and written to ONNX as
-``NonMaxSuppression`` and ``RoiAlign``.
+``torch.export`` cannot trace MMCV's operators, whose results have sizes that
+depend on the picture. Here each becomes an operator of mmrep with a result of
+fixed size. MMCV's own operator computes it when a program runs, and it is
+written to ONNX as ``NonMaxSuppression`` and ``RoiAlign``.
 """
 
 from typing import Any, Callable, Dict
@@ -11,9 +11,9 @@ from typing import Any, Callable, Dict
 import torch
 from torch import Tensor
 
-# A score that no threshold lets through.
+# A score below every threshold.
 NOTHING = -1.0
-# ONNX's numbers of types.
+# ONNX's type numbers.
 INT64, BOOL = 7, 9
 
 
@@ -25,11 +25,10 @@ def nms_mask(
 
     Args:
         boxes (Tensor): Shape (N, M, 4), as (x1, y1, x2, y2).
-        scores (Tensor): Shape (N, M); boxes of a negative one are left out.
-        iou_threshold (float): A box goes if its IoU with a kept box of a
+        scores (Tensor): Shape (N, M); boxes with a negative score are ignored.
+        iou_threshold (float): A box is removed if its IoU with a kept box of a
             higher score is above this.
-        count (int): How many boxes of an image are kept at most, those of
-            the highest scores.
+        count (int): Largest number of boxes to keep per image, by score.
 
     Returns:
         Tensor: Shape (N, M), bool.
@@ -62,17 +61,17 @@ def roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """Pool a feature map in each RoI to a fixed size, by averages.
+    """Average-pool a feature map in each RoI to a fixed size.
 
     Args:
         maps (Tensor): Shape (N, C, H, W).
         rois (Tensor): Shape (R, 5), as (image, x1, y1, x2, y2).
-        height (int): Of what is returned.
-        width (int): Of what is returned.
-        scale (float): From the coordinates of RoIs to the map's.
-        sampling_ratio (int): Samples of a bin along each axis, 0 for one
-            each pixel.
-        aligned (bool): Whether pixels have their centres at halves.
+        height (int): Height of the result.
+        width (int): Width of the result.
+        scale (float): Factor from coordinates of RoIs to those of the map.
+        sampling_ratio (int): Samples of a bin along each axis; 0 means one per
+            pixel.
+        aligned (bool): Whether pixel centres are at halves.
 
     Returns:
         Tensor: Shape (R, C, height, width).
@@ -98,7 +97,7 @@ def _(
 
 
 def onnx_translations() -> Dict[Callable, Callable]:
-    """What torch's ONNX exporter makes of each operator."""
+    """Translations of each operator for torch's ONNX exporter."""
     from onnxscript import opset18 as op
 
     def nms_mask(
@@ -111,7 +110,7 @@ def onnx_translations() -> Dict[Callable, Callable]:
             op.Constant(value_floats=[iou_threshold]),
             op.Constant(value_floats=[NOTHING / 2]),
         )
-        # rows of (image, class, box); the standard leaves their order open
+        # rows of (image, class, box); the standard does not define their order
         places = op.Gather(selected, [0, 2], axis=1)
         chosen = op.GreaterOrEqual(op.Gather(selected, 0, axis=1), 0)
         none = op.Expand(op.Cast(0, to=BOOL), op.Shape(scores))

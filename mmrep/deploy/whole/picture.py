@@ -1,4 +1,4 @@
-"""What every exported model begins with: the picture becomes its input."""
+"""The first step of every exported model: the picture becomes its input."""
 
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -22,14 +22,13 @@ class WholeModel(nn.Module):
     Args:
         model (nn.Module): A segmentor or detector in evaluation mode; it is
             changed in place.
-        input (str): 'picture' for bytes in the channel order of OpenCV, as
-            the config's pipeline gives them; 'float' for the same numbers, 0
-            to 255, as floats; either with '-rgb' for the other order;
-            'normalised' for what the model's normalisation makes of them.
-            Defaults to 'picture'.
+        input (str): 'picture' for bytes in OpenCV's channel order, which the
+            config's pipeline returns; 'float' for the same numbers, 0 to 255,
+            as floats; either with '-rgb' for RGB order; 'normalised' for the
+            output of the model's normalisation. Defaults to 'picture'.
 
     Raises:
-        UsageError: If the model prepares pictures in a way of its own.
+        UsageError: If the model prepares pictures in its own way.
     """
 
     part = 'model'
@@ -45,13 +44,13 @@ class WholeModel(nn.Module):
         self.rgb = input.endswith('-rgb')
         if self.rgb and self.channels != 3:
             raise UsageError(
-                f'the input {input} is for pictures of 3 channels, and the '
+                f'the input {input} is for pictures with 3 channels, but the '
                 f'model takes {self.channels}.'
             )
         self._set_preparation(model.data_preprocessor)
         self.backbone = model.backbone
         self.neck = model.neck if model.with_neck else nn.Identity()
-        # not a part, or the graph would have it twice
+        # not a submodule, or the graph would have it twice
         self._model = (model,)
         prepare_layers(model)
         model.requires_grad_(False)
@@ -61,15 +60,15 @@ class WholeModel(nn.Module):
         test = getattr(known, 'test_cfg', None) or {}
         if not hasattr(known, '_enable_normalize') or test.get('size'):
             raise UsageError(
-                f'{type(known).__name__} prepares pictures in a way that is '
-                'not exported; --part exports what follows it.'
+                f'{type(known).__name__} prepares pictures in a way that '
+                'cannot be exported; --part exports what follows it.'
             )
         self.swap = known._channel_conversion and self.channels == 3
         self.normalise = known._enable_normalize
         if self.normalise:
             self.register_buffer('mean', known.mean)
             self.register_buffer('std', known.std)
-        # a segmentor's pads in training, and here as its test_cfg says
+        # a segmentor's pads in training; here it pads as its test_cfg says
         segments = hasattr(known, 'size_divisor')
         divisor = (
             test.get('size_divisor') if segments else known.pad_size_divisor
@@ -78,7 +77,7 @@ class WholeModel(nn.Module):
         self.pad_value = float(known.pad_value)
 
     def prepare(self, image: Tensor) -> Tensor:
-        """Normalise (N, C, H, W), and pad it below and to the right."""
+        """Normalise (N, C, H, W), and pad it at the bottom and right."""
         x = image
         if self.input != 'normalised':
             x = self._normalised(image, self.swap != self.rgb)
@@ -96,20 +95,20 @@ class WholeModel(nn.Module):
         return (x - self.mean) / self.std if self.normalise else x
 
     def input_of(self, picture: Tensor) -> Tensor:
-        """What the file is fed for bytes (N, C, H, W) as OpenCV has them."""
+        """The file's input for bytes (N, C, H, W) in OpenCV's order."""
         if self.input == 'normalised':
             return self._normalised(picture, self.swap)
         x = picture.flip(1) if self.rgb else picture
         return x.float() if self.input.startswith('float') else x
 
     def loaded(self, image: Tensor) -> Tensor:
-        """What the model's own preparation takes for a file's input."""
+        """The input of the model's own preparation for a file's input."""
         return image.flip(1) if self.rgb else image
 
     def example(
         self, size: Tuple[int, int], batch: int = 1, seed: int = 0
     ) -> Tensor:
-        """An input of a size: noise."""
+        """An input of this size, of noise."""
         noise = random_input(size, batch, seed, self.channels)
         if self.input == 'normalised':
             return noise
@@ -117,7 +116,7 @@ class WholeModel(nn.Module):
 
     @property
     def decisions(self) -> Dict[str, Any]:
-        """What a user may want to know about how the model decides."""
+        """What users may want to know about how the model decides."""
         raise NotImplementedError
 
     def output_names(self, image: Tensor) -> List[str]:
@@ -125,7 +124,7 @@ class WholeModel(nn.Module):
         return list(self.names)
 
     def expected(self, image: Tensor) -> Dict[str, Any]:
-        """What the model itself computes from an input of a file."""
+        """What the model itself computes for an input of a file."""
         raise NotImplementedError
 
     def compare(

@@ -1,4 +1,4 @@
-"""Whole segmentors: a picture in, labels and logits of its size out."""
+"""Whole segmentors: from a picture to labels and logits of its size."""
 
 from typing import Any, Dict, List, Tuple
 
@@ -17,10 +17,10 @@ class WholeSegmentor(WholeModel):
 
     Args:
         model (nn.Module): MMSegmentation's ``EncoderDecoder``.
-        input (str): As :class:`WholeModel` takes it. Defaults to 'picture'.
+        input (str): See :class:`WholeModel`. Defaults to 'picture'.
 
     Raises:
-        UsageError: If its head decides in a way of its own.
+        UsageError: If its head decides in its own way.
     """
 
     names = ('labels', 'logits')
@@ -68,7 +68,7 @@ class WholeSegmentor(WholeModel):
         return labels.to(torch.int64)
 
     def expected(self, image: Tensor) -> Dict[str, Any]:
-        """MMSegmentation's logits of an input."""
+        """MMSegmentation's logits for an input."""
         (model,) = self._model
         height, width = image.shape[2:]
         x = image
@@ -96,14 +96,14 @@ class WholeSegmentor(WholeModel):
         wrong = (self.decide(found['logits']) != found['labels']).sum().item()
         if wrong:
             raise UsageError(
-                f'{wrong} labels of the {name} input are not those of its '
-                'logits; nothing was written.'
+                f'{wrong} labels of the {name} input do not match its logits; '
+                'nothing was written.'
             )
         return differences
 
 
 def _check(part: nn.Module, base: type, *methods: str) -> None:
-    """Raise if a part overrides how MMSegmentation's base predicts."""
+    """Raise an error if a part overrides the prediction of its base class."""
     kind = type(part)
     for name in methods:
         if getattr(kind, name, None) is not getattr(base, name):

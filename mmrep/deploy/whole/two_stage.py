@@ -17,12 +17,12 @@ class WholeTwoStageDetector(WholeDetector):
 
     Args:
         model (nn.Module): MMDetection's ``TwoStageDetector``.
-        input (str): As :class:`WholeModel` takes it. Defaults to 'picture'.
+        input (str): See :class:`WholeModel`. Defaults to 'picture'.
         masks (str): 'pasted' for masks of the picture's size, 'raw' for
             probabilities in the box. Defaults to 'pasted'.
 
     Raises:
-        UsageError: If a part of it predicts in a way of its own.
+        UsageError: If a part of it predicts in its own way.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class WholeTwoStageDetector(WholeDetector):
         return self.roi_head.test_cfg
 
     def _stages(self, kind: str) -> List[Tuple[nn.Module, nn.Module]]:
-        """Each stage's extractor of RoIs and its head."""
+        """RoI extractor and head of each stage."""
         parts = [
             getattr(self.roi_head, name)
             for name in (f'{kind}_roi_extractor', f'{kind}_head')
@@ -99,7 +99,7 @@ class WholeTwoStageDetector(WholeDetector):
     def propose(
         self, maps: Sequence[Tensor], size: Sequence[int]
     ) -> Tuple[Tensor, Tensor]:
-        """Proposals (N, P, 4) of the RPN, and which of them are there."""
+        """Proposals (N, P, 4) of the RPN, and which of them exist."""
         cfg = self.rpn_head.test_cfg
         levels = self.candidates(maps, size, cfg['nms_pre'])
         boxes, scores, ids = (
@@ -133,7 +133,7 @@ class WholeTwoStageDetector(WholeDetector):
         return levels
 
     def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
-        """Proposals (n, 4) of each image that hang on the last digits."""
+        """Proposals (n, 4) of each image that depend on the last digits."""
         cfg = self.rpn_head.test_cfg
         count = cfg['nms_pre']
         with torch.no_grad():
@@ -214,8 +214,8 @@ def extract(
 ) -> Tensor:
     """Features (R, C, h, w) of RoIs (R, 5), each from its level.
 
-    On each level all RoIs are pooled; those of other levels have no area
-    there, so that they cost next to nothing.
+    All RoIs are pooled on each level; those of other levels have no area
+    there, so they cost almost nothing.
     """
     maps = maps[: extractor.num_inputs]
     levels = extractor.map_roi_levels(rois, len(maps))
@@ -239,7 +239,7 @@ def extract(
 
 
 def _check_parts(model: Any) -> None:
-    """Raise if what proposes or what refines does so in its own way."""
+    """Raise an error if a part proposes or refines in its own way."""
     from mmdet.models.dense_heads import RPNHead
     from mmdet.models.detectors import TwoStageDetector
     from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
@@ -264,10 +264,10 @@ def _check_parts(model: Any) -> None:
 
 
 def _doubtful(levels: List[List[Tensor]], cfg: Any) -> Tensor:
-    """Boxes (n, 4) of one image that the RPN may propose or not.
+    """Boxes (n, 4) of an image that the RPN may or may not propose.
 
     Args:
-        levels (list[list[Tensor]]): Boxes, falling scores and number of each
+        levels (list[list[Tensor]]): Boxes, sorted scores and number of each
             level, one more than its ``nms_pre``.
         cfg: ``test_cfg`` of the RPN.
     """

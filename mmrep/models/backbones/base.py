@@ -1,4 +1,4 @@
-"""What the backbones share: checks of arguments, freezing, depth rules."""
+"""Code shared by the backbones: argument checks, freezing, depth rules."""
 
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
@@ -10,9 +10,9 @@ InitCfg = Optional[Union[dict, List[dict]]]
 
 
 def _with_scope(init_cfg: Any) -> Any:
-    """Have ``Pretrained`` mean the initializer of mmrep.checkpoint.
+    """Make ``Pretrained`` mean the initializer of mmrep.checkpoint.
 
-    It knows the released files' layouts, which MMEngine's does not.
+    It knows the layouts of the released files, which MMEngine's does not.
     """
     if isinstance(init_cfg, (list, tuple)):
         return [_with_scope(cfg) for cfg in init_cfg]
@@ -22,20 +22,20 @@ def _with_scope(init_cfg: Any) -> Any:
 
 
 class StagedBackbone(BaseModule):
-    """A backbone of a stem, stages, and what leads from stage to stage.
+    """A backbone with a stem, stages, and transitions between the stages.
 
-    A subclass names its archs in ``arch_settings``, the other keys of an
-    arch with their defaults in ``_arch_defaults``, and builds the stages. One
-    whose maps do not come from one stage each says in ``_part_depths`` what
-    it consists of.
+    A subclass lists its archs in ``arch_settings`` and the optional keys of an
+    arch with their defaults in ``_arch_defaults``, and builds the stages. If
+    its maps do not come from one stage each, it declares its parts in
+    ``_part_depths``.
 
     Args:
         arch (str | dict): A name in ``arch_settings``, or a dict with
             ``channels``, ``depths`` and the keys in ``_required``.
         out_indices (Sequence[int]): Stages whose maps are returned.
         drop_path_rate (float): Stochastic depth of the last block.
-        frozen_stages (int): Number of frozen parts, which are the stages as
-            a rule; 0 freezes the stem, -1 nothing.
+        frozen_stages (int): Number of frozen parts, which are usually the
+            stages; 0 freezes the stem, -1 nothing.
         norm_eval (bool): Keep every BN in evaluation mode.
         with_cp (bool): Recompute activations in the backward pass.
         deploy (bool): Build the deploy form.
@@ -45,7 +45,7 @@ class StagedBackbone(BaseModule):
     arch_settings: dict = {}
     _required: Tuple[str, ...] = ('channels', 'depths', 'kernel_sizes')
     _arch_defaults: dict = {}
-    # parts of which three blocks are one layer of the learning-rate decay
+    # parts in which three blocks are one layer of the learning-rate decay
     _decays_by_threes: Tuple[int, ...] = (2,)
 
     def __init__(
@@ -67,18 +67,18 @@ class StagedBackbone(BaseModule):
             0 <= i < num_stages for i in self.out_indices
         ):
             raise ValueError(
-                f'out_indices must lie in 0..{num_stages - 1} '
-                f'and not be empty, got {out_indices}.'
+                f'out_indices must be in 0..{num_stages - 1} and not be '
+                f'empty, got {out_indices}.'
             )
         num_parts = len(self._part_depths())
         if not -1 <= frozen_stages <= num_parts:
             raise ValueError(
-                f'frozen_stages must lie in -1..{num_parts}, '
-                f'got {frozen_stages}.'
+                f'frozen_stages must be in -1..{num_parts}, got '
+                f'{frozen_stages}.'
             )
         if not 0 <= drop_path_rate < 1:
             raise ValueError(
-                f'drop_path_rate must lie in [0, 1), got {drop_path_rate}.'
+                f'drop_path_rate must be in [0, 1), got {drop_path_rate}.'
             )
         blocks = sum(self._part_depths())
         # linear from 0 at the first block
@@ -92,7 +92,7 @@ class StagedBackbone(BaseModule):
 
     @classmethod
     def _parse_arch(cls, arch: Union[str, dict]) -> dict:
-        """Look up a name, check a dict; return all keys."""
+        """Look up a name or check a dict; return all keys."""
         if isinstance(arch, str):
             if arch not in cls.arch_settings:
                 raise ValueError(
@@ -111,8 +111,8 @@ class StagedBackbone(BaseModule):
             )
         if len({len(arch[key]) for key in required}) != 1:
             raise ValueError(
-                f'{", ".join(cls._required)} must have a '
-                f'value per stage each, got {dict(arch)}.'
+                f'{", ".join(cls._required)} must each have a value per '
+                f'stage, got {dict(arch)}.'
             )
         return {**cls._arch_defaults, **arch}
 
@@ -123,8 +123,9 @@ class StagedBackbone(BaseModule):
     def _locate(self, name: str) -> Optional[Tuple[int, int]]:
         """Part and block of a parameter.
 
-        The block is -1 for what leads to a part, the stem for part 0. None
-        stands for what is behind the stages, such as norms of the outputs.
+        The block is -1 for the transition to a part, which is the stem for
+        part 0. The result is None for what follows the stages, such as norms
+        of the outputs.
         """
         raise NotImplementedError
 
@@ -136,20 +137,21 @@ class StagedBackbone(BaseModule):
     ) -> Tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay.
 
-        The rule of ConvNeXt and UniRepLKNet: the stem is layer 0; every stage
-        is one layer with what leads to it, but three blocks of stage 2 are
-        one; the rest, norms of the outputs and heads included, comes last.
+        The rule is that of ConvNeXt and UniRepLKNet: the stem is layer 0;
+        every stage is one layer together with its transition, except that
+        every three blocks of stage 2 are one; the rest, including norms of the
+        outputs and heads, comes last.
 
         Args:
             param_name (str): Name of the parameter in the whole model.
-            prefix (str): What the backbone's names begin with there.
+            prefix (str): Prefix of the backbone's names in that model.
                 Defaults to ''.
-            num_layers (int, optional): Layers to count in the stages; the
-                last stage is the last of them. Defaults to None, as many as
-                there are.
+            num_layers (int, optional): Number of layers to count in the
+                stages; the last stage is the last of them. Defaults to None,
+                the actual number.
 
         Returns:
-            tuple[int, int]: Depth, and the number of depths.
+            tuple[int, int]: The depth and the number of depths.
         """
         depths = self._part_depths()
         firsts = [1]
@@ -181,7 +183,7 @@ class StagedBackbone(BaseModule):
         return depth, num_depths
 
     def _frozen_modules(self, num_stages: int) -> Sequence[nn.Module]:
-        """The stem, the first parts, and what lies between them."""
+        """The stem, the first parts, and the transitions between them."""
         raise NotImplementedError
 
     def _freeze_stages(self) -> None:
@@ -192,7 +194,7 @@ class StagedBackbone(BaseModule):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'StagedBackbone':
-        """Set the mode; frozen stages and ``norm_eval`` stay as they are."""
+        """Set the mode, except for frozen stages and ``norm_eval``."""
         super().train(mode)
         self._freeze_stages()
         if mode and self.norm_eval:

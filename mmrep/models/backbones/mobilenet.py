@@ -3,7 +3,7 @@
 Papers: `MobileNetV2: Inverted Residuals and Linear Bottlenecks
 <https://arxiv.org/abs/1801.04381>`_ (CVPR 2018) and, for the large kernels,
 `Scaling Up Your Kernels to 31x31 <https://arxiv.org/abs/2203.06717>`_ (CVPR
-2022), whose Guidelines 2, 3 and 5 are drawn from it.
+2022), which derives its Guidelines 2, 3 and 5 from such networks.
 
 Maps are (N, C, H, W) throughout.
 """
@@ -21,29 +21,29 @@ from mmrep.models.layers import (
 )
 from mmrep.registry import MODELS
 
-# Of each of the seven stages: expansion and stride of the first block.
+# For each of the seven stages: expansion and stride of the first block.
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 
 def scaled(channels: int, factor: float) -> int:
-    """Channels times a factor: a multiple of 8 that loses under 10 %."""
+    """Channels times a factor, as a multiple of 8 that loses under 10 %."""
     rounded = max(8, int(channels * factor + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels * factor else rounded
 
 
 class InvertedResidual(nn.Module):
-    """1x1, a depth-wise kernel, 1x1, with a shortcut where shapes agree.
+    """1x1, a depth-wise kernel, 1x1, with a shortcut if shapes agree.
 
     Args:
         in_channels (int): Channels of the input.
         out_channels (int): Channels of the output.
-        expansion (int): Ratio of the depth-wise channels to the input's; 1
-            leaves the first 1x1 out.
+        expansion (int): Ratio of the depth-wise channels to those of the
+            input; 1 omits the first 1x1.
         stride (int): Stride of the depth-wise convolution.
         kernel_size (int): Size of the depth-wise kernel.
-        small_kernel (int, optional): Size of the kernel parallel to it.
-        shortcut (bool): Add the input where stride and channels allow it.
+        small_kernel (int, optional): Size of the parallel kernel.
+        shortcut (bool): Add the input if stride and channels allow it.
         norm_cfg (dict): Config of every norm.
         act_cfg (dict): Config of the activations.
         deploy (bool): Build the merged depth-wise kernel.
@@ -94,7 +94,7 @@ class LargeKernelMobileNetV2(StagedBackbone):
     """MobileNetV2 whose depth-wise kernels may be large.
 
     With its defaults it is MobileNetV2 without the last 1x1 convolution and
-    the classifier. The kernels of stride 2 have the size of their stage too.
+    the classifier. Kernels with stride 2 also have the size of their stage.
 
     Args:
         widen_factor (float): Ratio of every number of channels to
@@ -102,12 +102,12 @@ class LargeKernelMobileNetV2(StagedBackbone):
         kernel_sizes (int | Sequence[int]): Size of the depth-wise kernels,
             or one for each of the seven stages. Defaults to 3.
         small_kernel (int, optional): Size of the re-parameterized kernel
-            parallel to every larger one. Defaults to None, none.
+            parallel to every larger one. Defaults to None, for none.
         shortcut (bool): Whether blocks have their shortcut. Defaults to
             True.
         in_channels (int): Channels of the image. Defaults to 3.
         out_indices (Sequence[int]): Stages whose maps are returned; their
-            strides are 2, 4, 8, 16, 16, 32 and 32. Stages behind the last
+            strides are 2, 4, 8, 16, 16, 32 and 32. Stages after the last
             one are not built. Defaults to (1, 2, 4, 6).
         norm_cfg (dict): Config of every norm. Defaults to dict(type='BN').
         act_cfg (dict): Config of every activation. Defaults to
@@ -151,8 +151,8 @@ class LargeKernelMobileNetV2(StagedBackbone):
             kernel_sizes = (kernel_sizes,) * len(self.depths)
         if len(kernel_sizes) != len(self.depths):
             raise ValueError(
-                f'kernel_sizes must be a size or {len(self.depths)} of them, '
-                f'got {kernel_sizes}.'
+                f'kernel_sizes must be one size or {len(self.depths)} of '
+                f'them, got {kernel_sizes}.'
             )
         if widen_factor <= 0:
             raise ValueError(
@@ -197,7 +197,8 @@ class LargeKernelMobileNetV2(StagedBackbone):
                         EXPANSIONS[i],
                         STRIDES[i] if j == 0 else 1,
                         size,
-                        # beside a kernel as small it would add nothing
+                        # next to a kernel of the same size it would add
+                        # nothing
                         small_kernel if size > (small_kernel or 0) else None,
                         shortcut,
                         norm_cfg,

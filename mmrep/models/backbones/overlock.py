@@ -1,13 +1,13 @@
-"""OverLoCK: an overview first, then a closer look with kernels it chooses.
+"""OverLoCK: an overview first, which chooses kernels for a closer look.
 
 Paper: `OverLoCK: An Overview-first-Look-Closely-next ConvNet with
 Context-Mixing Dynamic Kernels <https://arxiv.org/abs/2502.20087>`_ (CVPR
 2025). Source: https://github.com/LMMMEng/OverLoCK/blob/main/models/overlock.py
 Parameter names are that file's, so the released checkpoints load as they are.
 
-The base net (stages 1 to 3) feeds two nets. The overview net is a fourth
-stage of the usual kind. The focus net repeats the third and fourth stage with
-the overview beside its maps: it chooses dynamic kernels (ContMix).
+The base net (stages 1 to 3) feeds two nets. The overview net is an ordinary
+fourth stage. The focus net repeats the third and fourth stage; it concatenates
+the overview to its maps and uses it to choose dynamic kernels (ContMix).
 
 Maps are (N, C, H, W) with channels_last memory throughout.
 """
@@ -38,8 +38,8 @@ from mmrep.models.layers import (
 )
 from mmrep.registry import MODELS
 
-# Size and dilation of the parallel kernels beside a large one, as published;
-# UniRepLKNet has one branch less beside most sizes.
+# Size and dilation of the kernels parallel to a large one, as published;
+# UniRepLKNet has one branch fewer for most sizes.
 BRANCHES = {
     5: ((3, 1), (3, 2)),
     7: ((5, 1), (3, 1), (3, 2), (3, 3)),
@@ -50,7 +50,7 @@ BRANCHES = {
     17: ((5, 1), (7, 1), (9, 2), (3, 4), (3, 5), (3, 7)),
     19: ((5, 1), (7, 1), (9, 1), (9, 2), (3, 4), (3, 5), (3, 7)),
 }
-# A quarter of the overview's channels goes beside the focus net's.
+# A quarter of the overview's channels is added to the focus net's.
 CONTEXT_RATIO = 4
 
 
@@ -59,8 +59,8 @@ def _large_kernel(
 ) -> DilatedReparamBlock:
     if kernel_size not in BRANCHES:
         raise ValueError(
-            f'kernel sizes must be of {tuple(BRANCHES)}, which have published '
-            f'branches, got {kernel_size}.'
+            f'kernel sizes must be in {tuple(BRANCHES)}, for which branches '
+            f'are published, got {kernel_size}.'
         )
     branches = BRANCHES[kernel_size]
     return DilatedReparamBlock(
@@ -84,7 +84,7 @@ def _shortcut_scale(channels: int, scales: bool) -> nn.Module:
 
 
 class RepConvBlock(NormFirstBlock):
-    """Large kernel, SE and FFN with a shortcut: base and overview net.
+    """Block of base and overview net: large kernel, SE, FFN, and a shortcut.
 
     Args:
         channels (int): Channels of the input and of the output.
@@ -124,14 +124,14 @@ class RepConvBlock(NormFirstBlock):
         return self.ls(x) + self.proj(x)
 
     def fold_norms(self) -> None:
-        """Fold the norm behind the large kernel into it, for inference."""
+        """Fold the norm after the large kernel into it, for inference."""
         self.proj[2] = fold_bn_behind(self.proj[1], self.proj[2])
 
 
 class DynamicConvBlock(ContMix, NormFirstBlock):
-    """ContMix beside a large kernel, gated, and an FFN: the focus net.
+    """Block of the focus net: ContMix with a large kernel, a gate, an FFN.
 
-    It maps its own channels with those of the context behind them.
+    Its input has its own channels, followed by those of the context.
 
     Args:
         channels (int): Channels of the map.
@@ -142,7 +142,7 @@ class DynamicConvBlock(ContMix, NormFirstBlock):
         ffn_ratio (float): Channels in the FFN per channel of the map.
         drop_path (float): Probability of dropping either part.
         scales_shortcut (bool): Scale the shortcuts by channel.
-        is_first (bool): Take the context as it comes, with no other.
+        is_first (bool): Use the context as it is; no overview is added.
         norm_cfg (dict): Config of every BN.
         deploy (bool): Build the merged form.
     """
@@ -218,7 +218,7 @@ class DynamicConvBlock(ContMix, NormFirstBlock):
         Args:
             x (Tensor): Shape (N, channels + context_channels, H, W).
             overview (Tensor): Shape (N, context_channels, H, W); the first
-                block leaves it out, as it is in ``x``.
+                block omits it, because it is already in ``x``.
 
         Returns:
             Tensor: Shape (N, channels + context_channels, H, W).
@@ -244,7 +244,7 @@ class DynamicConvBlock(ContMix, NormFirstBlock):
 
 
 class ContextDownsample(nn.Module):
-    """Halve a map and the context behind it, each on its own.
+    """Halve a map and the context that follows it, separately.
 
     Args:
         channels (tuple[int, int]): Channels of the map before and after.
@@ -298,7 +298,7 @@ class OverLoCK(StagedBackbone):
 
     Args:
         arch (str | dict): 'XT', 'T', 'S' or 'B', or a dict with ``channels``,
-            ``depths`` and ``kernel_sizes``, a value for each stage of the
+            ``depths`` and ``kernel_sizes``, with a value for each stage of the
             base net and the overview net, and optionally, for the focus net,
             ``focus_depths`` ((4, 2)) and ``focus_heads`` ((4, 8), half the
             number of dynamic kernels of a size), a value for each of its two
@@ -306,10 +306,10 @@ class OverLoCK(StagedBackbone):
             ``ffn_ratio`` (4) for the other nets. Defaults to 'T'.
         in_channels (int): Channels of the input. Defaults to 3.
         out_indices (Sequence[int]): Maps that are returned, of strides 4, 8,
-            16 and 32, each behind a layer norm of its own: two of the base
-            net and two of the focus net, which have a quarter of the
-            overview's channels more (:attr:`out_channels`). What only later
-            maps need is not built. Defaults to (0, 1, 2, 3).
+            16 and 32, each with its own layer norm: two of the base net and
+            two of the focus net, which also have a quarter of the overview's
+            channels (:attr:`out_channels`). Parts that only later maps need
+            are not built. Defaults to (0, 1, 2, 3).
         overview_output (bool): Add the overview's map to the last one, as
             the authors' detectors do. Defaults to False.
         drop_path_rate (float): Stochastic depth of the last block; it grows
@@ -324,7 +324,7 @@ class OverLoCK(StagedBackbone):
         with_cp (bool): Recompute activations in the backward pass to save
             memory. Defaults to False.
         deploy (bool): Build the deploy form, which is the authors': one large
-            kernel in place of its branches. Defaults to False.
+            kernel instead of its branches. Defaults to False.
         init_cfg (dict | list[dict], optional): Initialization config.
             Defaults to None, the published one: weights of convolutions from
             a truncated normal of 0.02, biases 0.
@@ -373,7 +373,7 @@ class OverLoCK(StagedBackbone):
         focus_ffn_ratio=3,
     )
     _decays_by_threes = (2, 4)
-    # what leads to each part, and its blocks, in the order of computation
+    # transition to each part, and its blocks, in the order of computation
     _parts = (
         ('patch_embed1', 'blocks1'),
         ('patch_embed2', 'blocks2'),
@@ -415,8 +415,8 @@ class OverLoCK(StagedBackbone):
         )
         if overview_output and 3 not in self.out_indices:
             raise ValueError(
-                'overview_output adds to the map of index 3, which '
-                f'out_indices must have, got {out_indices}.'
+                'overview_output adds to the map of index 3, so out_indices '
+                f'must contain 3, got {out_indices}.'
             )
         self.overview_output = overview_output
         channels = self.arch['channels']
@@ -449,7 +449,7 @@ class OverLoCK(StagedBackbone):
             )
         normed = set(self.out_indices)
         if len(self._built) > 2:
-            normed.add(1)  # whose norm lies on the way to the base net
+            normed.add(1)  # its norm is part of the path to the base net
         norms = {
             str(i): LayerNorm2d(self.out_channels[i]) for i in sorted(normed)
         }
@@ -468,7 +468,7 @@ class OverLoCK(StagedBackbone):
         arch = super()._parse_arch(arch)
         if len(arch['depths']) != 4:
             raise ValueError(
-                f'depths must be of 4 stages, got {arch["depths"]}.'
+                f'depths must have 4 stages, got {arch["depths"]}.'
             )
         for key in ('focus_depths', 'focus_heads'):
             if len(arch[key]) != 2:
@@ -556,7 +556,7 @@ class OverLoCK(StagedBackbone):
         return tuple(outs[i] for i in self.out_indices)
 
     def _norm(self, index: int, x: Tensor) -> Tensor:
-        """The norm of an output, where it is built."""
+        """The norm of an output, if it is built."""
         name = str(index)
         return self.extra_norm[name](x) if name in self.extra_norm else x
 
@@ -576,7 +576,7 @@ class OverLoCK(StagedBackbone):
         return [self.get_submodule(name) for name in names]
 
     def switch_to_deploy(self) -> None:
-        """Merge the branches beside every large kernel into it, in place."""
+        """Merge the branches of every large kernel into it, in place."""
         for module in self.modules():
             if isinstance(module, DilatedReparamBlock):
                 module.switch_to_deploy()

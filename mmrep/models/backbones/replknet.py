@@ -122,7 +122,7 @@ class ConvFFN(NormFirstBlock):
 
 
 class RepLKNetStage(nn.Module):
-    """Blocks of one resolution: RepLKBlock and ConvFFN in turn.
+    """Blocks of one resolution, alternating RepLKBlock and ConvFFN.
 
     Args:
         blocks (Sequence[nn.Module]): The blocks.
@@ -161,7 +161,7 @@ class RepLKNet(StagedBackbone):
             Defaults to '31B'.
         in_channels (int): Channels of the image. Defaults to 3.
         out_indices (Sequence[int]): Stages whose maps are returned, of
-            strides 4, 8, 16 and 32. Stages behind the last one are not
+            strides 4, 8, 16 and 32. Stages after the last one are not
             built. Defaults to (0, 1, 2, 3).
         drop_path_rate (float): Stochastic depth of the last block; it grows
             linearly from 0 at the first. Defaults to 0.
@@ -350,8 +350,8 @@ class RepLKNet(StagedBackbone):
     def switch_to_deploy(self) -> None:
         """Merge every large kernel with its branch and norms, in place.
 
-        The other norms stay, as in the released deploy files; see
-        :func:`mmrep.deploy.fuse_conv_bn` for those.
+        The other norms stay, as in the released deploy files; to fold them,
+        see :func:`mmrep.deploy.fuse_conv_bn`.
         """
         for module in self.modules():
             if isinstance(module, ReparamLargeKernelConv):

@@ -8,8 +8,8 @@ Source: https://github.com/AILab-CVC/UniRepLKNet/blob/b5677d8/unireplknet.py
 so the released checkpoints load as they are.
 
 Maps are (N, C, H, W) with channels_last memory throughout. The published code
-moves the channels to the last dimension and back in each block; here they lie
-last in memory only, which every layer reads in place.
+moves the channels to the last dimension and back in each block; here they come
+last only in memory, and every layer reads them in place.
 """
 
 from typing import Optional, Sequence, Tuple, Union
@@ -39,27 +39,27 @@ from mmrep.models.layers import (
 )
 from mmrep.registry import MODELS
 
-# Smallest kernel that has dilated branches beside it.
+# Smallest kernel that has parallel dilated branches.
 LARGE_KERNEL = 7
 
 
 class UniRepLKNetBlock(nn.Module):
     """Depth-wise kernel, SE, and an FFN with GRN, with a shortcut.
 
-    The paper's LarK block if the kernel is large, else its SmaK block.
+    It is the paper's LarK block if the kernel is large, else its SmaK block.
 
     Args:
         channels (int): Channels of the input and of the output.
-        kernel_size (int | str): Size of the depth-wise kernel, odd; or 'W'
-            and the size of windows in which a product takes its place.
+        kernel_size (int | str): Size of the depth-wise kernel, odd; or 'W' and
+            the size of the windows for a product in windows instead.
         branches (Sequence[tuple[int, int]], optional): Size and dilation of
-            the kernels beside it; None means the published ones from 7 on
+            the parallel kernels; None means the published ones from size 7 on
             and none below.
         se_ratio (float): Channels in the SE block per input channel.
         ffn_ratio (float): Channels in the FFN per input channel.
         drop_path (float): Probability of dropping the block.
         layer_scale_init_value (float, optional): Initial factor of the block
-            before the shortcut; None or 0 leaves it out.
+            before the shortcut; None or 0 means no layer scale.
         norm_cfg (dict): Config of every BN.
         deploy (bool): Build the merged form.
     """
@@ -100,8 +100,8 @@ class UniRepLKNetBlock(nn.Module):
             else build_norm_layer(norm_cfg, channels)[1]
         )
         self.se = SEBlock(channels, int(channels * se_ratio))
-        # Identities take the places of layers without parameters in the
-        # published Sequentials, so that names are the released files'.
+        # Identities replace layers without parameters in the published
+        # Sequentials, so names match the released files.
         self.pwconv1 = nn.Sequential(
             nn.Identity(), PointwiseLinear(channels, hidden_channels)
         )
@@ -130,7 +130,7 @@ class UniRepLKNetBlock(nn.Module):
         return self._add(x, out, self.gamma)
 
     def _forward_merged(self, x: Tensor) -> Tensor:
-        """As the deploy form, while the batch norms are frozen."""
+        """Compute like the deploy form, if the batch norms are frozen."""
         kernel, kernel_bias, weight, bias = self.merge()
         conv = self.dwconv
         if isinstance(conv, WindowProduct):
@@ -146,7 +146,7 @@ class UniRepLKNetBlock(nn.Module):
         return self._add(x, out, None)
 
     def _add(self, x: Tensor, out: Tensor, gamma: Optional[Tensor]) -> Tensor:
-        """Shortcut, stochastic depth and layer scale in one pass."""
+        """Apply shortcut, stochastic depth and layer scale in one pass."""
         scale = None if gamma is None else gamma.reshape(1, -1, 1, 1)
         if self.training and self.drop_path.drop_prob > 0:
             keep = self.drop_path(out.new_ones(out.size(0), 1, 1, 1))
@@ -167,14 +167,14 @@ class UniRepLKNetBlock(nn.Module):
         )
 
     def merge(self) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Parameters of the deploy form; differentiable.
+        """Parameters of the deploy form; they are differentiable.
 
         The branches and the norm go into the depth-wise kernel; the bias of
         the GRN, the norm and the layer scale into the second linear layer.
 
         Returns:
-            tuple[Tensor, ...]: Kernel (C, 1, K, K), or table of a product in
-            windows, and bias (C, ), weight (C, C') and bias (C, ).
+            tuple[Tensor, ...]: Kernel (C, 1, K, K) or table of a product in
+                windows, its bias (C, ), weight (C, C') and its bias (C, ).
         """
         if isinstance(self.dwconv, (DilatedReparamBlock, WindowProduct)):
             kernel, kernel_bias = self.dwconv.merge()
@@ -197,7 +197,7 @@ class UniRepLKNetBlock(nn.Module):
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
-        """Become the deploy form in place."""
+        """Turn into the deploy form in place."""
         if self.deploy:
             return
         kernel, kernel_bias, weight, bias = self.merge()
@@ -225,26 +225,25 @@ class UniRepLKNet(StagedBackbone):
         arch (str | dict): 'A', 'F', 'P', 'N', 'T', 'S', 'B', 'L' or 'XL', or
             a dict with ``channels``, ``depths`` and ``kernel_sizes`` (a
             sequence for each stage, a size for each of its blocks, or 'W7'
-            for a product in windows of 7x7: :class:`WBMM`), a value per
-            stage, and optionally ``dilated_branches`` (size and dilation
-            of the parallel kernels by the size of the large one, where they
-            differ from the published), ``se_ratio`` (0.25) and
-            ``ffn_ratio`` (4). Defaults to 'T'.
+            for a product in windows of 7x7: :class:`WBMM`), with a value per
+            stage, and optionally ``dilated_branches`` (size and dilation of
+            the parallel kernels by the size of the large one, if they differ
+            from the published ones), ``se_ratio`` (0.25) and ``ffn_ratio``
+            (4). Defaults to 'T'.
         in_channels (int): Channels of the input. Defaults to 3.
         out_indices (Sequence[int]): Stages whose maps are returned, of
-            strides 4, 8, 16 and 32, each behind a layer norm of its own.
-            Stages behind the last one are not built. Defaults to
-            (0, 1, 2, 3).
+            strides 4, 8, 16 and 32, each with its own layer norm. Stages after
+            the last one are not built. Defaults to (0, 1, 2, 3).
         drop_path_rate (float): Stochastic depth of the last block; it grows
             linearly from 0 at the first. Defaults to 0.
-        layer_scale_init_value (float, optional): Initial factor of each
-            block before its shortcut; None or 0 leaves it out. Defaults to
+        layer_scale_init_value (float, optional): Initial factor of each block
+            before its shortcut; None or 0 means no layer scale. Defaults to
             1e-6.
         norm_cfg (dict): Config of every BN. Defaults to dict(type='BN').
         frozen_stages (int): Freeze the stem (0), or the stem, the first n
-            stages and what leads from one to the next (n); the layer norms
-            of the outputs, which no released backbone has, are still
-            trained. -1 freezes nothing. Defaults to -1.
+            stages and the transitions between them (n); the layer norms of the
+            outputs, which no released backbone has, are still trained. -1
+            freezes nothing. Defaults to -1.
         norm_eval (bool): Keep every BN in evaluation mode, so that its
             statistics do not change. Defaults to False.
         with_cp (bool): Recompute activations in the backward pass to save

@@ -1,4 +1,4 @@
-"""WBMM: UniRepLKNet with products in windows in place of large kernels.
+"""WBMM: UniRepLKNet with products in windows instead of large kernels.
 
 Paper: `Windowed Batch Matrix Multiplication for Efficient Large Receptive
 Field Convolution <https://arxiv.org/abs/2607.02097>`_ (ICML 2026). Source:
@@ -13,13 +13,14 @@ from mmrep.registry import MODELS
 
 @MODELS.register_module()
 class WBMM(UniRepLKNet):
-    """WBMM backbone for dense prediction, with products in the first stage.
+    """WBMM backbone for dense prediction, with products in windows.
 
-    What a large kernel is worth shows beside UniRepLKNet, which differs in
-    nothing else. Arguments are :class:`UniRepLKNet`'s; ``arch`` is 'T', 'S'
-    or a dict, whose ``kernel_sizes`` may have the word 'W7' for a block with
-    windows of 7x7. Exported files are of one size (``--static``), because the
-    number of windows depends on it.
+    It differs from UniRepLKNet in nothing else, so a comparison of the two
+    shows what a large kernel gains. It takes the arguments of
+    :class:`UniRepLKNet`; ``arch`` is 'T', 'S' or a dict, whose
+    ``kernel_sizes`` may have the word 'W7' for a block with windows of 7x7.
+    Exported files have a fixed size (``--static``), because the number of
+    windows depends on it.
 
     Examples:
         >>> backbone = WBMM('T', out_indices=(3, ))

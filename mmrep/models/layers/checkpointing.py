@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 class _FrozenBNStatistics:
     """Let batch norms use batch statistics without recording them.
 
-    Entered anew at each recomputation, as when a graph that is retained runs
+    It is entered at each recomputation, for example when a retained graph runs
     backward twice.
     """
 
@@ -38,15 +38,15 @@ def checkpoint_forward(
 ) -> Tensor:
     """Run ``module(x)``, recomputing it in the backward pass if asked to.
 
-    Checkpointing takes place only in training and when gradients are
-    recorded. The recomputation does not update running statistics, so the
-    buffers after a step are the same with and without it.
+    Checkpointing happens only in training and when gradients are recorded. The
+    recomputation does not update running statistics, so the buffers after a
+    step are the same with and without it.
 
     Args:
         module (nn.Module): A block that maps tensors to one tensor.
         x (Tensor): Its input.
         with_cp (bool): Whether to trade computation for memory.
-        *others (Tensor): Its further inputs.
+        *others (Tensor): Its other inputs.
 
     Returns:
         Tensor: The block's output.
@@ -54,7 +54,7 @@ def checkpoint_forward(
     if not (with_cp and module.training and torch.is_grad_enabled()):
         return module(x, *others)
     if torch.compiler.is_compiling():
-        # takes no contexts, and does not record statistics again
+        # it takes no contexts, and does not record statistics again
         return checkpoint(module, x, *others, use_reentrant=False)
     return checkpoint(
         module,

@@ -1,4 +1,4 @@
-"""ContMix: kernels that a wide context chooses, one for each position."""
+"""ContMix: a wide context chooses a kernel for each position."""
 
 from typing import Tuple
 
@@ -13,24 +13,24 @@ from mmrep.models.layers.neighbourhood import (
 )
 from mmrep.models.layers.pooling import matrix_pool
 
-# The context is averaged into so many places a side.
+# The context is averaged into this many places per side.
 CONTEXT = 7
 
 
 class ContMix(nn.Module):
     """Context-mixing dynamic convolution with two sizes of kernels.
 
-    The likeness of a position to each of 7 x 7 places of the context gives,
-    by a linear layer, its kernels: a small one for the first half of the
-    channels and a large one for the second. `OverLoCK
+    A linear layer computes the kernels of a position from its similarity to
+    each of 7 x 7 places of the context: a small kernel for the first half of
+    the channels and a large one for the second. `OverLoCK
     <https://arxiv.org/abs/2502.20087>`_, Section 3.3.
 
     Args:
         channels (int): Channels of the map and of the output.
         context_channels (int): Channels of the context.
         kernel_sizes (tuple[int, int]): Small and large, odd.
-        num_heads (int): Number of kernels of each size at a position; half
-            of the channels is a multiple of it.
+        num_heads (int): Number of kernels of each size at a position; half of
+            the channels must be a multiple of it.
         norm_cfg (dict): Config of every BN.
     """
 
@@ -70,7 +70,7 @@ class ContMix(nn.Module):
             )
 
     def mix(self, x: Tensor, query: Tensor, context: Tensor) -> Tensor:
-        """Convolve each position with kernels of its own.
+        """Convolve each position with its own kernels.
 
         Args:
             x (Tensor): Values, shape (N, C, H, W).
@@ -126,7 +126,7 @@ class ContMix(nn.Module):
     ) -> Tuple[int, int]:
         """Size of a map that holds the large window, in proportion.
 
-        Symbols may stand for a map that is large enough, which keeps its
+        Symbolic sizes may stand for a map that is large enough and keeps its
         size.
         """
         size = max(self.kernel_sizes)
@@ -135,7 +135,8 @@ class ContMix(nn.Module):
                 torch.sym_max(torch.sym_max(a, size), a * size // b)
                 for a, b in ((height, width), (width, height))
             )
-        # in the published order of operations, on which the rounding depends
+        # the order of operations is the published one, because rounding
+        # depends on it
         if height < width:
             return size, int(size / height * width)
         return int(size / width * height), size

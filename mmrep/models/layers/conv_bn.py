@@ -1,4 +1,4 @@
-"""Convolution and batch norm: building the pair, folding it into one."""
+"""Build a convolution with its batch norm, and fold the norm into it."""
 
 from collections import OrderedDict
 from typing import Optional, Tuple
@@ -12,14 +12,14 @@ from mmrep.ops import DepthwiseConv2d
 
 
 class UnmergeableError(UsageError, NotImplementedError):
-    """A norm cannot be folded, so that the model has no deploy form."""
+    """A norm cannot be folded, so the model has no deploy form."""
 
 
 class NormFirstBlock(nn.Module):
     """A block with a norm in front of a 1x1 convolution.
 
-    :func:`mmrep.deploy.fuse_conv_bn` folds the norms behind convolutions by
-    itself; what else can be folded, a block folds in :meth:`fold_norms`.
+    :func:`mmrep.deploy.fuse_conv_bn` folds norms after convolutions by itself;
+    a block folds other norms in :meth:`fold_norms`.
     """
 
     def fold_norms(self) -> None:
@@ -30,7 +30,7 @@ class NormFirstBlock(nn.Module):
 def build_conv_bn(
     conv: nn.Conv2d, norm_cfg: dict, act_cfg: Optional[dict] = None
 ) -> nn.Sequential:
-    """Put a norm, and an activation if given, behind a convolution.
+    """Put a norm, and an activation if given, after a convolution.
 
     The children are named ``conv``, ``bn`` and ``nonlinear`` as in the
     released checkpoints.
@@ -59,8 +59,8 @@ def fold_bn(conv: nn.Conv2d, bn: nn.Module) -> Tuple[Tensor, Tensor]:
 
     Args:
         conv (nn.Conv2d): The convolution.
-        bn (nn.Module): The batch norm behind it, of any BN type, in
-            evaluation form.
+        bn (nn.Module): The batch norm after it, of any BN type, in evaluation
+            form.
 
     Returns:
         tuple[Tensor, Tensor]: Weight, shape as ``conv.weight``, and bias,
@@ -110,7 +110,7 @@ def bn_scale_shift(bn: nn.Module) -> Tuple[Tensor, Tensor]:
         shape (C, ).
 
     Raises:
-        UnmergeableError: If the norm is no BN with running statistics.
+        UnmergeableError: If the norm is not a BN with running statistics.
     """
     if getattr(bn, 'running_var', None) is None:
         raise UnmergeableError(
@@ -129,16 +129,16 @@ def bn_scale_shift(bn: nn.Module) -> Tuple[Tensor, Tensor]:
 def is_foldable(
     conv: nn.Module, bn: nn.Module, others: Tuple[type, ...] = ()
 ) -> bool:
-    """Whether a norm can be folded into a convolution beside it.
+    """Whether a norm can be folded into a convolution next to it.
 
     Subclasses of ``nn.Conv2d``, such as those that standardise their weight,
-    may compute something else from it, so the class must be a known one.
+    may compute something else, so the class must be a known one.
 
     Args:
-        conv (nn.Module): Perhaps a convolution.
-        bn (nn.Module): Perhaps a batch norm.
-        others (tuple[type, ...]): Further classes that compute what
-            ``nn.Conv2d`` does. Defaults to ().
+        conv (nn.Module): Any module; only a convolution can be folded into.
+        bn (nn.Module): Any module; only a batch norm can be folded.
+        others (tuple[type, ...]): Other classes that compute the same as
+            ``nn.Conv2d``. Defaults to ().
     """
     return (
         type(conv) in (nn.Conv2d, DepthwiseConv2d, *others)
@@ -149,15 +149,15 @@ def is_foldable(
 
 
 def fold_bn_ahead(bn: nn.Module, conv: nn.Conv2d) -> nn.Module:
-    """Fold a norm into the 1x1 convolution behind it, in place.
+    """Fold a norm into the 1x1 convolution after it, in place.
 
     Args:
         bn (nn.Module): The norm in front.
         conv (nn.Conv2d): A convolution without padding.
 
     Returns:
-        nn.Module: What takes the norm's place: an ``nn.Identity``, or the
-        norm itself if it cannot be folded.
+        nn.Module: The replacement of the norm: an ``nn.Identity``, or the norm
+            itself if it cannot be folded.
     """
     if not is_foldable(conv, bn):
         return bn
@@ -176,13 +176,13 @@ def fold_bn_behind(block: nn.Module, bn: nn.Module) -> nn.Module:
     """Fold a norm into the large kernel before it, in place.
 
     Args:
-        block (nn.Module): A :class:`DilatedReparamBlock`; only its deploy
-            form can take the norm.
-        bn (nn.Module): The norm behind it.
+        block (nn.Module): A :class:`DilatedReparamBlock`; the norm can be
+            folded only into its deploy form.
+        bn (nn.Module): The norm after it.
 
     Returns:
-        nn.Module: What takes the norm's place: an ``nn.Identity``, or the
-        norm itself if it cannot be folded.
+        nn.Module: The replacement of the norm: an ``nn.Identity``, or the norm
+            itself if it cannot be folded.
     """
     if block.origin_bn is not None or not is_foldable(block.lk_origin, bn):
         return bn
@@ -191,7 +191,7 @@ def fold_bn_behind(block: nn.Module, bn: nn.Module) -> nn.Module:
 
 
 def set_parameters(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
-    """Give a convolution a weight of its own, and a bias."""
+    """Give a convolution a new weight and a bias."""
     trains = conv.weight.requires_grad
     conv.weight = nn.Parameter(weight, requires_grad=trains)
     conv.bias = nn.Parameter(bias, requires_grad=trains)

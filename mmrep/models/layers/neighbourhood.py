@@ -1,14 +1,15 @@
 """Products of a kernel per position with the neighbourhood of the position.
 
 `Neighborhood Attention Transformer <https://arxiv.org/abs/2204.07143>`_: the
-window of K x K values is centred, and at a border it is shifted inside, so
-that every position has K x K values. NATTEN calls the product ``na2d_av``;
-its versions from 0.20 on have it neither under this name nor on a CPU.
+window of K x K values is centred and shifted inside at a border, so every
+position has K x K values. NATTEN calls the product ``na2d_av``; since version
+0.20 it has it neither under this name nor on a CPU.
 
-On a GPU Triton's kernels compute it (:mod:`mmrep.ops.product`). Elsewhere a
-kernel per position and row of the window is a band of a matrix over the
-columns. The matrices of a few rows and columns are made at a time, so that
-they fit the cache, and multiplied at the speed of matrix products.
+On a GPU, Triton kernels compute it (:mod:`mmrep.ops.product`). Elsewhere, the
+kernels of the positions in a row become, for each row of the window, bands of
+a matrix over the columns. Only the matrices of a few rows and columns are
+built at a time, so they fit in the cache, and they are multiplied at the speed
+of matrix products.
 """
 
 from typing import Iterator, NamedTuple, Tuple
@@ -19,10 +20,10 @@ from torch.autograd.function import once_differentiable
 
 from mmrep.ops import product
 
-# Columns of a tile. More of them make less use of the matrices, fewer of them
-# repeat more of the values.
+# Columns of a tile. With more columns the matrices hold more zeros; with
+# fewer, more values are repeated.
 TILE = 32
-# Elements of the matrices made at a time, by whether the device is a CPU.
+# Elements of the matrices built at a time, by whether the device is a CPU.
 ELEMENTS = {True: 1 << 19, False: 1 << 26}
 
 
@@ -108,7 +109,7 @@ class _Tile(NamedTuple):
         return rows.unflatten(2, self.window_rows.shape).flatten(3, 4)
 
     def diagonals(self, band: Tensor) -> Iterator[Tuple[slice, Tensor]]:
-        """Where a band holds weights, as views of it.
+        """The places of a band that hold weights, as views of it.
 
         Args:
             band (Tensor): Shape (N, heads, rows, columns, K, window columns),
@@ -122,7 +123,8 @@ class _Tile(NamedTuple):
         strides = band.stride()
         starts = self.starts.tolist()
         count = len(starts)
-        # clamped at the left border, following the position, at the right
+        # clamped at the left border, following the position, clamped at the
+        # right
         left = sum(1 for start in starts[1:] if start == 0) if count else 0
         right = count
         while right - 1 > left and starts[right - 1] == starts[right - 2]:
@@ -182,9 +184,9 @@ def _tiles(value: Tensor, size: int) -> Iterator[_Tile]:
 
 
 class _Product(torch.autograd.Function):
-    """The product by Triton's kernels or tile by tile.
+    """The product, with Triton kernels or tile by tile.
 
-    The backward pass makes the bands of a tile again.
+    The backward pass builds the bands of a tile again.
     """
 
     @staticmethod
@@ -226,7 +228,7 @@ def _gradients(
     size: int,
     needed: Tuple[bool, bool],
 ) -> Tuple[Tensor, Tensor]:
-    """Those of the product, tile by tile."""
+    """Gradients of the product, tile by tile."""
     grad_weights = torch.empty_like(weights)
     grad_value = torch.zeros_like(value)
     for tile in _tiles(value, size):
@@ -247,7 +249,7 @@ def _gradients(
 
 
 def _whole_product(weights: Tensor, value: Tensor, size: int) -> Tensor:
-    """The product in one piece, for graphs: all sizes may be symbols."""
+    """The product in one piece, for graphs: all sizes may be symbolic."""
     height, width = value.shape[2:4]
     steps = torch.arange(size, device=value.device)
     rows, columns = (

@@ -1,4 +1,4 @@
-"""Batch norms for runs that torch's own do not cover."""
+"""Batch norms for runs that those of torch do not support."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum of every process's tensor; so is its gradient."""
+    """The sum over the processes' tensors; the gradient is a sum, too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class _SumOverProcesses(torch.autograd.Function):
 class CPUSyncBatchNorm(_BatchNorm):
     """SyncBatchNorm for CPU tensors: statistics over all processes.
 
-    It is no subclass of torch's, which DDP refuses on the CPU.
+    It is not a subclass of torch's, which DDP refuses on the CPU.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -41,7 +41,7 @@ class CPUSyncBatchNorm(_BatchNorm):
             return super().forward(x)
         dtype = x.dtype
         if dtype in (torch.float16, torch.bfloat16):
-            # as torch's do: sums over many pixels need more digits
+            # like torch's: sums over many pixels need more digits
             x = x.float()
         dims = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
@@ -69,7 +69,7 @@ class CPUSyncBatchNorm(_BatchNorm):
         """Turn every SyncBatchNorm of a model into this one, in place."""
         for child in module.modules():
             if isinstance(child, nn.SyncBatchNorm):
-                # its tensors, hooks and places in the model stay as they are
+                # its tensors, hooks and places in the model stay the same
                 child.__class__ = cls
         return module
 
@@ -78,8 +78,8 @@ class SingleImageBatchNorm(_BatchNorm):
     """BN for a total batch of one image.
 
     UperNet pools the map to 1x1, where one image gives one value per channel
-    and no variance; torch raises. This one uses its running statistics there
-    and is torch's BN everywhere else.
+    and no variance, so torch raises an error. This one uses its running
+    statistics there and is the same as torch's BN everywhere else.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -104,6 +104,6 @@ class SingleImageBatchNorm(_BatchNorm):
         """Turn every batch norm of a model into this one, in place."""
         for child in module.modules():
             if isinstance(child, _BatchNorm) and child.track_running_stats:
-                # its tensors, hooks and places in the model stay as they are
+                # its tensors, hooks and places in the model stay the same
                 child.__class__ = cls
         return module

@@ -1,7 +1,7 @@
-"""What UniRepLKNet computes per position: linear layer, norms, gate.
+"""Layers that UniRepLKNet applies per position: linear, norms, gate.
 
-Maps are (N, C, H, W) with channels_last memory throughout, where the values
-of a position are adjacent: layers over channels then read them in place.
+Maps are (N, C, H, W) with channels_last memory throughout, so the values of a
+position are adjacent and layers over channels read them in place.
 """
 
 from typing import Optional
@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Elements of a map that a CPU works on at a time.
+# Elements of a map that a CPU processes at a time.
 BLOCK = 1 << 18
 
 
 class PointwiseLinear(nn.Linear):
     """A linear layer over the channels of a map: a 1x1 convolution.
 
-    One matrix product of all positions; neither permutation moves anything.
-    Arguments, parameters and state dict are those of ``nn.Linear``.
+    It is one matrix product over all positions; neither permutation moves
+    data. Arguments, parameters and state dict are those of ``nn.Linear``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,9 +42,9 @@ def pointwise_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def may_overwrite(x: Tensor) -> bool:
-    """Whether a map that nothing else reads may be written into.
+    """Whether a map that nothing else reads may be overwritten.
 
-    Large new maps cost a CPU more than the arithmetic on them.
+    On a CPU, allocating a large map costs more than the arithmetic on it.
     """
     return not (
         x.requires_grad
@@ -64,9 +64,10 @@ class InplaceGELU(nn.GELU):
 
 
 def overwrite_input(activation: nn.Module) -> None:
-    """Let a ReLU or GELU write into its input, in place of a new map.
+    """Let a ReLU or GELU overwrite its input instead of making a new map.
 
-    On a CPU, ReLU and GELU each gain a twentieth of RepLKNet-31B's time.
+    On a CPU, this saves a twentieth of RepLKNet-31B's time for ReLU and
+    another for GELU.
     """
     if isinstance(activation, nn.ReLU):
         activation.inplace = True
@@ -119,8 +120,8 @@ class GRN(nn.Module):
     def forward(self, x: Tensor, with_bias: bool = True) -> Tensor:
         """Map (N, C, H, W) to the same shape.
 
-        ``with_bias=False`` leaves ``beta`` to the layer behind. Without
-        ``beta`` the map is overwritten where no graph is recorded.
+        ``with_bias=False`` leaves ``beta`` to the next layer. Without ``beta``
+        the map is overwritten if no graph is recorded.
         """
         beta = self.beta if with_bias else None
         gamma = self.gamma.reshape(1, 1, 1, -1)
@@ -160,7 +161,7 @@ def _relative(norms: Tensor, eps: float) -> Tensor:
 def _dot(x: Tensor, y: Tensor) -> Tensor:
     """Sum of the product over each map, shape (N, C, 1, 1).
 
-    A block at a time on a CPU, so that the product stays in the cache;
+    A CPU processes a block at a time, so the product stays in the cache;
     PyTorch reduces it faster than it computes the norm in this layout.
     """
     n, c, h, w = x.shape
@@ -177,7 +178,7 @@ def _dot(x: Tensor, y: Tensor) -> Tensor:
 
 def _channel_norms(x: Tensor) -> Tensor:
     if x.dtype in (torch.float16, torch.bfloat16):
-        # squares leave the range of half precision
+        # squares exceed the range of half precision
         return torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
     return _dot(x, x).sqrt()
 
@@ -233,7 +234,7 @@ class SEBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape.
 
-        The map is overwritten where no graph is recorded.
+        The map is overwritten if no graph is recorded.
         """
         gate = F.relu(self.down(x.mean((2, 3), keepdim=True)))
         gate = self.up(gate).sigmoid()

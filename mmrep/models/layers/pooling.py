@@ -1,4 +1,4 @@
-"""Adaptive average pooling that exporters take, for any size."""
+"""Adaptive average pooling that exporters accept, for any size."""
 
 from typing import Tuple
 
@@ -11,8 +11,8 @@ def matrix_pool(x: Tensor, output_size: Tuple[int, int]) -> Tensor:
 
     Args:
         x (Tensor): Shape (N, C, H, W).
-        output_size (tuple[int, int]): Height and width of the output; they
-            may be symbols, as those of ``x`` may.
+        output_size (tuple[int, int]): Height and width of the output; like
+            those of ``x``, they may be symbolic.
 
     Returns:
         Tensor: Shape (N, C, *output_size).

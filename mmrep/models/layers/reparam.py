@@ -21,7 +21,7 @@ def depthwise(
     dilation: int = 1,
     stride: int = 1,
 ) -> DepthwiseConv2d:
-    """A depth-wise layer whose output is as large as its input / stride."""
+    """A depth-wise layer whose output has the size of its input / stride."""
     return DepthwiseConv2d(
         channels,
         channels,
@@ -37,7 +37,7 @@ def depthwise(
 def merged_depthwise(
     conv: nn.Conv2d, weight: Tensor, bias: Tensor
 ) -> DepthwiseConv2d:
-    """A biased depth-wise layer with these values, in the state of ``conv``.
+    """A biased depth-wise layer with these values, in the mode of ``conv``.
 
     Args:
         conv (nn.Conv2d): The layer that it replaces.
@@ -80,7 +80,7 @@ def add_kernel(large: Tensor, small: Tensor, dilation: int = 1) -> Tensor:
 
 
 class ReparamLargeKernelConv(nn.Module):
-    """Depth-wise large kernel beside a small one, mergeable into one.
+    """Depth-wise large kernel parallel to a small one, mergeable into one.
 
     In training form the output is ``bn(large(x)) + bn(small(x))``; in deploy
     form it is one biased large kernel. `Scaling Up Your Kernels to 31x31
@@ -90,8 +90,8 @@ class ReparamLargeKernelConv(nn.Module):
         channels (int): Channels of the input and of the output.
         kernel_size (int): Size of the large kernel, odd.
         small_kernel (int, optional): Size of the parallel kernel, odd and not
-            above ``kernel_size``; None leaves the branch out.
-        norm_cfg (dict): Config of the norm behind each kernel.
+            above ``kernel_size``; None omits the branch.
+        norm_cfg (dict): Config of the norm after each kernel.
         deploy (bool): Build the merged form. Defaults to False.
         stride (int): Stride of both kernels. Defaults to 1.
     """
@@ -138,7 +138,7 @@ class ReparamLargeKernelConv(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve a map of shape (N, C, H, W); at stride 1 it keeps it."""
+        """Convolve a map (N, C, H, W); stride 1 keeps its size."""
         if self.lkb_reparam is not None:
             return self.lkb_reparam(x)
         out = self.lkb_origin(x)
@@ -163,7 +163,7 @@ class ReparamLargeKernelConv(nn.Module):
         self.small_conv = None
 
 
-# Size and dilation of the parallel kernels beside a large one, as published.
+# Size and dilation of the kernels parallel to a large one, as published.
 DILATED_BRANCHES = {
     5: ((3, 1), (3, 2)),
     7: ((5, 1), (3, 2), (3, 3)),
@@ -176,21 +176,21 @@ DILATED_BRANCHES = {
 
 
 class DilatedReparamBlock(nn.Module):
-    """Depth-wise large kernel beside dilated small ones, mergeable into one.
+    """Depth-wise large kernel with parallel dilated small ones, mergeable.
 
-    In training form the output is the sum of each kernel's, behind a norm of
-    its own; in deploy form it is one biased large kernel. `UniRepLKNet
-    <https://arxiv.org/abs/2311.15599>`_, Figure 2. Once the batch norms use
-    their running statistics, as in validation, the training form computes
-    with the merged kernel too.
+    In training form the output is the sum over the kernels, each followed by
+    its own norm; in deploy form it is one biased large kernel. `UniRepLKNet
+    <https://arxiv.org/abs/2311.15599>`_, Figure 2. If the batch norms use
+    their running statistics, as in validation, the training form also computes
+    with the merged kernel.
 
     Args:
         channels (int): Channels of the input and of the output.
         kernel_size (int): Size of the large kernel, odd.
-        norm_cfg (dict): Config of the norm behind each kernel.
+        norm_cfg (dict): Config of the norm after each kernel.
         branches (Sequence[tuple[int, int]], optional): Size and dilation of
-            each parallel kernel. Defaults to the published ones, which there
-            are for sizes of 5 to 17.
+            each parallel kernel. Defaults to the published ones, which exist
+            for sizes from 5 to 17.
         deploy (bool): Build the merged form. Defaults to False.
     """
 
@@ -210,17 +210,17 @@ class DilatedReparamBlock(nn.Module):
         if branches is None:
             if kernel_size not in DILATED_BRANCHES:
                 raise ValueError(
-                    'there are published branches for the kernel sizes '
-                    f'{tuple(DILATED_BRANCHES)}, and others need branches of '
-                    f'their own, got {kernel_size}.'
+                    'branches are published only for the kernel sizes '
+                    f'{tuple(DILATED_BRANCHES)}, so other sizes need the '
+                    f'argument branches, got {kernel_size}.'
                 )
             branches = DILATED_BRANCHES[kernel_size]
         self.branches = tuple((int(k), int(r)) for k, r in branches)
         for k, r in self.branches:
             if k < 1 or k % 2 == 0 or r < 1 or r * (k - 1) >= kernel_size:
                 raise ValueError(
-                    'a branch must be an odd size and a dilation that span '
-                    f'no more than {kernel_size}, got {(k, r)}.'
+                    'a branch must be an odd size and a dilation that '
+                    f'together span at most {kernel_size}, got {(k, r)}.'
                 )
         if len(set(self.branches)) < len(self.branches):
             raise ValueError(
@@ -247,13 +247,13 @@ class DilatedReparamBlock(nn.Module):
             )
 
     def is_mergeable(self) -> bool:
-        """Whether the output is that of one kernel at this time."""
+        """Whether the block currently equals a single kernel."""
         return self.origin_bn is None or all(
             is_frozen_bn(norm) for _, norm in self._layers()
         )
 
     def merge(self) -> Tuple[Tensor, Optional[Tensor]]:
-        """The one kernel and bias that equal the block; differentiable.
+        """The kernel and bias that equal the block; they are differentiable.
 
         Returns:
             tuple[Tensor, Tensor]: Shapes (C, 1, K, K) and (C, ).
@@ -286,7 +286,7 @@ class DilatedReparamBlock(nn.Module):
         self.set_merged(*self.merge())
 
     def set_merged(self, weight: Tensor, bias: Tensor) -> None:
-        """Become the deploy form with this kernel and bias."""
+        """Turn into the deploy form with this kernel and bias."""
         self.lk_origin = merged_depthwise(self.lk_origin, weight, bias)
         self.origin_bn = None
         for k, r in self.branches:

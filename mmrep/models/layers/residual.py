@@ -33,7 +33,7 @@ class LayerScale2d(nn.Module):
 
     def __init__(self, channels: int, init_value: float = 1.0) -> None:
         super().__init__()
-        # the shapes in the released files, where this is a convolution
+        # the shapes of the released files, in which this is a convolution
         self.weight = nn.Parameter(
             torch.full((channels, 1, 1, 1), float(init_value))
         )
@@ -46,11 +46,11 @@ class LayerScale2d(nn.Module):
 
 
 class SEGate(nn.Module):
-    """Squeeze-and-excitation as OverLoCK has it, with GELU between.
+    """OverLoCK's squeeze-and-excitation, with a GELU.
 
     Args:
-        channels (int): Channels of the map; an eighth of them, but 16 at
-            least, lie between the two 1x1 convolutions.
+        channels (int): Channels of the map; between the two 1x1 convolutions
+            there are an eighth of them, but at least 16.
     """
 
     def __init__(self, channels: int) -> None:
@@ -67,7 +67,7 @@ class SEGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape.
 
-        The map is overwritten where no graph is recorded.
+        The map is overwritten if no graph is recorded.
         """
         gate = self.proj(x)
         return x.mul_(gate) if may_overwrite(x) else x * gate

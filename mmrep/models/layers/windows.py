@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class WindowProduct(nn.Module):
     """Each channel of a window times a matrix that depends on the offset.
 
-    A convolution as large as the window that does not look beyond it.
-    `WBMM <https://arxiv.org/abs/2607.02097>`_. In training form the input is
-    added; in deploy form it is in the table, and there is a bias.
+    It is like a convolution as large as the window that does not look beyond
+    it. `WBMM <https://arxiv.org/abs/2607.02097>`_. In training form the input
+    is added; in deploy form the table includes it, and there is a bias.
 
     Args:
         channels (int): Channels of the map.
@@ -76,7 +76,7 @@ class WindowProduct(nn.Module):
         return out[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
     def merge(self) -> Tuple[Tensor, Optional[Tensor]]:
-        """Table with the input in it, and bias; differentiable."""
+        """Table that includes the input, and bias; they are differentiable."""
         table = self.relative_position_bias_table
         if self.bias is None:
             same = F.one_hot(self.relative_position_index[0, 0], table.size(1))
@@ -85,7 +85,7 @@ class WindowProduct(nn.Module):
 
     @torch.no_grad()
     def set_merged(self, table: Tensor, bias: Tensor) -> None:
-        """Become the deploy form with this table and bias."""
+        """Turn into the deploy form with this table and bias."""
         trains = self.relative_position_bias_table.requires_grad
         self.relative_position_bias_table.copy_(table)
         self.bias = nn.Parameter(bias, requires_grad=trains)

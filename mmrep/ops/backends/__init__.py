@@ -1,4 +1,4 @@
-"""The backends of the operator, a file each; see base.py."""
+"""The backends of the operator, one file each; see base.py."""
 
 from typing import Dict
 

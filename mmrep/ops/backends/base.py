@@ -1,4 +1,4 @@
-"""What the choice asks a backend, and how its time is estimated.
+"""What a backend must provide, and how its time is estimated.
 
 The estimates are linear models of a few counts that follow from the shapes.
 tools/benchmarks/fit_op_dispatch.py fits their coefficients to measurements.
@@ -12,11 +12,12 @@ from torch import Tensor
 from ..problem import Problem
 from .coefficients import COEFFICIENTS
 
-# Share by which an algorithm must be estimated to be faster than PyTorch's
-# own: the estimates are off by as much, and its own is never a loss.
+# An algorithm must be estimated to be faster than PyTorch's own by this share,
+# because the estimates are off by as much and PyTorch's own is never a loss.
 REQUIRED_GAIN = 0.12
-# Bytes from which malloc takes a tensor from the system anew at every call
-# (glibc's largest threshold), whose pages then cost more than the sums.
+# From this many bytes on, malloc requests a tensor from the system at every
+# call (glibc's largest threshold), and its pages cost more than the
+# arithmetic.
 REUSED_BYTES = 32 << 20
 
 # Key of the coefficients of a linear model, and its counts.
@@ -32,10 +33,10 @@ def first_line(error: Exception) -> str:
 class Backend:
     """One method to compute the convolution and its gradients.
 
-    A new one is a file in this folder with a subclass, and its place in the
-    tuple of ``__init__.py``. The methods down to :meth:`backward` must be
-    written, the others need not. Directions are 'forward', 'grad_input' and
-    'grad_weight'.
+    To add one, write a file in this folder with a subclass, and add it to the
+    tuple in ``__init__.py``. The methods down to :meth:`backward` are
+    required, the others are optional. Directions are 'forward', 'grad_input'
+    and 'grad_weight'.
 
     Attributes:
         name: What users call it.
@@ -46,13 +47,13 @@ class Backend:
     algorithms: Tuple[str, ...]
 
     def why_not(self, device: str, dtype: torch.dtype) -> Optional[str]:
-        """Why it cannot run on a type of device, or None."""
+        """Return why it cannot run on a type of device, or None."""
         raise NotImplementedError
 
     def features(
         self, problem: Problem, direction: str, algorithm: str
     ) -> Counts:
-        """Name and counts of the linear model of an algorithm's time.
+        """Return name and counts of the linear model of an algorithm's time.
 
         Elements and points are counted in millions.
         """
@@ -67,7 +68,7 @@ class Backend:
         algorithm: str,
         reuse: str,
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        """Output (N, C, H, W), and what is kept of input and weight.
+        """Return output (N, C, H, W) and what is kept of input and weight.
 
         Args:
             x: Shape (N, C, H, W).
@@ -75,10 +76,10 @@ class Backend:
             bias: Shape (C,).
             relu: Apply ReLU to the output.
             algorithm: One of ``algorithms``.
-            reuse: 'keep' returns two tensors for :meth:`backward`, as
-                :meth:`empty_kept` has them; 'cache' may remember what
-                depends on the weight alone, 'drop' must not. Without 'keep'
-                both tensors are empty.
+            reuse: 'keep' returns two tensors for :meth:`backward`, shaped like
+                those of :meth:`empty_kept`; 'cache' may remember what depends
+                only on the weight; 'drop' must not. Without 'keep' both
+                tensors are empty.
         """
         raise NotImplementedError
 
@@ -112,17 +113,17 @@ class Backend:
     def cost(
         self, problem: Problem, direction: str, algorithm: str
     ) -> Optional[float]:
-        """Milliseconds, or None where nothing was measured."""
+        """Return milliseconds, or None if nothing was measured."""
         return estimate(problem, self.features(problem, direction, algorithm))
 
     def required_gain(
         self, problem: Problem, direction: str, algorithm: str
     ) -> float:
-        """Share by which it must be faster than PyTorch's own."""
+        """Return the share by which it must be faster than PyTorch's own."""
         return REQUIRED_GAIN
 
     def is_preferred_unmeasured(self, problem: Problem) -> bool:
-        """Whether to take it where PyTorch's own was not measured."""
+        """Whether to use it if PyTorch's own was not measured."""
         return False
 
     def can_keep(self, problem: Problem) -> bool:
@@ -130,11 +131,11 @@ class Backend:
         return False
 
     def empty_kept(self, x: Tensor, weight: Tensor) -> Tuple[Tensor, Tensor]:
-        """Room for what :meth:`forward` returns with 'keep'."""
+        """Allocate what :meth:`forward` returns with 'keep'."""
         return x.new_empty(0), x.new_empty(0)
 
     def saved(self, problem: Problem, kept: bool, both: bool) -> float:
-        """Milliseconds that the directions save each other.
+        """Return the milliseconds that the directions save each other.
 
         Args:
             problem: The call.
@@ -154,11 +155,11 @@ class Backend:
         """Find its best parameters, before its algorithms are timed."""
 
     def failures(self) -> Tuple[Type[Exception], ...]:
-        """What a run may raise that makes 'auto' go on without it."""
+        """Return the errors after which 'auto' continues without it."""
         return ()
 
     def give_up(self, error: Exception) -> None:
-        """Remember a failure, so that :meth:`why_not` says it from now on."""
+        """Remember a failure, which :meth:`why_not` reports from now on."""
 
 
 def estimate(problem: Problem, model: Counts) -> Optional[float]:
@@ -173,14 +174,16 @@ def estimate(problem: Problem, model: Counts) -> Optional[float]:
 
 
 def machine(device: str, instructions: Optional[str] = None) -> str:
-    """The name of a type of device in the table of coefficients.
+    """Return the name of a type of device in the table of coefficients.
 
-    That of a CPU has its instruction set: oneDNN takes other algorithms with
-    AVX-512 than without. A build without MKL has no measurements.
+    The name of a CPU includes its instruction set, because oneDNN uses other
+    algorithms with AVX-512 than without. There are no measurements for a build
+    without MKL.
 
     Args:
         device: Such as 'cpu' or 'cuda'.
-        instructions: As PyTorch names them. Defaults to those that it uses.
+        instructions: Instruction set, in PyTorch's terms. Defaults to the one
+            that PyTorch uses.
     """
     if device != 'cpu':
         return device
@@ -192,7 +195,7 @@ def machine(device: str, instructions: Optional[str] = None) -> str:
 
 
 def arithmetic(problem: Problem) -> str:
-    """The table's name of a type; 'ieee' is float32 on CUDA without TF32."""
+    """The table's name for a type; 'ieee' is float32 on CUDA without TF32."""
     dtype = str(problem.dtype).rpartition('.')[2]
     if problem.device == 'cuda' and dtype == 'float32' and not problem.tf32:
         return 'ieee'
@@ -200,6 +203,6 @@ def arithmetic(problem: Problem) -> str:
 
 
 def new_elements(problem: Problem) -> float:
-    """Elements, in millions, of an output that malloc takes anew."""
+    """Millions of elements of an output that malloc requests again."""
     size = problem.elements * problem.dtype.itemsize
     return problem.elements / 1e6 if size >= REUSED_BYTES else 0.0

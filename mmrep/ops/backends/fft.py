@@ -2,15 +2,15 @@
 
 One convention serves the forward and both gradients. With the kernel flipped
 (``f``) and the map's tile at offset 0, the output is ``x * f`` read from
-offset ``r = K // 2``. The gradient of the output is placed at offset ``r``,
-so that the input gradient (``g`` correlated with ``f``, read from offset 0)
-and the flipped weight gradient (``g`` correlated with ``x``, read from offset
-0) need the same transform of it.
+offset ``r = K // 2``. The gradient of the output is placed at offset ``r``.
+The input gradient (``g`` correlated with ``f``, read from offset 0) and the
+flipped weight gradient (``g`` correlated with ``x``, read from offset 0) then
+need the same transform of it.
 
-Both axes are transformed one after the other, so that rows of zeros and rows
-that are cut away are not transformed. A spectrum has the columns' frequencies
-first, (period / 2 + 1, period): its rows' frequencies lie side by side, as
-their transform wants them.
+The axes are transformed one after the other, so rows of zeros and rows that
+are discarded are not transformed. A spectrum has the columns' frequencies
+first, (period / 2 + 1, period): the frequencies of its rows are contiguous, as
+their transform requires.
 """
 
 import math
@@ -24,10 +24,11 @@ from ..problem import Problem, memory_format_of
 from .base import Backend, Counts, Gradients, estimate, new_elements
 from .fft_tiling import Tiling, plan_tiling
 
-# Real elements of one block of planes: planes are transformed a few at a
-# time so that their spectra stay in the cache (CPU) or bound the peak (GPU).
+# Real elements of one block of planes. Only a few planes are transformed at a
+# time, so their spectra stay in the cache (CPU) and the peak memory is bounded
+# (GPU).
 BLOCK_ELEMENTS = {'cpu': 1 << 19, 'cuda': 1 << 26}
-# Largest spectrum of a kernel that is remembered.
+# Largest kernel spectrum that is remembered.
 CACHED_BYTES = 64 << 20
 # Largest spectra that a forward keeps for its backward.
 KEPT_BYTES = 256 << 20
@@ -36,7 +37,7 @@ KEPT_BYTES = 256 << 20
 class Fft(Backend):
     """Real FFTs over tiles.
 
-    A forward may keep its spectra for the backward. Where the weight needs no
+    A forward may keep its spectra for the backward. If the weight needs no
     gradient, the kernel's spectrum is remembered.
     """
 
@@ -58,16 +59,16 @@ class Fft(Backend):
         kept: bool = False,
         shared: bool = False,
     ) -> Counts:
-        """As of any backend.
+        """See :class:`Backend`.
 
         Args:
             problem: The call.
             direction: 'forward', 'grad_input' or 'grad_weight'.
             algorithm: The only one. Defaults to 'fft'.
-            kept: Find spectra that the forward kept, or the kernel's in the
-                cache. Defaults to False.
-            shared: Find the transform of the output's gradient. Defaults to
-                False.
+            kept: Assume that the forward kept its spectra, or that the
+                kernel's is in the cache. Defaults to False.
+            shared: Assume that the output gradient is already transformed.
+                Defaults to False.
         """
         images, channels, height, width = problem.shape
         tiling = plan_tiling((height, width), problem.kernel, images)
@@ -188,7 +189,7 @@ def forward(
     """
     tiling = tiling_of(x, weight)
     shift = None if bias is None else bias.view(-1, 1, 1)
-    # several tiles are summed, and half precision would round each time
+    # several tiles are summed, and half precision would round every time
     dtype = x.dtype if tiling.tiles == 1 else _real(x.dtype)
     out = torch.empty_like(x, dtype=dtype, memory_format=memory_format_of(x))
     if tiling.tiles > 1 and shift is None:
@@ -291,7 +292,7 @@ def spectrum_bytes(channels: int, tiling: Tiling, dtype: torch.dtype) -> int:
 
 
 def _spectrum_bytes_of(problem: Problem) -> Tuple[int, int]:
-    """Size of the spectra of the input's tiles, and of the kernel."""
+    """Sizes of the spectra of the input's tiles and of the kernel."""
     images, channels, height, width = problem.shape
     tiling = plan_tiling((height, width), problem.kernel, images)
     size = spectrum_bytes(channels, tiling, problem.dtype)
@@ -299,15 +300,15 @@ def _spectrum_bytes_of(problem: Problem) -> Tuple[int, int]:
 
 
 def is_cached(device: str, size: int) -> bool:
-    """Whether the cache takes a kernel's spectrum of so many bytes."""
+    """Whether the cache accepts a kernel spectrum of this many bytes."""
     return device == 'cpu' and size <= CACHED_BYTES
 
 
 class SpectrumCache:
     """The last spectrum of each kernel, for as long as the kernel lives.
 
-    A kernel may be written to without notice (``weight.data.copy_``), so a
-    copy of its values is compared before the spectrum is used.
+    Code may write to a kernel unnoticed (``weight.data.copy_``), so a copy of
+    its values is compared before the spectrum is used.
     """
 
     def __init__(self) -> None:
@@ -317,7 +318,7 @@ class SpectrumCache:
         return len(self._entries)
 
     def get(self, weight: Tensor, tiling: Tiling) -> Optional[Tensor]:
-        """Shape (C, period / 2 + 1, period), or None where too large."""
+        """Shape (C, period / 2 + 1, period), or None if it is too large."""
         size = spectrum_bytes(weight.size(0), tiling, weight.dtype)
         if not is_cached(weight.device.type, size):
             return None
@@ -333,7 +334,7 @@ CACHE = SpectrumCache()
 
 
 def empty_spectra(x: Tensor, tiling: Tiling) -> Tuple[Tensor, Tensor]:
-    """Room for the spectra of an input's tiles and of the kernel."""
+    """Allocate the spectra of an input's tiles and of the kernel."""
     half, dtype = tiling.spectrum, _complex(x.dtype)
     return (
         x.new_empty((tiling.tiles, *x.shape[:2], *half), dtype=dtype),
@@ -342,7 +343,7 @@ def empty_spectra(x: Tensor, tiling: Tiling) -> Tuple[Tensor, Tensor]:
 
 
 def tiling_of(x: Tensor, weight: Tensor) -> Tiling:
-    """The tiling that the forward and the backward of a call share."""
+    """The tiling that forward and backward of a call share."""
     return plan_tiling(tuple(x.shape[2:]), tuple(weight.shape[2:]), x.size(0))
 
 
@@ -351,7 +352,7 @@ def transform_weight(weight: Tensor, tiling: Tiling) -> Tensor:
 
     Args:
         weight: Shape (C, 1, Kh, Kw).
-        tiling: Cut of both axes.
+        tiling: How both axes are cut.
 
     Returns:
         Tensor: Shape (C, period / 2 + 1, period).

@@ -1,7 +1,7 @@
-"""How a map is cut into tiles for the transforms of the fft backend.
+"""How the fft backend cuts a map into tiles for its transforms.
 
-A map that is one tile long needs a period of only ``size + r``, where
-``r = K // 2``: what wraps around falls into rows that are cut away. Several
+A map that is one tile long needs a period of only ``size + r``, where ``r = K
+// 2``, because what wraps around falls into rows that are discarded. Several
 tiles need ``tile + K - 1``.
 """
 
@@ -14,10 +14,10 @@ class Axis(NamedTuple):
 
     Attributes:
         size: Length of the map.
-        taps: Taps of the kernel that can reach the map.
+        taps: Kernel taps that can reach the map.
         tile: Length of a tile of the input.
         tiles: Number of tiles.
-        window: Length of the output that one tile reaches.
+        window: Length of the output that one tile affects.
         period: Length of the transform.
     """
 
@@ -64,15 +64,16 @@ class Tiling(NamedTuple):
 
     @property
     def tiles(self) -> int:
-        """Tiles of a plane."""
+        """Number of tiles of a plane."""
         return self.rows.tiles * self.cols.tiles
 
 
 def line_work(period: int) -> float:
     """Relative time of a real transform along a row.
 
-    Like :func:`column_work` fitted to 10,000 tiles transformed there and back
-    with MKL, in units that make a square tile of average size its points.
+    Like :func:`column_work`, it is fitted to 10,000 tiles that MKL transformed
+    in both directions. The unit makes the work of an average square tile equal
+    to its number of points.
     """
     if period & (period - 1) == 0:
         return 0.50 * period
@@ -82,14 +83,14 @@ def line_work(period: int) -> float:
 def column_work(period: int) -> float:
     """Relative time of a transform along a column of half a spectrum."""
     if period & (period - 1) == 0:
-        # fast, but the cache has few places for lines so far apart
+        # fast, but the cache has few places for lines this far apart
         return (0.27 + 0.0006 * period) * period
     return (0.41 if period % 4 == 0 else 0.51) * period
 
 
 @lru_cache(maxsize=None)
 def good_size(size: int, work: Callable[[int], float]) -> int:
-    """The even product of 2, 3, 5 from ``size`` on with the least work."""
+    """The even product of 2, 3, 5, at least ``size``, with the least work."""
     best, period = None, size + size % 2
     while best is None or period < 2 * size:
         rest = period
@@ -134,7 +135,7 @@ def plan_tiling(
     kernel_share = 1 / planes if planes else 0.0
 
     def work(tiling: Tiling) -> float:
-        # small transforms have a cost of their own, and so does the sum
+        # small transforms have a fixed cost, and so does the sum
         work = (tiling.work + 300) * (2 * tiling.tiles + kernel_share)
         return work * 1.15 if tiling.tiles > 1 else work
 

@@ -1,6 +1,6 @@
 """Depth-wise convolution by ATen, in the form that is fast for the shape.
 
-oneDNN's forward for contiguous tensors collapses at large kernels, its
+oneDNN's forward for contiguous tensors collapses at large kernels, but its
 primitive for the input gradient does not. A convolution with the flipped
 kernel is that gradient, so either can compute the forward.
 """
@@ -15,13 +15,13 @@ from torch import Tensor
 from ..problem import Problem, memory_format_of
 from .base import REQUIRED_GAIN, Backend, Counts, Gradients, new_elements
 
-# Kernel widths up to which an algorithm keeps one speed.
+# Kernel widths up to which an algorithm has the same speed.
 REGIMES = (3, 9, 13)
-# Millions of elements above which a conversion reaches into the memory.
+# Millions of elements above which a conversion no longer fits in the cache.
 CACHED = 2.0
-# 'transposed_nhwc' needs a larger gain than others where its estimates are
-# worse: that of the weight gradient is off by up to a factor of three, and a
-# forward with a kernel up to this width takes 0.71 of the time at best.
+# 'transposed_nhwc' needs a larger gain than the others where its estimates are
+# worse: the one for the weight gradient is off by up to a factor of three, and
+# a forward with a kernel up to this width takes 0.71 of the time at best.
 DOUBTFUL_GAIN = 0.8
 DOUBTFUL_WIDTH = 9
 
@@ -42,7 +42,7 @@ class Native(Backend):
     )
 
     def why_not(self, device: str, dtype: torch.dtype) -> Optional[str]:
-        """It always can."""
+        """It can always run."""
         return None
 
     def algorithms_for(self, device: str, direction: str) -> Tuple[str, ...]:
@@ -59,13 +59,13 @@ class Native(Backend):
         channels, height, width = problem.shape[1:]
         kernel_h, kernel_w = problem.kernel
         form, _, layout = algorithm.partition('_')
-        # the input gradient by either form is a forward with a flipped kernel
+        # the input gradient in either form is a forward with a flipped kernel
         kind = 'grad_weight' if direction == 'grad_weight' else 'forward'
         if problem.device == 'cuda':
             kind = direction
         regime = sum(kernel_w > limit for limit in REGIMES)
         if problem.dtype == torch.float64:
-            # oneDNN does not take part, and with it go its regimes
+            # oneDNN is not used here, so its regimes do not apply
             regime = 0
         elements = problem.elements / 1e6
         taps = mean_taps(height, kernel_h) * mean_taps(width, kernel_w)
@@ -139,7 +139,7 @@ BACKEND = Native()
 
 
 def own_algorithm(problem: Problem, direction: str) -> str:
-    """The algorithm by which nn.Conv2d computes a direction."""
+    """The algorithm with which nn.Conv2d computes a direction."""
     form = 'direct' if direction == 'forward' else 'transposed'
     return f'{form}_{problem.layout}'
 
@@ -147,7 +147,7 @@ def own_algorithm(problem: Problem, direction: str) -> str:
 def is_conv2d(
     problem: Problem, direction: str, algorithm: Optional[str]
 ) -> bool:
-    """Whether nn.Conv2d does just the same in a direction."""
+    """Whether nn.Conv2d does exactly the same in a direction."""
     dtype = compute_dtype(problem.device, problem.dtype)
     return dtype == problem.dtype and algorithm in (
         None,
@@ -177,7 +177,7 @@ def _input_gradient(
 def _weight_gradient(
     grad: Tensor, x: Tensor, weight: Tensor, algorithm: str
 ) -> Tensor:
-    """Weight gradient (C, 1, Kh, Kw) by a 'transposed' algorithm."""
+    """Weight gradient (C, 1, Kh, Kw) with a 'transposed' algorithm."""
     layout = algorithm.rpartition('_')[2]
     y, x = _prepare(grad, layout), _prepare(x, layout)
     taps = weight.to(x.dtype)

@@ -27,14 +27,15 @@ from .triton_tiles import (
 )
 
 LOGGER = logging.getLogger(__name__)
-# The reason why the kernels failed in this process, once they have.
+# Why the kernels failed in this process, if they did.
 _FAILURE: List[str] = []
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-# No GPU has been measured. Until one is, and its coefficients stand in
-# coefficients.py, 'auto' takes these kernels from so many taps on, as many as
-# a 9x9 kernel has: ATen has no code of its own for kernels above 5x5.
+# No GPU has been measured. Until coefficients.py has those of one, 'auto' uses
+# these kernels from this many taps on, as many as a 9x9 kernel has: ATen has
+# no special code for kernels above 5x5.
 UNMEASURED_TAPS = 81
-# A grid has one program a channel along its second axis, and CUDA no more.
+# A grid has one program per channel along its second axis, and CUDA allows no
+# more than this.
 MOST_CHANNELS = 65535
 
 
@@ -131,7 +132,7 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
     if importlib.util.find_spec('triton') is None:
         return 'Triton is not installed (pip install triton)'
     if _FAILURE:
-        return f'failed before: {_FAILURE[0]}'
+        return f'failed earlier: {_FAILURE[0]}'
     if dtype not in DTYPES:
         return f'computes in {DTYPES}, not in {dtype}'
     if device == 'cpu':
@@ -140,14 +141,14 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
     elif device != 'cuda':
         return f'runs on cuda, not on {device}'
     elif torch.version.hip:
-        return 'has not been tried on ROCm'
+        return 'has not been tested on ROCm'
     elif torch.cuda.get_device_capability() < (8, 0):
         return 'needs compute capability 8.0 or later'
     return None
 
 
 def give_up(error: Exception) -> None:
-    """Leave the kernels alone from now on, with one warning."""
+    """Stop using the kernels, with one warning."""
     if not _FAILURE:
         _FAILURE.append(first_line(error))
         LOGGER.warning(
@@ -158,7 +159,7 @@ def give_up(error: Exception) -> None:
 
 
 def failures() -> Tuple[Type[Exception], ...]:
-    """What a kernel that does not compile or start raises."""
+    """Errors of a kernel that does not compile or start."""
     from triton.errors import TritonError
 
     # Triton also runs a C compiler, and writes to a folder
@@ -166,7 +167,7 @@ def failures() -> Tuple[Type[Exception], ...]:
 
 
 def interpreted() -> bool:
-    """Whether Triton was imported in its interpreter's mode."""
+    """Whether Triton was imported in interpreter mode."""
     return type(_kernels().conv_kernel).__name__ == 'InterpretedFunction'
 
 
@@ -191,8 +192,8 @@ def forward(
         weight: Shape (C, 1, Kh, Kw).
         bias: Shape (C,). Defaults to None.
         relu: Apply ReLU to the output. Defaults to False.
-        config: Shape of the tiles. Defaults to the tuned one if this
-            problem was tuned, else to a sane one.
+        config: Shape of the tiles. Defaults to the tuned one if this problem
+            was tuned, otherwise to a reasonable one.
 
     Returns:
         Tensor: Shape (N, C, H, W) in the layout of ``x``.
@@ -210,7 +211,7 @@ def grad_input(
 
     Args:
         grad: Gradient of the output, shape (N, C, H, W).
-        x: Input of the forward; its layout is the result's.
+        x: Input of the forward; the result has its layout.
         weight: Shape (C, 1, Kh, Kw).
         config: As in :func:`forward`. Defaults to None.
 
@@ -358,8 +359,8 @@ def grad_weight(
         device=x.device,
     )
     source, grad = _rows(x), _rows(grad)
-    # for the tensor cores fp32 is transposed on the way to the shared memory,
-    # element by element: neighbours then belong to different threads
+    # for the tensor cores, fp32 is transposed element by element on the way to
+    # the shared memory: neighbours then belong to different threads
     unit = 1 if precision(x) == 'tf32' else UNIT
     _kernels().correlation_kernel[(blocks, c, splits)](
         source,
@@ -406,7 +407,7 @@ def grad_weight(
 
 
 def _parts(channels: int) -> List[slice]:
-    """Channels that one grid can have."""
+    """Parts of the channels that one grid can hold."""
     return [
         slice(begin, begin + MOST_CHANNELS)
         for begin in range(0, channels, MOST_CHANNELS)
@@ -422,9 +423,9 @@ def reachable(weight: Tensor, size: Tuple[int, int]) -> Tensor:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """The tensor with rows of whole units, aligned to them.
+    """The tensor with rows of whole, aligned units.
 
-    Padding on the right is what the convolution sees there anyway.
+    Padding on the right adds only what the convolution sees there anyway.
     """
     n, c, h, w = x.shape
     # offsets within a plane are 32 bits wide
@@ -438,7 +439,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def precision(x: Tensor) -> str:
-    """'tf32' where PyTorch's convolutions would use it, else 'ieee'."""
+    """'tf32' if PyTorch's convolutions would use it, else 'ieee'."""
     return 'tf32' if uses_tf32(x.device.type, x.dtype) else 'ieee'
 
 
@@ -451,7 +452,7 @@ _TUNED: Dict[Tuple[Problem, str], Config] = {}
 
 
 def config_for(problem: Problem, direction: str) -> Config:
-    """The tuned configuration of a problem, or a sane one."""
+    """The tuned configuration of a problem, or a reasonable one."""
     kind = kind_of(direction)
     key = _key(problem), kind
     return _TUNED.get(key) or candidates(problem, kind)[0]
@@ -465,7 +466,7 @@ def tune(
     Args:
         problem: Facts of the call.
         direction: 'forward', 'grad_input' or 'grad_weight'.
-        measure: Gives the time of a configuration.
+        measure: Returns the time of a configuration.
 
     Returns:
         Config: The fastest; the forward and the input gradient share it.

@@ -8,16 +8,16 @@ one product per channel:
     y[patch, (o, t)] = sum over (i, j) of
         window[patch, (i, j)] * kernel[i - o + shift, j - t + shift]
 
-The bands do not depend on the patch, so they are laid out once per channel
-in a small table, from which each step of the product is a plain block: with
-q = I - 1 - i + o and a number of slots of q, row (i, j) and column (o, t)
-lie at ``(j * slots + q) * T + t``, or, where the tensor cores want the inner
-dimension contiguous (INNER, for fp32), at ``(q * T + t) * J + j``.
+The bands do not depend on the patch, so they are written once per channel to a
+small table, from which each step of the product reads a plain block: with q =
+I - 1 - i + o and a number of slots of q, row (i, j) and column (o, t) are at
+``(j * slots + q) * T + t`` or, if the tensor cores need the inner dimension
+contiguous (INNER, for fp32), at ``(q * T + t) * J + j``.
 
-UNIT divides the width and all strides: Triton then knows that rows stay
-aligned, and copies several elements at a time. The loops are kept free of
-divisions and of all but two comparisons an element, since next to the tensor
-cores these are what takes time.
+UNIT divides the width and all strides, so Triton knows that rows stay aligned
+and copies several elements at a time. The loops have no divisions and only two
+comparisons per element, because next to the tensor cores these are what take
+time.
 
 UPCAST is for Triton's interpreter, which cannot multiply bf16 matrices.
 """
@@ -25,7 +25,7 @@ UPCAST is for Triton's interpreter, which cannot multiply bf16 matrices.
 import triton
 import triton.language as tl
 
-# One compiled kernel for all sizes; UNIT says what their alignment is.
+# One compiled kernel serves all sizes; UNIT gives their alignment.
 TABLE_SIZES = (
     'kernel_h',
     'kernel_w',
@@ -145,11 +145,11 @@ def conv_kernel(
 ):
     """One block of BM patches of one channel: [BM, I * J] x [I * J, RO * T].
 
-    Patches are in the order (row, image, column): where a block spans few
-    rows of patches, the steps on rows above and below the map fall away.
-    ``top`` and LEFT are the offsets of a patch's window from the patch. A
-    step takes DI rows and DJ columns of the window, so that from step to
-    step all its places move by the same.
+    Patches are in the order (row, image, column): if a block spans few rows of
+    patches, the steps on rows above and below the map are skipped. ``top`` and
+    LEFT are the offsets of a patch's window from the patch. A step takes DI
+    rows and DJ columns of the window, so all its positions move by the same
+    offset from step to step.
     """
     width = units_w * UNIT
     stride_h = units_xh * UNIT
@@ -157,7 +157,7 @@ def conv_kernel(
     patch = tl.program_id(0) * BM + tl.arange(0, BM)
     n = (patch // patches_w % images).to(tl.int64)
     row_of_patches = images * patches_w
-    # a patch that is not there lies below the map
+    # a patch that does not exist is below the map
     first_row = tl.where(
         patch < patches, patch // row_of_patches * RO, height + top
     )
@@ -179,14 +179,14 @@ def conv_kernel(
     below = height + top - tl.program_id(0) * BM // row_of_patches * RO
     begin = above // DI * (J // DJ)
     end = tl.cdiv(tl.minimum(below, rows_in), DI) * (J // DJ)
-    # some row of some window is on the map; that the loop runs at all lets
-    # ptxas run its matrix products asynchronously
+    # some row of some window is on the map; because the loop always runs,
+    # ptxas can run its matrix products asynchronously
     tl.assume(begin < end)
     acc = tl.zeros((BM, RO * T), dtype=tl.float32)
     for step in range(begin, end):
         down = step // (J // DJ) * DI
         right = step % (J // DJ) * DJ
-        # as unsigned numbers, those below 0 are large
+        # as unsigned numbers, negative ones are large
         inside = (row + down).to(tl.uint32) < height.to(tl.uint32)
         inside &= (col + right).to(tl.uint32) < width.to(tl.uint32)
         window = tl.load(
@@ -244,10 +244,10 @@ def correlation_kernel(
 ):
     """Sum over patches of window times gradient of one channel.
 
-    Gives BK of the (i, j) by all (o, t) for one share of the patches:
-    [BK of I * J, patches] x [patches, RO * T]. A step takes BM patches,
-    BN images by BM / (BN * BW) rows by BW columns of them; steps whose
-    windows lie above and below the map fall away.
+    Returns BK of the (i, j) by all (o, t) for one share of the patches: [BK of
+    I * J, patches] x [patches, RO * T]. A step takes BM patches, BN images by
+    BM / (BN * BW) rows by BW columns of them; steps whose windows are above or
+    below the map are skipped.
     """
     width = units_w * UNIT
     stride_xh = units_xh * UNIT
@@ -281,7 +281,7 @@ def correlation_kernel(
     down = (above + begin // row_of_steps) * high
     right = begin % tl.cdiv(width, wide) * wide
     which = begin // tl.cdiv(width, wide) % (images // BN) * BN
-    # a share of no steps takes one, which is all outside of the map
+    # a share without steps takes one, which is entirely outside the map
     end = tl.maximum(tl.minimum(begin + share, steps), begin + 1)
     tl.assume(begin < end)
     acc = tl.zeros((BK, RO * T), dtype=tl.float32)
@@ -302,7 +302,7 @@ def correlation_kernel(
         if UPCAST:
             window, part = window.to(tl.float32), part.to(tl.float32)
         acc = tl.dot(window, part, acc, input_precision=PRECISION)
-        # on to the next column, at the end of it to the next image, row
+        # on to the next column; at its end, to the next image or row
         right += wide
         which += tl.where(right < width, 0, BN)
         right = tl.where(right < width, right, 0)

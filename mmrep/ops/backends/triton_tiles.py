@@ -1,4 +1,4 @@
-"""Shapes of the Triton kernels' tiles, and which of them suits a problem."""
+"""Shapes of the Triton kernels' tiles, and which one suits a problem."""
 
 from functools import lru_cache
 from typing import Iterator, NamedTuple, Tuple
@@ -7,19 +7,19 @@ import torch
 
 from ..problem import Problem
 
-# Rows begin at multiples of this many elements, at least 16 bytes: so much
-# an asynchronous copy takes at once.
+# Rows begin at multiples of this many elements, at least 16 bytes, which is
+# what an asynchronous copy moves at once.
 UNIT = 8
-# Of an H200: multiprocessors; for each of them, per clock, products on the
-# tensor cores of 2 and 4 bytes, products without them, and bytes from the L2
-# cache; bytes from the memory per clock; bytes of shared memory.
+# Figures of an H200: multiprocessors; for each of them, per clock, tensor-core
+# products of 2 and 4 bytes, products without tensor cores, and bytes from the
+# L2 cache; bytes from memory per clock; bytes of shared memory.
 PROCESSORS = 132
 PRODUCTS = {2: 2048, 4: 1024}
 PLAIN_PRODUCTS = 128
 BYTES = 32
 MEMORY_BYTES = 2400
 SHARED_BYTES = 232448
-# Clocks that a step and a program take at least.
+# Minimum clocks of a step and of a program.
 STEP_CLOCKS = 200
 PROGRAM_CLOCKS = 2000
 
@@ -31,7 +31,7 @@ class Config(NamedTuple):
         rows: Output rows of a patch: a power of two.
         cols: Output columns of a patch: a power of two from 16.
         patches: Patches of a block.
-        depth: Elements of windows of a block.
+        depth: Window elements of a block.
         warps: Warps of a program.
         stages: Depth of the pipeline.
     """
@@ -45,7 +45,7 @@ class Config(NamedTuple):
 
 
 class Span(NamedTuple):
-    """How the windows of one axis lie.
+    """Where the windows of one axis are.
 
     Attributes:
         tile: Outputs of one window.
@@ -94,7 +94,7 @@ GRAD_WEIGHT = (
 
 
 def candidates(problem: Problem, kind: str) -> Tuple[Config, ...]:
-    """Configurations worth a measurement, the default one first.
+    """Configurations worth measuring, the default one first.
 
     Args:
         problem: Facts of the call.
@@ -105,12 +105,12 @@ def candidates(problem: Problem, kind: str) -> Tuple[Config, ...]:
 
 @lru_cache(maxsize=4096)
 def _candidates(problem: Problem, kind: str, room: int) -> Tuple[Config, ...]:
-    """Those that fit into so many bytes of shared memory."""
+    """Configurations that fit into this many bytes of shared memory."""
     every = GRAD_WEIGHT if kind == 'grad_weight' else FORWARD
     most = next_power(problem.shape[3])
     pool = [c for c in every if c.cols <= most]
     if problem.dtype == torch.float32:
-        # the sum's inner dimension is as many bytes
+        # the sum's inner dimension has as many bytes
         if kind == 'grad_weight':
             pool = [c._replace(patches=c.patches // 2) for c in pool]
         else:
@@ -134,7 +134,7 @@ def shared_bytes(device: str) -> int:
 
 
 def step_bytes(config: Config, kind: str, size: int) -> int:
-    """Bytes of ``size`` an element that a step copies to shared memory."""
+    """Bytes that a step copies to shared memory, at ``size`` per element."""
     across = config.rows * config.cols
     if kind == 'grad_weight':
         return (config.depth + across) * config.patches * size
@@ -142,18 +142,18 @@ def step_bytes(config: Config, kind: str, size: int) -> int:
 
 
 def sums_of(config: Config, kind: str) -> int:
-    """Sums that a thread keeps."""
+    """Number of sums that a thread keeps."""
     down = config.depth if kind == 'grad_weight' else config.patches
     return down * config.rows * config.cols // (32 * config.warps)
 
 
 def is_plain(problem: Problem) -> bool:
-    """Whether the products are without the tensor cores."""
+    """Whether the products do without the tensor cores."""
     return problem.dtype == torch.float32 and not problem.tf32
 
 
 def clocks(config: Config, problem: Problem, kind: str) -> float:
-    """Clocks that a problem should take, to compare configurations.
+    """Estimated clocks of a problem, to compare configurations.
 
     A step waits for its products or for the bytes that it copies.
     """
@@ -211,8 +211,8 @@ def span(size: int, taps: int, tile: int, align: int) -> Span:
         size: Length of the axis.
         taps: Length of the kernel.
         tile: Outputs of a window.
-        align: Windows begin at multiples of this, so that loads of
-            several elements stay aligned.
+        align: Windows begin at multiples of this, so loads of several elements
+            stay aligned.
     """
     taps = min(taps, 2 * size - 1)
     r = taps // 2
@@ -234,8 +234,8 @@ def step_of(reach: int, depth: int) -> Tuple[int, int]:
 def block_of(n: int, rows: int, cols: int, size: int) -> Tuple[int, int]:
     """Images and columns of a block of ``size`` patches, powers of two.
 
-    The images divide ``n``; the fewer places of the blocks are left empty,
-    the better, then the more images.
+    The number of images divides ``n``. Blocks with fewer empty places are
+    better; among equals, those with more images.
     """
 
     def places(block: Tuple[int, int]) -> int:

@@ -1,6 +1,6 @@
-# Classifier, a very small RepLKNet from scratch, the generated images in which
-# shape and texture agree; README.md has its shape bias.
-# 1 process x 32 images x 10 epochs of 2,400 = 750 iterations.
+# Classifier, a very small RepLKNet from scratch, generated images in which
+# shape and texture agree; README.md has its shape bias. 1 process x 32 images
+# x 10 epochs of 2,400 = 750 iterations.
 _base_ = [
     '../../../configs/_base_/models/classifier_replknet31b.py',
     '_base_/cue_conflict.py',

@@ -11,7 +11,7 @@ _base_ = [
 channels = [80, 160, 320, 640]
 # Square roots of the median frequency over each class's, in the training
 # labels: sky to bicyclist. MMSegmentation 1.2.2 (not the fork) fails with
-# weights where pixels are to be ignored.
+# weights if pixels are ignored.
 class_weight = [
     0.52, 0.44, 2.14, 0.38, 1.0, 0.68, 1.96, 2.0, 0.87, 2.65, 3.92,
 ]  # fmt: skip

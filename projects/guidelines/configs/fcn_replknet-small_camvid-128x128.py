@@ -1,4 +1,4 @@
-# The same at a size for one CPU thread: narrower and less deep, images of
+# The same at a size for one CPU thread: narrower and shallower, images of
 # 240x180. 1 process x 4 images x 1,200 iterations = 4,800 samples, 13 epochs.
 _base_ = './fcn_mobilenetv2_camvid-128x128.py'
 

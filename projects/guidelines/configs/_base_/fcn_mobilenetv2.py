@@ -1,5 +1,5 @@
-# MobileNetV2 and a head of 1x1 convolutions over its four resolutions, so
-# that what a pixel sees around it comes from the backbone's kernels alone.
+# MobileNetV2 and a head of 1x1 convolutions over its four resolutions, so that
+# a pixel sees its surroundings only through the backbone's kernels.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',

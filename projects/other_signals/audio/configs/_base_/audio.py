@@ -31,7 +31,7 @@ train_pipeline = [
 test_pipeline = [
     load,
     dict(type='Resize', scale=(256, 128), keep_ratio=True),
-    # behind Resize, because predictions are compared at the original size
+    # after Resize, because predictions are compared at the original size
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
