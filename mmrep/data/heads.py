@@ -59,9 +59,9 @@ def check_model(model: nn.Module) -> None:
             loss does not fit its head, or ``test_cfg`` lacks the size of
             windows.
     """
+    check_maps(model)
     found = dict(heads(model))
     for key, head in found.items():
-        _check_maps(key, head, model)
         _check_equal(found, key, 'num_classes', num_labels)
         _check_equal(found, key, 'ignore_index', _ignore_index)
         losses = getattr(head, 'loss_decode', ())
@@ -87,21 +87,26 @@ def check_model(model: nn.Module) -> None:
         _check_windows(test_cfg)
 
 
-def _check_maps(key: str, head: nn.Module, model: nn.Module) -> None:
-    """Raise if a head takes a map that its backbone or neck does not give."""
-    part, maps = 'backbone', getattr(model.backbone, 'out_indices', None)
-    count = len(maps) if isinstance(maps, (list, tuple)) else None
-    if getattr(model, 'neck', None) is not None:
-        part, count = 'neck', getattr(model.neck, 'num_outs', None)
-    index = getattr(head, 'in_index', None)
-    places = index if isinstance(index, (list, tuple)) else [index]
-    if not count or not all(isinstance(i, int) for i in places):
-        return
-    if not all(-count <= i < count for i in places):
-        raise UsageError(
-            f'{key}.in_index must name maps of the {part}, which gives '
-            f'{count}, from 0 to {count - 1}, got {index}.'
-        )
+def check_maps(model: nn.Module) -> None:
+    """Check that a segmentor's heads take maps that there are.
+
+    Raises:
+        UsageError: If the backbone or the neck does not give one.
+    """
+    for key, head in heads(model):
+        part, maps = 'backbone', getattr(model.backbone, 'out_indices', None)
+        count = len(maps) if isinstance(maps, (list, tuple)) else None
+        if getattr(model, 'neck', None) is not None:
+            part, count = 'neck', getattr(model.neck, 'num_outs', None)
+        index = getattr(head, 'in_index', None)
+        places = index if isinstance(index, (list, tuple)) else [index]
+        if not count or not all(isinstance(i, int) for i in places):
+            continue
+        if not all(-count <= i < count for i in places):
+            raise UsageError(
+                f'{key}.in_index must name maps of the {part}, which gives '
+                f'{count}, from 0 to {count - 1}, got {index}.'
+            )
 
 
 def _check_equal(

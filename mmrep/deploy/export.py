@@ -99,6 +99,7 @@ def _program(
         height, width = (max(side, 2 * module.stride) for side in size)
         size = height, width
     image = module.example(size, 2 if dynamic else 1)
+    _check_repeats(module, image)
     shapes = ({0: free, 2: free, 3: free},) if dynamic else None
     try:
         with torch.no_grad(), symbolic_resizing(module):
@@ -109,6 +110,19 @@ def _program(
             'the model cannot be exported: '
             f'{one_line(error, kind=True, first=True)}{advice}.'
         ) from error
+
+
+def _check_repeats(module: Module, image: Tensor) -> None:
+    """Refuse a model that computes with random numbers."""
+    with torch.no_grad():
+        first, second = module.expected(image), module.expected(image)
+    for name, value in first.items():
+        if isinstance(value, Tensor) and not value.equal(second[name]):
+            raise UsageError(
+                f'{name} of the model are different each time for the same '
+                'image, so a file cannot be checked against them. In a '
+                "SegNeXt's head set ham_kwargs.rand_init=False."
+            )
 
 
 def _check(

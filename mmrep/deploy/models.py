@@ -16,6 +16,7 @@ from mmrep.checkpoint import (
     safe_loaders,
 )
 from mmrep.data.datasets import dataset_meta
+from mmrep.data.heads import check_maps
 from mmrep.deploy.deploy_form import to_deploy_form
 from mmrep.errors import UsageError, one_line
 from mmrep.registry import failure_of
@@ -38,7 +39,8 @@ def build_model(cfg: Config, meta: bool = False) -> nn.Module:
         nn.Module: The model, with ``cfg``.
 
     Raises:
-        UsageError: If the config has no model, or it cannot be built.
+        UsageError: If the config has no model, it cannot be built, or heads
+            take maps that there are not.
     """
     if not isinstance(cfg.get('model'), dict):
         raise UsageError('the config must define model.')
@@ -56,6 +58,7 @@ def build_model(cfg: Config, meta: bool = False) -> nn.Module:
         raise UsageError(
             f'the model of the config cannot be built ({place}): {text}'
         ) from error
+    check_maps(model)
     model.cfg = cfg
     model.eval()  # which returns None for MMDetection's backbones
     return model

@@ -187,6 +187,33 @@ def test_corrupt_image(run_tool, damaged_root, tmp_path, config, workers):
     assert f'cannot read {path}' in line and '--skip-corrupt' in line
 
 
+@pytest.mark.parametrize(
+    'steps, text',
+    [
+        ('', 'must end with a transform that packs the sample for the model'),
+        (
+            ',dict(type="RandomCrop",crop_size=(0.1,2),'
+            'crop_type="relative_range"),dict(type="PackDetInputs")',
+            'cannot be built (train_dataloader.dataset.pipeline.2): ',
+        ),
+        (
+            ',dict(type="Resize",scale=(0,0)),dict(type="PackDetInputs")',
+            'fails with its first sample, in Resize: ',
+        ),
+    ],
+)
+def test_pipeline_that_does_not_work(
+    run_tool, shapes_root, tmp_path, steps, text
+):
+    load = 'dict(type="LoadImageFromFile"),dict(type="LoadAnnotations")'
+    done = run_tool(
+        TRAIN, FCOS, '--data-root', shapes_root, '--work-dir', tmp_path,
+        '--cfg-options', *SMALL,
+        f'train_dataloader.dataset.pipeline=[{load}{steps}]',
+    )  # fmt: skip
+    assert text in error_of(done)
+
+
 def test_not_coco(run_tool, shapes_root, tmp_path):
     root = shutil.copytree(shapes_root, tmp_path / 'shapes')
     (root / ANNOTATIONS).write_text('<annotation/>')
