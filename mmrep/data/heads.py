@@ -88,7 +88,7 @@ def check_model(model: nn.Module) -> None:
 
 
 def _check_maps(key: str, head: nn.Module, model: nn.Module) -> None:
-    """Raise if a head takes a map that its backbone or neck does not give."""
+    """Raise an error if the backbone or neck lacks a map that a head takes."""
     part, maps = 'backbone', getattr(model.backbone, 'out_indices', None)
     count = len(maps) if isinstance(maps, (list, tuple)) else None
     if getattr(model, 'neck', None) is not None:
