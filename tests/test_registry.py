@@ -77,4 +77,4 @@ def test_part_that_is_not_in_the_config():
     """A constructor's own default."""
     place, text = failure({}, 'model', OPTIMIZERS, dict(type='Adamm'))
     assert place == ''
-    assert text.endswith(': misspelt, or custom_imports does not import it')
+    assert text.endswith(': it is misspelt, or custom_imports does not import it')
