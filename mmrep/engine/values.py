@@ -84,7 +84,7 @@ def check_dataset_values(cfg: Config, loader: str) -> None:
 
 
 def _expected(old: Any, value: Any) -> Optional[str]:
-    """What a value must be to replace an old one, or None if it is."""
+    """The required type of a new value, or None if the value fits."""
     is_word = isinstance(value, str)
     if isinstance(old, bool):
         return f'True or False, as {old} is' if is_word else None
