@@ -32,7 +32,7 @@ CONFIG = Path(__file__).parents[1] / 'configs/upernet_replknet-tiny_shapes.py'
         ({'model.decode_head.num_convs': 2}, '(model.decode_head): TypeError'),
         (
             {'model.backbone.norm_cfg.type': 'Norm'},
-            'Norm is not in the model registry: it is misspelt, ',
+            '(model.backbone): Norm is not in the model registry: it is ',
         ),
         ({'model.type': 'Net'}, '(model): Net is not in the mmseg::model '),
     ],
