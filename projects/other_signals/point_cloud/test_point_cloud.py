@@ -139,7 +139,7 @@ def test_turns_are_drawn_between_limits():
     turned = fixed.transform(dict(points=points))['turned']
     expected = turn(0.3 * np.pi, -0.2 * np.pi).T
     np.testing.assert_allclose(turned, expected, atol=1e-6)
-    with pytest.raises(ValueError, match='as long'):
+    with pytest.raises(ValueError, match='same length'):
         TurnPoints((0.3, 0.3), (-0.2,))
 
 
@@ -433,7 +433,7 @@ def test_prepare_h5_form(run_tool, tmp_path, points):
     'change, line',
     [
         (lambda x: x[:5], 'cup_0001.txt must have 32 points, but has 5'),
-        (lambda x: x * np.nan, '50 of its 50 points have not'),
+        (lambda x: x * np.nan, '50 of its 50 points do not'),
         (lambda x: x[:, :1] * [1], 'must hold x,y,z'),
     ],
 )
