@@ -27,8 +27,9 @@ FP32_AND_BF16 = torch.float32, torch.bfloat16
 GRID = 2**31 - 1, 65535, 65535
 # RepLKNet-31B's shapes, C, size, K, of a 512x512 image.
 STAGES = (128, 128, 31), (256, 64, 29), (512, 32, 27), (1024, 16, 13)
-# Shared memory of a program: of an RTX 3090 to 5090, an A100, an H100.
-ROOMS = {86: 101376, 80: 166912, 90: 232448}
+# Bytes of shared memory of a program, by compute capability: of an A100, an
+# RTX 3090 or 4090, an H100, a B200, an RTX 5090.
+ROOMS = {80: 166912, 86: 101376, 90: 232448, 100: 232448, 120: 101376}
 
 
 @pytest.fixture

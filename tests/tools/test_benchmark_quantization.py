@@ -1,8 +1,9 @@
 """tools/benchmarks/benchmark_quantization.py: the ways, and the tool."""
 
-import importlib.util
 import json
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -19,10 +20,7 @@ TOOL = ROOT / 'tools/benchmarks/benchmark_quantization.py'
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('ways', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(TOOL)))
 
 
 @pytest.fixture

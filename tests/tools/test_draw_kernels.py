@@ -1,8 +1,9 @@
 """tools/analysis/draw_kernels.py: kernels before and after merging."""
 
-import importlib.util
+import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,10 +20,7 @@ ARCH = dict(channels=[4, 8], depths=[1, 2], kernel_sizes=[9, 7])
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location('draw_kernels', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(TOOL)))
 
 
 @pytest.fixture
