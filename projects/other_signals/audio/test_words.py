@@ -91,7 +91,7 @@ def test_splits(words):
         (lambda r: shutil.rmtree(r), 'there is no folder of words'),
         (lambda r: (r / 'new').mkdir(), 'each of 2 words, but holds 3'),
         (lambda r: (r / LISTS['val']).unlink(), 'cannot be read: No such'),
-        (lambda r: (r / 'low/1_nohash_0.wav').unlink(), 'names; 1 are miss'),
+        (lambda r: (r / 'low/1_nohash_0.wav').unlink(), '1 are missing'),
         (lambda r: (r / LISTS['test']).write_text(''), 'no clip of the split'),
     ],
 )
