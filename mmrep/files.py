@@ -94,10 +94,10 @@ def replaced(
 
 @contextmanager
 def new_folder(path: Union[str, Path]) -> Iterator[Path]:
-    """Make a folder and what is in it; see :func:`replaced`.
+    """Make a folder with its contents; see :func:`replaced`.
 
     Raises:
-        UsageError: If there is something at that path already.
+        UsageError: If the path already exists.
         WriteError: If the system cannot write it.
     """
     if os.path.lexists(path):

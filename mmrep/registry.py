@@ -174,14 +174,15 @@ def _registered_name(kind: Any, scope: str) -> Optional[str]:
 
 
 def check_keywords(kind: type, names: Iterable[str]) -> None:
-    """Raise what Python does, for a constructor that takes any keywords.
+    """Refuse unknown keywords of a constructor that accepts all of them.
 
     Args:
         kind (type): The class.
         names (Iterable[str]): The keywords.
 
     Raises:
-        TypeError: If one is none of its own.
+        TypeError: If the constructor has no such argument; the text is
+            Python's.
     """
     for name in names:
         if name not in inspect.signature(kind).parameters:
@@ -194,16 +195,16 @@ def check_keywords(kind: type, names: Iterable[str]) -> None:
 def failure_of(
     error: Exception, cfg: Dict[str, Any], keys: Sequence[str]
 ) -> Tuple[str, str]:
-    """Where in a config something cannot be built, and why.
+    """Find the part of a config that cannot be built, and the reason.
 
     Args:
-        error (Exception): What building raised.
+        error (Exception): The error while building.
         cfg (dict): The config.
-        keys (Sequence[str]): Which of its top-level keys were built.
+        keys (Sequence[str]): The top-level keys that were built.
 
     Returns:
-        tuple[str, str]: The key of the innermost part that failed, '' if none
-        is found; and the error as a part of a line.
+        tuple[str, str]: The key of the innermost part that failed, or '' if
+            none is found, and the error as part of a line.
     """
     built = {key: cfg.get(key) for key in keys}
     place, node = '', built
@@ -213,7 +214,7 @@ def failure_of(
             found = _find_part(part, node, place) or _find_part(part, built)
             place, node = found or (place, node)
         elif frame.f_code.co_name == 'build_dataloader':
-            # which loops do, and it is not below them
+            # called by loops, but not part of their config
             place, node = keys[0], built[keys[0]]
     text = one_line(error, kind=True)
     unknown = ''
@@ -221,11 +222,13 @@ def failure_of(
         # MMEngine's advice is long
         unknown = str(error.args[0]).partition('. Please check')[0]
     elif 'Cannot find None in registry' in text:
-        # mmcv does not name the norm, or what it is
+        # mmcv names neither the norm nor its kind
         name = frame.f_locals.get('layer_type', 'a layer')
         unknown = f'{name} is not in the model registry'
     if unknown:
-        text = f'{unknown}: misspelt, or custom_imports does not import it'
+        text = (
+            f'{unknown}: it is misspelt, or custom_imports does not import it'
+        )
     elif 'unexpected keyword argument' in text:
         text += '; if a base gives it, write _delete_=True beside the type'
     elif not str(error).strip():
@@ -238,9 +241,9 @@ def failure_of(
 def _find_part(
     part: Dict[str, Any], node: Any, place: str = ''
 ) -> Optional[Tuple[str, dict]]:
-    """The first place at or below a node that has what was built.
+    """The first place at or below a node with the part that was built.
 
-    Constructors add keys before they build a part, and take some away.
+    Constructors add keys before they build a part, and remove some.
     """
     items: Any = ()
     if isinstance(node, dict):

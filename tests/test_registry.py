@@ -32,7 +32,7 @@ CONFIG = Path(__file__).parents[1] / 'configs/upernet_replknet-tiny_shapes.py'
         ({'model.decode_head.num_convs': 2}, '(model.decode_head): TypeError'),
         (
             {'model.backbone.norm_cfg.type': 'Norm'},
-            '(model.backbone): Norm is not in the model registry: misspelt, ',
+            '(model.backbone): Norm is not in the model registry: it is ',
         ),
         ({'model.type': 'Net'}, '(model): Net is not in the mmseg::model '),
     ],
@@ -77,4 +77,4 @@ def test_part_that_is_not_in_the_config():
     """A constructor's own default."""
     place, text = failure({}, 'model', OPTIMIZERS, dict(type='Adamm'))
     assert place == ''
-    assert text.endswith(': misspelt, or custom_imports does not import it')
+    assert text.endswith('misspelt, or custom_imports does not import it')

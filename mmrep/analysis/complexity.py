@@ -30,7 +30,7 @@ class ValuesNeeded(UsageError):
 
 @dataclass(frozen=True)
 class Complexity:
-    """What :func:`count` found.
+    """Counts of :func:`count`.
 
     Args:
         parts (dict): ``{'params': int, 'flops': int}`` for each part of the
@@ -192,7 +192,7 @@ def _run(model: nn.Module, image: Tensor) -> None:
 
 
 def _meta(image: Tensor) -> Dict[str, Tuple[int, int]]:
-    """What heads may read from a sample: an image without padding."""
+    """Metadata that heads may read, for an image without padding."""
     shape = tuple(image.shape[2:])
     return dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape)
 

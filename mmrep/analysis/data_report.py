@@ -57,7 +57,7 @@ _PAIRS = (
 
 @dataclass
 class DataReport:
-    """What was found.
+    """Findings about data sets.
 
     Args:
         errors (list[str]): What would end a run.

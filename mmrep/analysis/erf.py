@@ -22,7 +22,7 @@ THRESHOLDS = (0.2, 0.3, 0.5, 0.99)
 
 @dataclass(frozen=True)
 class ERF:
-    """What :func:`contribution_scores` found.
+    """Result of :func:`contribution_scores`.
 
     Args:
         scores (np.ndarray): Contribution of each pixel, (H, W), as the mean

@@ -31,13 +31,13 @@ def class_colours(meta: Dict[str, Any], count: int) -> np.ndarray:
 
 
 def css(colour: Sequence[int]) -> str:
-    """A BGR colour as pages name it."""
+    """A BGR colour in CSS."""
     blue, green, red = (int(part) for part in colour)
     return f'rgb({red}, {green}, {blue})'
 
 
 def shrunk(picture: np.ndarray, zoom: float) -> np.ndarray:
-    """A picture scaled by ``zoom``, or as it is if that is 1 or more."""
+    """A picture scaled by ``zoom``, or unchanged if that is 1 or more."""
     if zoom >= 1:
         return picture
     height, width = picture.shape[:2]

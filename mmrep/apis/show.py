@@ -21,7 +21,7 @@ from mmrep.models.tta import unwrapped
 
 
 def tested(cfg: Config, runner: Runner) -> Tuple[bool, PictureReader]:
-    """What a hook needs to draw a test's predictions.
+    """Inputs of a hook that draws a test's predictions.
 
     Args:
         cfg (Config): Config of the test, whose pipeline reads the images.

@@ -53,7 +53,7 @@ class Match:
 
     @property
     def problems(self) -> str:
-        """What keeps the file from being used, in one line; '' if nothing."""
+        """Problems that prevent the use of the file, in one line, or ''."""
         return problems(self.missing, self.mismatched, self.unexpected)
 
     def report(self) -> str:

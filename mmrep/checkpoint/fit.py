@@ -52,7 +52,7 @@ def compare_states(
 def problems(
     missing: List[str], mismatched: List[str], unexpected: List[str]
 ) -> str:
-    """What differs, as part of a line, or '' if nothing does."""
+    """Differences as part of a line, or '' if there are none."""
     return '; '.join(
         f'{len(keys)} {kind} ({some(keys)})'
         for kind, keys in (

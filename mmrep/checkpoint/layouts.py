@@ -145,8 +145,8 @@ LAYOUTS: Tuple[Callable[[State], Optional[Released]], ...] = (
     overlock_authors,
     ours,
 )
-"""What knows a layout: each takes a state dict and returns its tensors sorted
-as :class:`Released`, or None. They are asked in this order."""
+"""Functions that know a layout: each takes a state dict and returns its
+tensors sorted as :class:`Released`, or None. They are tried in this order."""
 
 
 def _in_backbone(key: str) -> bool:

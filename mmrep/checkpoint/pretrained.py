@@ -1,4 +1,4 @@
-"""What ``init_cfg=dict(type='Pretrained', ...)`` means for our backbones."""
+"""The initializer for ``init_cfg=dict(type='Pretrained', ...)``."""
 
 import os.path as osp
 from typing import Optional

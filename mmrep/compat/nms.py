@@ -77,7 +77,7 @@ def _overlap(a: Tensor, b: Tensor, threshold: float, offset: int) -> Tensor:
 
 
 def _greedy(over: Tensor) -> Tensor:
-    """Which boxes stay, if ``over[i, j]`` means that i removes j (i < j).
+    """Mask of boxes that stay; ``over[i, j]``: i removes j, for i < j.
 
     The answer is the only fixed point of "a box stays if no box that stays
     removes it", and each round decides at least one more box.

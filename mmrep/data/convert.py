@@ -34,7 +34,7 @@ _IGNORED = ('__ignore__', '_ignore_', 'ignore', 'void')
 
 @dataclass
 class Result:
-    """What a conversion did.
+    """Result of a conversion.
 
     Args:
         pictures (dict): Number of pictures in each split.

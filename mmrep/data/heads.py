@@ -88,7 +88,7 @@ def check_model(model: nn.Module) -> None:
 
 
 def check_maps(model: nn.Module) -> None:
-    """Check that a segmentor's heads take maps that there are.
+    """Check that the backbone or neck has the maps that heads take.
 
     Raises:
         UsageError: If the backbone or the neck does not give one.

@@ -1,4 +1,4 @@
-"""What a converted data set holds: labels, classes, sizes, objects."""
+"""Contents of a converted data set: labels, classes, sizes, objects."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -41,7 +41,7 @@ Module = Union[Exportable, WholeModel]
 
 
 class Exported(NamedTuple):
-    """What was written.
+    """An exported file.
 
     Attributes:
         path: The file.

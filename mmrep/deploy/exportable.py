@@ -88,7 +88,7 @@ class Exportable(nn.Module):
         return random_input(size, batch, seed, self.channels)
 
     def expected(self, image: Tensor) -> Dict[str, Tensor]:
-        """What a file must compute for an input."""
+        """The outputs that a file must have for an input."""
         return named(self.output_names(image), self(image))
 
     def compare(

@@ -20,7 +20,7 @@ from mmrep.files import replaced, torch_save
 
 
 class Reparameterized(NamedTuple):
-    """What :func:`reparameterize` wrote.
+    """Result of :func:`reparameterize`.
 
     Attributes:
         checkpoint: The merged weights.

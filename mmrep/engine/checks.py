@@ -43,7 +43,7 @@ _NUMBERS: Dict[str, Tuple[bool, float, Optional[int]]] = {
     'train_cfg.val_begin': (True, 0, None),
     'train_cfg.val_interval': (True, 1, None),
 }
-# Of them, what may be None, always and without validation.
+# Those that may always be None, and those that may be without validation.
 _OPTIONAL = (
     *('auto_scale_lr.base_batch_size', 'randomness.seed'),
     'default_hooks.visualization.interval',

@@ -307,9 +307,9 @@ def _check_paths(key: str, dataset: Dict[str, Any]) -> None:
                 f'{key}.{name} must be a word, got {dataset[name]!r}.'
             )
     if dataset.get('img_suffix') == '' and not dataset.get('ann_file'):
-        # of which the names of the label maps are made
+        # MMSegmentation derives the names of label maps from it
         raise UsageError(
-            f'{key}.img_suffix must be the end of the names of pictures, such '
+            f"{key}.img_suffix must be the end of the pictures' names, such "
             "as '.jpg', got ''."
         )
     paths = [('folder', p) for p in prefixes.values()]

@@ -1,4 +1,4 @@
-"""What a config inherits from its base, and what it replaces."""
+"""Inheritance of configs: dicts are merged, lists are replaced."""
 
 from typing import Any, Dict, Iterator, Tuple
 

@@ -206,7 +206,7 @@ def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
             return build()
     except UsageError:
         raise
-    except Exception as error:  # constructors raise what they like
+    except Exception as error:  # constructors may raise anything
         if is_full(error):
             raise
         print_log(

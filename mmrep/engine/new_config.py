@@ -24,7 +24,7 @@ _SAMPLES = 20000
 
 @dataclass
 class _Plan:
-    """What was chosen, and why."""
+    """Choices and their reasons."""
 
     base: str
     scale: Tuple[int, int]

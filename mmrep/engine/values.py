@@ -58,11 +58,11 @@ def check_model_values(cfg: Config) -> None:
 
 
 def check_dataset_values(cfg: Config, loader: str) -> None:
-    """Check what says how much there is of a data set, within wrappers too.
+    """Check the settings of a data set's size, including its wrappers.
 
     Raises:
         UsageError: If it is repeated less than once, none of its samples is
-            taken, or nothing loads them.
+            used, or nothing loads them.
     """
     key = f'{loader}.dataset'
     for place, value in _walk((cfg.get(loader) or {}).get('dataset'), key):
@@ -73,8 +73,8 @@ def check_dataset_values(cfg: Config, loader: str) -> None:
             )
         if name == 'indices' and value is not None and not value:
             raise UsageError(
-                f'{place} must be how many samples are taken, or a list of '
-                f'some, got {value!r}.'
+                f'{place} must be the number of samples to use or a list of '
+                f'them, got {value!r}.'
             )
         if name == 'pipeline' and not value:
             raise UsageError(
@@ -84,7 +84,7 @@ def check_dataset_values(cfg: Config, loader: str) -> None:
 
 
 def _expected(old: Any, value: Any) -> Optional[str]:
-    """What a value must be to replace an old one, or None if it is."""
+    """The required type of a new value, or None if the value fits."""
     is_word = isinstance(value, str)
     if isinstance(old, bool):
         return f'True or False, as {old} is' if is_word else None

@@ -19,10 +19,10 @@ def initialise(model: nn.Module) -> None:
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Give a model norms, layer scales and biases that no form may lose.
+    """Set norms, layer scales and biases to values that must not get lost.
 
-    Those of a new model are 0, 1 or close to it: a form that forgets one
-    gives the same. Weights stay as they are.
+    In a new model they are 0, 1 or close to these, so a form that forgets one
+    of them gives the same result. Weights do not change.
 
     Args:
         model (nn.Module): Changed in place.

@@ -70,7 +70,7 @@ class Clock:
 def layers(
     channels: int, kernel: Tuple[int, int], device: str, dtype: torch.dtype
 ) -> Dict[str, Tuple[nn.Module, bool]]:
-    """What is compared, as a dict of name to (layer, channels_last)."""
+    """The layers to compare: name to (layer, channels_last)."""
     kwargs = {
         'in_channels': channels,
         'out_channels': channels,
@@ -201,7 +201,7 @@ def kernels_of(run: Callable[[], None], device: str) -> Dict[str, float]:
 
 
 def library_of(kernels: Iterable[str]) -> str:
-    """Which of PyTorch's two convolution libraries ran on a GPU.
+    """Name the convolution libraries of PyTorch that ran on a GPU.
 
     Args:
         kernels: Names of kernels, as :func:`kernels_of` returns them.

@@ -45,7 +45,7 @@ _plans: Dict[tuple, 'Plan'] = {}
 
 
 class Plan(NamedTuple):
-    """What is decided about a call.
+    """Decisions about a call.
 
     Attributes:
         forward: Algorithm of the forward; empty if that is decided when the

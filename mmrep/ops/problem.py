@@ -62,7 +62,7 @@ class Problem(NamedTuple):
 
     @property
     def needed(self) -> Tuple[bool, bool, bool]:
-        """Which of :data:`DIRECTIONS` are computed."""
+        """The :data:`DIRECTIONS` to compute."""
         return True, self.grad_input, self.grad_weight
 
     @property

@@ -1,4 +1,4 @@
-"""What ends a run from outside: signals and lost processes."""
+"""Faults from outside a run: signals and lost processes."""
 
 import os
 import re

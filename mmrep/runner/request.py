@@ -1,4 +1,4 @@
-"""What a run is asked to do, in the first lines of its log."""
+"""Describe a run in the first lines of its log."""
 
 import shlex
 import sys

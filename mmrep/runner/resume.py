@@ -45,7 +45,7 @@ def enable_resume(cfg: Config, checkpoint: str) -> None:
 
 
 class _Found(NamedTuple):
-    """What rank 0 has found out for all ranks."""
+    """Findings of rank 0 for all ranks."""
 
     path: Optional[str] = None
     seed: Optional[int] = None

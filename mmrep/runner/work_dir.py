@@ -30,7 +30,7 @@ def set_last_validation(work_dir: str, iteration: int) -> None:
 
 
 def last_validation(work_dir: str) -> Optional[int]:
-    """What :func:`set_last_validation` wrote, or None if it is unreadable."""
+    """The value of :func:`set_last_validation`, or None if unreadable."""
     try:
         return int(Path(work_dir, 'last_validation').read_text())
     except (OSError, ValueError):

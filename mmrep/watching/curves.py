@@ -30,7 +30,7 @@ _MAX_PANELS = 6
 
 
 class Run(NamedTuple):
-    """What a training run logged.
+    """Logged values of a training run.
 
     Attributes:
         name: Name of the folder.

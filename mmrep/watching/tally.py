@@ -1,4 +1,4 @@
-"""What a test got right and wrong: confusions, and pictures to look at."""
+"""Count a test's correct and wrong predictions, and pick pictures."""
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 

@@ -31,9 +31,9 @@ class SignalClassifier(BaseModel):
         """Run on a batch.
 
         Args:
-            inputs (Tensor | dict): As the data set's pipeline packs them.
+            inputs (Tensor | dict): Inputs packed by the data set's pipeline.
             data_samples (dict, optional): ``gt_label``, the class of each
-                sample (N, ), and what the loss needs.
+                sample (N, ), and anything that the loss needs.
             mode (str): 'tensor' for scores (N, num_classes), 'predict' for a
                 dict with ``scores`` and ``gt_label`` for each sample, 'loss'
                 for a dict of losses. Defaults to 'tensor'.
@@ -57,9 +57,9 @@ class SignalClassifier(BaseModel):
 class MapClassifier(SignalClassifier):
     """A backbone, the mean of its last map, a norm and a linear layer.
 
-    That is the order of UniRepLKNet's own classifier; the norm which the
-    backbone has for its last map, in front of the mean, is left out.
-    Subclasses have a ``loss``, and may turn their inputs into maps.
+    This is the order of UniRepLKNet's own classifier; the backbone's norm of
+    its last map, before the mean, is omitted. Subclasses have a ``loss``, and
+    may turn their inputs into maps.
 
     Args:
         backbone (dict): Config of the backbone.

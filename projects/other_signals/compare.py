@@ -1,12 +1,12 @@
-"""Train configs with several seeds, choose on validation, test once.
+"""Train configs with several seeds, select by validation, test once.
 
     python projects/other_signals/compare.py CONFIG... --data-root DIR
 
-Each config is trained by tools/train.py once for each seed, and the checkpoint
-that was best in validation is tested by tools/test.py. Runs that were
-interrupted go on, and no test is repeated. Written into --out-dir, after each
-run: compare.json with every result, and compare.md with the mean of each
-metric and its standard deviation over the seeds.
+tools/train.py trains each config once for each seed, and tools/test.py tests
+the checkpoint with the best validation score. Interrupted runs continue, and
+no test is repeated. After each run, --out-dir gets compare.json with every
+result, and compare.md with the mean of each metric and its standard deviation
+over the seeds.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
     args = parse_args()
     if 'randomness.seed' in args.cfg_options:
         raise UsageError(
-            '--cfg-options must leave randomness.seed to --seeds.'
+            '--cfg-options must not set randomness.seed; use --seeds.'
         )
     for config in args.configs:
         check_best_is_kept(config, args.cfg_options)
@@ -90,7 +90,7 @@ def train_and_test(training: Training) -> Dict[str, object]:
 
 
 def markdown(rows: List[Dict[str, object]]) -> str:
-    """Mean and standard deviation over the seeds, a line for each config."""
+    """Mean and standard deviation over the seeds, one line per config."""
     metrics = list(dict.fromkeys(m for row in rows for m in row['test']))
     lines = []
     for config in dict.fromkeys(row['config'] for row in rows):

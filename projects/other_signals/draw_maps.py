@@ -1,9 +1,9 @@
 """Draw the map that UniRepLKNet sees of each signal, for docs/modalities.md.
 
 The signals are generated: a rising tone and an overtone of it, a shape that
-moves, a torus, and two days of a temperature. What a network learns of a map
-(the features of a point, the vector of an hour) is replaced by a count of
-points and by vectors of random weights.
+moves, a torus, and two days of a temperature. Learned parts of a map (the
+features of a point, the vector of an hour) are replaced by counts of points
+and by vectors with random weights.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from projects.other_signals.time_series.forecaster import Embedding
 from projects.other_signals.video.classifier import frames_to_map
 from projects.other_signals.video.make_motions import make_video
 
-SIZE = 256  # most height of a picture that is enlarged
+SIZE = 256  # largest height of an enlarged picture
 
 
 def audio_map() -> np.ndarray:
@@ -73,7 +73,7 @@ def series_map() -> np.ndarray:
 
 
 def colour(values: np.ndarray) -> np.ndarray:
-    """One channel in colours, from its least to its largest value."""
+    """One channel in colours, from its smallest to its largest value."""
     values = (values - values.min()) / np.ptp(values)
     grey = (255 * values).round().astype(np.uint8)
     return cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)

@@ -1,7 +1,7 @@
-"""Export a model of another signal than images to ONNX, in its deploy form.
+"""Export a model for signals other than images to ONNX, in deploy form.
 
-The file takes preprocessed inputs in batches of the size that the config tests
-with, and gives what the model's mode 'tensor' returns. It is compared with the
+The file takes preprocessed inputs in batches of the config's test batch size,
+and returns the same as the model's mode 'tensor'. It is compared with the
 model on a batch of the test set before it gets its name.
 """
 
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=1e-4,
         help='largest difference between file and model, relative to the '
-        'largest output (1e-4)',
+        'largest output (default: 1e-4)',
     )
     add_checkpoint_arguments(parser)
     return parse_arguments(parser)
@@ -55,7 +55,7 @@ def export(
     Args:
         model (nn.Module): A model in evaluation mode.
         inputs (dict): ``inputs``: a tensor, or a dict of tensors.
-        out (Path): Where the file goes.
+        out (Path): The file to write.
         tolerance (float): Largest difference, relative to the largest
             output.
 

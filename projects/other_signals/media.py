@@ -1,4 +1,4 @@
-"""Audio and video files: read by FFmpeg, and written."""
+"""Read and write audio and video files with FFmpeg."""
 
 import wave
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from mmrep.errors import UsageError
 
 
 def import_av(kind: str) -> Any:
-    """PyAV, which reads and writes what is of a kind.
+    """Import PyAV, which reads and writes media of a kind.
 
     Raises:
         UsageError: If it is not installed.
@@ -38,14 +38,14 @@ def opened(path: str, kind: str) -> Iterator[Any]:
         The container, whose ``decode(**{kind: 0})`` gives the frames.
 
     Raises:
-        UsageError: If PyAV is not installed, the file is none that FFmpeg
-            reads, here or while it is decoded, or it has no such stream.
+        UsageError: If PyAV is not installed, FFmpeg cannot read the file, here
+            or while it is decoded, or it has no such stream.
     """
     av = import_av(kind)
     try:
         with av.open(path) as container:
             if not getattr(container.streams, kind):
-                raise UsageError(f'{path} must hold {kind}, and holds none.')
+                raise UsageError(f'{path} must hold {kind}, but holds none.')
             yield container
     except (av.FFmpegError, OSError) as e:
         raise UsageError(
@@ -64,7 +64,7 @@ def read_audio(path: str, sample_rate: int) -> np.ndarray:
         ndarray: Shape (N, ), float32; integers become -1 to 1.
 
     Raises:
-        UsageError: If it is no audio, or has values that are not finite.
+        UsageError: If it is not audio, or has values that are not finite.
     """
     parts: List[np.ndarray] = []
     with opened(path, 'audio') as container:
@@ -99,14 +99,14 @@ def count_frames(path: str) -> int:
     """Number of frames of a video.
 
     Raises:
-        UsageError: If it is no video, or has no frame.
+        UsageError: If it is not a video, or has no frames.
     """
     with opened(path, 'video') as container:
         count = container.streams.video[0].frames
         if not count:  # some containers do not say
             count = sum(1 for _ in container.decode(video=0))
     if not count:
-        raise UsageError(f'{path} must have frames, and has none.')
+        raise UsageError(f'{path} must have frames, but has none.')
     return count
 
 
@@ -115,14 +115,14 @@ def read_frames(path: str, indices: Sequence[int]) -> np.ndarray:
 
     Args:
         path (str): The file.
-        indices (Sequence[int]): Which, in any order, also repeated; behind
-            the last frame stands the last.
+        indices (Sequence[int]): Indices in any order, which may repeat; beyond
+            the last frame, that frame is used.
 
     Returns:
         ndarray: Shape (T, H, W, 3), uint8, RGB.
 
     Raises:
-        UsageError: If it is no video, or has no frame.
+        UsageError: If it is not a video, or has no frames.
     """
     wanted = set(indices)
     found = {}
@@ -135,14 +135,14 @@ def read_frames(path: str, indices: Sequence[int]) -> np.ndarray:
                 break
         else:
             if last < 0:
-                raise UsageError(f'{path} must have frames, and has none.')
-            # the file promised more than it has
+                raise UsageError(f'{path} must have frames, but has none.')
+            # the file announces more than it has
             found.setdefault(last, frame.to_ndarray(format='rgb24'))
     return np.stack([found[min(i, last)] for i in indices])
 
 
 def write_video(path: Path, frames: np.ndarray) -> None:
-    """Write 20 frames a second as Motion JPEG, each compressed alone.
+    """Write 20 frames per second as Motion JPEG, compressed separately.
 
     Args:
         path (Path): The file, such as .avi.

@@ -62,7 +62,7 @@ def test_seeds(configs, tmp_path, monkeypatch, capsys):
 
 def test_what_cannot_be_compared(configs, tmp_path, monkeypatch):
     words = [*configs, '--data-root', tmp_path, '--out-dir', tmp_path / 'out']
-    with pytest.raises(UsageError, match='to --seeds'):
+    with pytest.raises(UsageError, match='use --seeds'):
         start(monkeypatch, *words, '--cfg-options', 'randomness.seed=1')
     configs[1].write_text(CONFIG.format(None))
     with pytest.raises(UsageError, match='save_best'):

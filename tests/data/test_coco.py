@@ -108,8 +108,8 @@ def test_some_of_the_categories(coco_cfg):
 def test_no_file(coco_cfg):
     coco_cfg.train_dataloader.dataset.ann_file = ''
     assert message(coco_cfg) == (
-        "train_dataloader.dataset.ann_file must be a file in COCO's form, and "
-        "is ''."
+        'train_dataloader.dataset.ann_file must be a file in COCO format, '
+        "but is ''."
     )
 
 

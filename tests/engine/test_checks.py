@@ -132,7 +132,7 @@ def test_numbers_that_may_be_absent():
             [0, 0, 0],
             'above 0, got [0, 0, 0].',
         ),
-        ('train_dataloader.dataset.indices', 0, 'or a list of some, got 0.'),
+        ('train_dataloader.dataset.indices', 0, 'or a list of them, got 0.'),
         (
             'train_dataloader.dataset.pipeline',
             [],

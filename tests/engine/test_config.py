@@ -153,7 +153,7 @@ def test_check_data(cfg, shapes_root, tmp_path):
         (
             'img_suffix',
             '',
-            "the end of the names of pictures, such as '.jpg', got ''.",
+            "the end of the pictures' names, such as '.jpg', got ''.",
         ),
     ],
 )

@@ -1,9 +1,9 @@
-"""Time OverLoCK's neighbourhood products beside two plain forms of them.
+"""Time OverLoCK's neighbourhood products and two plain forms of them.
 
 The plain forms copy the window of every position, which is K x K times the
 values (windows), or add up shifted maps, one for each of the K x K places
-(shifts). A network says which products one image needs; each shape is timed
-once, with random values, the forms in turn.
+(shifts). A network shows which products one image needs. Each shape is timed
+once, with random values, and the forms take turns.
 
     tools/benchmarks/benchmark_neighbourhood.py [CONFIG] --out JSON
 """
@@ -96,7 +96,7 @@ FORMS = dict(mmrep=neighbourhood_product, shifts=by_shifts, windows=by_windows)
 
 
 def find_calls(network: nn.Module, size: int) -> Dict[Shape, int]:
-    """How often a network makes which product for one image."""
+    """How often a network makes each product for one image."""
     calls: Dict[Shape, int] = Counter()
 
     def counted(weights: Tensor, value: Tensor, kernel_size: int) -> Tensor:
@@ -113,7 +113,7 @@ def time_call(shape: Shape, backward: bool, repeats: int) -> Dict[str, float]:
     """Median milliseconds of each form."""
     (batch, heads, height, width, channels), kernel_size = shape
     weights = torch.randn(batch, heads, height, width, kernel_size**2)
-    # heads behind the positions in memory, as the model has them
+    # heads after the positions in memory, as in the model
     value = torch.randn(batch, height, width, heads, channels)
     value = value.permute(0, 3, 1, 2, 4)
     for tensor in (weights, value):

@@ -56,7 +56,7 @@ def check_coco(
         return
     if not dataset.get('ann_file'):
         raise UsageError(
-            f"{key}.ann_file must be a file in COCO's form, and is "
+            f'{key}.ann_file must be a file in COCO format, but is '
             f'{dataset.get("ann_file")!r}.'
         )
     root = dataset.get('data_root') or ''

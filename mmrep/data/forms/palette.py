@@ -1,4 +1,4 @@
-"""Which mask colour stands for which class."""
+"""Colours of masks and their classes."""
 
 import colorsys
 import json

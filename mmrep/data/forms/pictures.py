@@ -140,7 +140,7 @@ class Picture:
 
 
 class Notes:
-    """What was skipped or changed, by reason, with a first example."""
+    """Notes on skipped or changed items, by reason, with an example."""
 
     def __init__(self) -> None:
         self.found: Dict[str, List[str]] = defaultdict(list)

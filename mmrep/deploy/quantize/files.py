@@ -53,9 +53,9 @@ def default_weight_bits() -> int:
 def export_float(
     cfg: Config, checkpoint: str, path: str, trust: bool = False
 ) -> None:
-    """Export a checkpoint as it is scored and quantized.
+    """Export a checkpoint in the form to be scored and quantized.
 
-    Masks are raw: their AP is measured in the original picture.
+    Masks are raw, because their AP is measured in the original picture.
 
     Args:
         cfg (Config): Config of a segmentor or detector in training form.

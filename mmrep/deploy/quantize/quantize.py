@@ -34,7 +34,7 @@ SENSITIVITY_IMAGES = 4
 
 @dataclass
 class Quantized:
-    """What :func:`quantize` wrote, and what it measured.
+    """Result of :func:`quantize`, with its measurements.
 
     Attributes:
         path: The file.

@@ -1,4 +1,4 @@
-"""Which layers cost a quantized file most, and how many stay in float."""
+"""Find the layers of a quantized file that must stay in float."""
 
 from typing import Callable, Dict, Sequence
 

@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 class WholeDetector(WholeModel):
-    """What one-stage and two-stage detectors have in common.
+    """Base of one-stage and two-stage detectors.
 
     Args:
         model (nn.Module): A detector of MMDetection.

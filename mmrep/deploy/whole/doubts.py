@@ -18,7 +18,7 @@ def ious(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def near_cut(scores: Tensor, count: int) -> Tensor:
-    """Which of sorted scores (M, ) may or may not be in the first ``count``.
+    """Mask of sorted scores that may or may not be in the first ``count``.
 
     Returns:
         Tensor: Shape (M, ), bool.
@@ -32,7 +32,7 @@ def near_cut(scores: Tensor, count: int) -> Tensor:
 def near_suppression(
     boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, limit: float
 ) -> Tensor:
-    """Which boxes non-maximum suppression may or may not keep.
+    """Mask of boxes that non-maximum suppression may or may not keep.
 
     Args:
         boxes (Tensor): Shape (M, 4).

@@ -12,7 +12,7 @@ from mmrep.registry import type_name
 
 
 def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
-    """What users of the file must know: normalisation, names of classes.
+    """Metadata for users of a file: normalisation, names of classes.
 
     Args:
         cfg (Config): Config of the model.

@@ -21,7 +21,7 @@ INT64, BOOL = 7, 9
 def nms_mask(
     boxes: Tensor, scores: Tensor, iou_threshold: float, count: int
 ) -> Tensor:
-    """Which boxes of each image non-maximum suppression keeps.
+    """Mask of the boxes of each image that non-maximum suppression keeps.
 
     Args:
         boxes (Tensor): Shape (N, M, 4), as (x1, y1, x2, y2).

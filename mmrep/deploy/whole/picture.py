@@ -116,7 +116,7 @@ class WholeModel(nn.Module):
 
     @property
     def decisions(self) -> Dict[str, Any]:
-        """What users may want to know about how the model decides."""
+        """Settings of the model's decisions, for users."""
         raise NotImplementedError
 
     def output_names(self, image: Tensor) -> List[str]:
@@ -124,7 +124,7 @@ class WholeModel(nn.Module):
         return list(self.names)
 
     def expected(self, image: Tensor) -> Dict[str, Any]:
-        """What the model itself computes for an input of a file."""
+        """Outputs of the model itself for an input of a file."""
         raise NotImplementedError
 
     def compare(

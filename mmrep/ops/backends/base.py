@@ -1,4 +1,4 @@
-"""What a backend must provide, and how its time is estimated.
+"""Interface of a backend, and estimates of its time.
 
 The estimates are linear models of a few counts that follow from the shapes.
 tools/benchmarks/fit_op_dispatch.py fits their coefficients to measurements.

@@ -1,4 +1,4 @@
-"""A class for each clip, as the authors of UniRepLKNet train it."""
+"""A classifier of clips, trained as UniRepLKNet's authors do."""
 
 import torch.nn.functional as F
 from torch import Tensor

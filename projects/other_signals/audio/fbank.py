@@ -1,4 +1,4 @@
-"""Filter banks as Kaldi computes them, and what training does to them.
+"""Kaldi's filter banks, and their augmentation in training.
 
 Source of the numbers: Audio/src/dataloader.py of
 AILab-CVC/UniRepLKNet@b5677d8, which has them from the Audio Spectrogram
@@ -39,7 +39,7 @@ def mel_filters(num_bins: int, fft_size: int, sample_rate: int) -> np.ndarray:
     rising = (at - left) / (centre - left)
     falling = (right - at) / (right - centre)
     filters = np.minimum(rising, falling).clip(0)
-    filters[-1] = 0  # Kaldi leaves out half the sample rate
+    filters[-1] = 0  # Kaldi omits half the sample rate
     return filters
 
 
@@ -48,10 +48,10 @@ def kaldi_fbank(
 ) -> np.ndarray:
     """Log energies of mel bins, as Kaldi's compute-fbank-feats without dither.
 
-    Its other options are the published ones: windows of 25 ms each 10 ms, a
+    Its other options are the published ones: windows of 25 ms every 10 ms, a
     Hann window, and no energy. kaldi-native-fbank, which wraps Kaldi's code,
-    refuses 128 bins at 16 kHz, because some lie between two frequencies of a
-    window; they have the floor here, as in torchaudio.
+    refuses 128 bins at 16 kHz, because some are between two frequencies of a
+    window; here they have the floor value, as in torchaudio.
 
     Args:
         samples (ndarray): Shape (N, ), at least 25 ms.
@@ -75,10 +75,10 @@ def kaldi_fbank(
 
 @TRANSFORMS.register_module()
 class LoadWaveform(BaseTransform):
-    """Read a clip, and mix another into it if the data set gave one.
+    """Read a clip, and mix another into it if the data set provides one.
 
-    The mean is taken off. Of two clips the second is cut or padded to the
-    first, and the first's share is drawn from Beta(10, 10).
+    The mean is subtracted. The second of two clips is cut or padded to the
+    first, and the share of the first is drawn from Beta(10, 10).
 
     Args:
         sample_rate (int): Samples per second. Defaults to 16000.
@@ -102,11 +102,11 @@ class LoadWaveform(BaseTransform):
         return results
 
     def read(self, path: str) -> np.ndarray:
-        """A clip of at least one window, its mean taken off."""
+        """A clip of at least one window, minus its mean."""
         samples = read_audio(path, self.sample_rate)
         if len(samples) < int(self.sample_rate * WINDOW):
             raise UsageError(
-                f'{path} must be {WINDOW * 1000:.0f} ms long or longer, and '
+                f'{path} must be {WINDOW * 1000:.0f} ms long or longer, but '
                 f'is {len(samples) / self.sample_rate * 1000:.1f} ms.'
             )
         return samples - samples.mean()
@@ -114,7 +114,7 @@ class LoadWaveform(BaseTransform):
 
 @TRANSFORMS.register_module()
 class KaldiFbank(BaseTransform):
-    """Filter banks of a waveform, cut or padded with 0 to one length.
+    """Filter banks of a waveform, cut or padded with 0 to a fixed length.
 
     Args:
         num_bins (int): Number of mel bins. Defaults to 128.
@@ -161,7 +161,7 @@ class MaskFbank(BaseTransform):
 
 @TRANSFORMS.register_module()
 class NormalizeFbank(BaseTransform):
-    """Take the mean off and divide by twice the standard deviation.
+    """Subtract the mean and divide by twice the standard deviation.
 
     Args:
         mean (float): Mean of the data set. Defaults to -6.845978, that of
@@ -199,7 +199,7 @@ class NoiseAndRoll(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackFbank(BaseTransform):
-    """Turn filter banks and classes into what AudioClassifier takes."""
+    """Pack filter banks and classes for AudioClassifier."""
 
     def transform(self, results: dict) -> dict:
         """``inputs`` (1, bins, frames), ``target`` and ``gt_label``."""

@@ -3,8 +3,8 @@
 Each clip of two seconds has tones, sweeps, sirens, bands of noise and clicks
 over a quiet background. Its spectrogram is a grey image, one row per
 frequency (the lowest at the bottom) and one column per frame; the label map
-says which event sounds in which time-frequency region. The clips are written
-as WAV files too.
+says which event sounds in which time-frequency region. The clips are also
+written as WAV files.
 """
 
 import argparse
@@ -139,10 +139,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out', help='folder to make, e.g. data/audio')
     parser.add_argument(
-        '--train', type=positive, default=400, help='training clips (400)'
+        '--train',
+        type=positive,
+        default=400,
+        help='training clips (default: 400)',
     )
     parser.add_argument(
-        '--val', type=positive, default=80, help='validation clips (80)'
+        '--val',
+        type=positive,
+        default=80,
+        help='validation clips (default: 80)',
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     return parser.parse_args()

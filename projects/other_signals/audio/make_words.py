@@ -1,10 +1,10 @@
 """Let espeak-ng speak the 35 words of Speech Commands in many voices.
 
-The folder has the form of Speech Commands V2: clips of one second at 16 kHz
+The folder has the layout of Speech Commands V2: clips of one second at 16 kHz
 in a folder for each word, validation_list.txt and testing_list.txt. A voice is
 one of espeak-ng's variants with an English accent; speed, pitch, loudness and
-the noise behind it are drawn for each clip. Variants whose names differ in a
-number only stay together, and none of them is in two splits.
+background noise are random for each clip. Variants whose names differ only in
+a number stay together, and none of them is in two splits.
 """
 
 import argparse
@@ -37,14 +37,14 @@ ACCENTS = (
     'en-gb-x-gbcwmd', 'en-029',
 )  # fmt: skip
 RATE, ESPEAK_RATE = 16000, 22050
-HEADER = 44  # bytes in front of the samples that espeak-ng writes
+HEADER = 44  # bytes before the samples in espeak-ng's output
 # shares of the families of variants, and the lists that name their clips
 SPLITS = dict(train=0.6, val=0.15, test=0.25)
 LISTS = dict(val='validation_list.txt', test='testing_list.txt')
 
 
 def espeak(*arguments: str) -> bytes:
-    """What espeak-ng writes to its standard output."""
+    """The standard output of espeak-ng."""
     try:
         done = subprocess.run(
             ['espeak-ng', *arguments], capture_output=True, check=True
@@ -94,7 +94,9 @@ def speak(word: str, voice: str, rng: np.random.Generator) -> np.ndarray:
     samples = resample_poly(samples, RATE, ESPEAK_RATE)
     loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
     if not len(loud):
-        raise UsageError(f'espeak-ng says nothing for {word!r} in {voice}.')
+        raise UsageError(
+            f'espeak-ng produces no sound for {word!r} in {voice}.'
+        )
     samples = samples[loud[0] : loud[-1] + 1][:RATE]
     begin = rng.integers(0, RATE - len(samples) + 1)
     clip = np.zeros(RATE)
@@ -110,10 +112,10 @@ def write_words(
     """Write the clips and the lists.
 
     Args:
-        folder (Path): Where.
-        words (list[str]): Which words.
+        folder (Path): Target folder.
+        words (list[str]): The words to speak.
         voices (dict[str, int]): Number of voices of each split.
-        seed (tuple): Of all that is drawn.
+        seed (tuple): Seed of everything random.
 
     Returns:
         dict[str, int]: Number of clips of each split.
@@ -125,7 +127,7 @@ def write_words(
         clips = []
         for i in range(voices[split]):
             name, turn = names[i % len(names)], i // len(names)
-            # a variant that comes again has another accent
+            # a variant that is used again gets another accent
             first = names.index(name)
             accent = ACCENTS[(first + turn) % len(ACCENTS)]
             speaker = f'{name.lower()}-{accent}_nohash_{turn // len(ACCENTS)}'

@@ -18,7 +18,7 @@ class SpeechCommands(BaseDataset):
     """A folder of clips for each word, and lists of two of the splits.
 
     Words are numbered in alphabetical order, ``metainfo['classes']``. Folders
-    whose names begin with ``_`` hold no word. Clips that neither
+    whose names begin with ``_`` are not words. Clips that neither
     ``validation_list.txt`` nor ``testing_list.txt`` names are the training
     set.
 
@@ -27,8 +27,8 @@ class SpeechCommands(BaseDataset):
         split (str): 'train', 'val' or 'test'.
         num_classes (int): Number of words that there must be. Defaults to
             35.
-        mixup (float): Share of the samples that another one, drawn from all,
-            is mixed into. Defaults to 0.
+        mixup (float): Share of samples into which another random one is mixed.
+            Defaults to 0.
         **kwargs: Other arguments of MMEngine's BaseDataset.
     """
 
@@ -66,7 +66,7 @@ class SpeechCommands(BaseDataset):
         if len(words) != self.num_classes:
             raise UsageError(
                 f'{root} must hold a folder for each of {self.num_classes} '
-                f'words, and holds {len(words)} folders.'
+                f'words, but holds {len(words)} folders.'
             )
         self._metainfo['classes'] = tuple(words)
         clips = {
@@ -84,8 +84,8 @@ class SpeechCommands(BaseDataset):
             if missing:
                 raise UsageError(
                     f'{root} must hold the {len(named)} clips that '
-                    f'{LISTS[self.split]} names; {len(missing)} are not '
-                    f'there, such as {missing[0]}.'
+                    f'{LISTS[self.split]} names; {len(missing)} are missing, '
+                    f'such as {missing[0]}.'
                 )
         if not named:
             raise UsageError(f'{root} has no clip of the split {self.split}.')

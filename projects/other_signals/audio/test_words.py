@@ -89,9 +89,9 @@ def test_splits(words):
     'change, line',
     [
         (lambda r: shutil.rmtree(r), 'there is no folder of words'),
-        (lambda r: (r / 'new').mkdir(), 'each of 2 words, and holds 3'),
+        (lambda r: (r / 'new').mkdir(), 'each of 2 words, but holds 3'),
         (lambda r: (r / LISTS['val']).unlink(), 'cannot be read: No such'),
-        (lambda r: (r / 'low/1_nohash_0.wav').unlink(), 'names; 1 are not'),
+        (lambda r: (r / 'low/1_nohash_0.wav').unlink(), '1 are missing'),
         (lambda r: (r / LISTS['test']).write_text(''), 'no clip of the split'),
     ],
 )
@@ -126,7 +126,7 @@ def test_reading(tmp_path):
     [
         (b'no audio at all', 'cannot be read as audio: Invalid data'),
         (None, 'cannot be read as audio: No such file'),
-        (np.zeros(300), 'must be 25 ms long or longer, and is 18.8 ms'),
+        (np.zeros(300), 'must be 25 ms long or longer, but is 18.8 ms'),
     ],
 )
 def test_wrong_clips(tmp_path, content, line):

@@ -1,4 +1,4 @@
-"""A class for each point cloud, as the authors of UniRepLKNet find it."""
+"""A classifier of point clouds, like that of UniRepLKNet's authors."""
 
 from typing import Optional
 
@@ -23,7 +23,7 @@ class PointCloudClassifier(SignalClassifier):
         backbone (dict): Config of the backbone, three channels in.
         in_channels (int): Channels of its last map.
         num_classes (int): Number of classes.
-        label_smoothing (float): What the other classes share of the target.
+        label_smoothing (float): Share of the target for all other classes.
             Defaults to 0.2.
         data_preprocessor (dict, optional): Config of the preprocessor.
             Defaults to None.
@@ -46,7 +46,7 @@ class PointCloudClassifier(SignalClassifier):
         channels = in_channels * self.projection.num_views
         self.norm = nn.LayerNorm(channels)
         self.fc = nn.Linear(channels, num_classes)
-        # PyTorch lets the class itself share too
+        # in PyTorch the class itself shares too
         self.smoothing = label_smoothing * num_classes / (num_classes - 1)
 
     def scores(self, inputs: dict) -> Tensor:
@@ -63,7 +63,7 @@ class PointCloudClassifier(SignalClassifier):
         return self.fc(self.norm(views))
 
     def loss(self, inputs: dict, data_samples: dict) -> Tensor:
-        """Cross entropy in which the other classes share some."""
+        """Cross entropy with a share of the target for other classes."""
         return F.cross_entropy(
             self.scores(inputs),
             data_samples['gt_label'],

@@ -1,8 +1,9 @@
-"""What a point cloud must be, and the files that are trained on.
+"""Checks of point clouds, and the files for training.
 
 They are a folder with, for each split, ``SPLIT_points.npy``, float32 (clouds,
 N, 3) with z upwards and the points of each cloud farthest first, and
-``SPLIT_labels.npy``, int64 (clouds,); and ``classes.txt``, a name a line.
+``SPLIT_labels.npy``, int64 (clouds,); and ``classes.txt``, with one name per
+line.
 """
 
 from pathlib import Path
@@ -14,26 +15,26 @@ from mmrep.errors import UsageError, one_line
 
 
 def check_cloud(points: np.ndarray, name: str, count: int) -> None:
-    """Say in a line what is wrong with a cloud.
+    """Check a cloud; errors have one line.
 
     Args:
         points (ndarray): Shape (N, 3).
-        name (str): What the cloud is called.
-        count (int): Points that there must be at least.
+        name (str): Name of the cloud.
+        count (int): Minimum number of points.
 
     Raises:
-        UsageError: If points are missing, are not finite, or lie in one
+        UsageError: If points are missing, are not finite, or are all in one
             place.
     """
     if len(points) < count:
         raise UsageError(
-            f'{name} must have {count} points, and has {len(points)}.'
+            f'{name} must have {count} points, but has {len(points)}.'
         )
     bad = int((~np.isfinite(points)).any(1).sum())
     if bad:
         raise UsageError(
-            f'{name} must have finite coordinates, and {bad} of its '
-            f'{len(points)} points have not.'
+            f'{name} must have finite coordinates, but {bad} of its '
+            f'{len(points)} points do not.'
         )
     if not np.ptp(points, axis=0).any():
         raise UsageError(f'{name} must have points in more than one place.')
@@ -47,7 +48,8 @@ def farthest_first(points: np.ndarray, count: int) -> np.ndarray:
         count (int): How many to choose, at most N.
 
     Returns:
-        ndarray: Shape (count, 3). Its first n are what n would choose.
+        ndarray: Shape (count, 3). Its first n points are those that a count of
+            n would choose.
     """
     chosen = np.zeros(count, int)
     distance = np.full(len(points), np.inf)
@@ -73,10 +75,10 @@ def save_clouds(
 def load_clouds(
     folder: Path, split: str
 ) -> Tuple[np.ndarray, np.ndarray, List[str]]:
-    """Read points, which stay on the disk until they are used, and classes.
+    """Read classes and points, which stay on disk until they are used.
 
     Raises:
-        UsageError: If a file is absent, or is not what it must be.
+        UsageError: If a file is missing or wrong.
     """
     path = folder / f'{split}_points.npy'
     try:
@@ -91,17 +93,17 @@ def load_clouds(
     classes = [name for name in classes if name]
     if points.ndim != 3 or points.shape[2] != 3 or not len(points):
         raise UsageError(
-            f'{path} must hold clouds (n, N, 3), and holds {points.shape}.'
+            f'{path} must hold clouds (n, N, 3), but holds {points.shape}.'
         )
     if labels.shape != (len(points),):
         raise UsageError(
             f'{folder} must hold a label for each of {len(points)} clouds of '
-            f'{split}, and holds labels {labels.shape}.'
+            f'{split}, but holds labels {labels.shape}.'
         )
     if labels.min() < 0 or labels.max() >= len(classes):
         raise UsageError(
             f'the labels of {split} in {folder} must be below '
-            f'{len(classes)}, the number of classes, and go from '
+            f'{len(classes)}, the number of classes, but go from '
             f'{labels.min()} to {labels.max()}.'
         )
     return points, labels, classes

@@ -29,9 +29,8 @@ class PointCloudDataset(Dataset):
         split (str): 'train', 'val' or 'test'.
         pipeline (Sequence[dict]): Configs of transforms, which get
             ``points`` (N, 3), ``gt_label`` and ``repeat``.
-        repeats (int): How often each cloud comes; ``repeat`` counts from 0,
-            so that a transform can turn it another way each time. Defaults
-            to 1.
+        repeats (int): How often each cloud appears; ``repeat`` counts from 0,
+            so a transform can turn it differently each time. Defaults to 1.
     """
 
     def __init__(
@@ -78,8 +77,8 @@ class SamplePoints(BaseTransform):
 
     Args:
         count (int): How many.
-        among (int, optional): Draw them at random among so many of the
-            first, or all if there are fewer. Defaults to None, the first
+        among (int, optional): Draw them at random among this many of the
+            first, or among all if there are fewer. Defaults to None, the first
             ``count``.
     """
 
@@ -97,7 +96,7 @@ class SamplePoints(BaseTransform):
         if len(points) < self.count:
             raise UsageError(
                 f'a cloud must have the {self.count} points that SamplePoints '
-                f'takes, and has {len(points)}.'
+                f'takes, but has {len(points)}.'
             )
         if self.among is not None:
             points = points[np.random.permutation(len(points))]
@@ -107,10 +106,10 @@ class SamplePoints(BaseTransform):
 
 @TRANSFORMS.register_module()
 class TurnPoints(BaseTransform):
-    """Turn what is projected about z, then tilt it.
+    """Turn the projected points about z, then tilt them.
 
-    ``turned`` is what is looked at from all sides; ``points``, of which the
-    features are computed, stay as they are.
+    The views show ``turned``; ``points``, from which features are computed, do
+    not change.
 
     Args:
         azimuths (Sequence[float]): Angles about z, in units of pi: the limits
@@ -127,8 +126,8 @@ class TurnPoints(BaseTransform):
     ) -> None:
         if len(azimuths) != len(tilts) or (random and len(tilts) != 2):
             raise ValueError(
-                'azimuths and tilts must be as long, and have two limits if '
-                f'random, got {azimuths} and {tilts}.'
+                'azimuths and tilts must have the same length, and two '
+                f'limits if random, got {azimuths} and {tilts}.'
             )
         self.azimuths = azimuths
         self.tilts = tilts
@@ -163,13 +162,13 @@ def turn(azimuth: float, tilt: float) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class ScaleTurned(BaseTransform):
-    """Scale each axis of ``turned`` by a factor of its own.
+    """Scale each axis of ``turned`` by its own factor.
 
-    The published shift beside it is left out: a projection begins where the
-    cloud does.
+    The published shift is omitted, because a projection begins where the cloud
+    does.
 
     Args:
-        limits (tuple[float, float]): Least and largest factor. Defaults to
+        limits (tuple[float, float]): Smallest and largest factor. Defaults to
             (2 / 3, 3 / 2).
     """
 
@@ -202,7 +201,7 @@ class PackPoints(BaseTransform):
 class CloudAccuracy(BaseMetric):
     """Overall accuracy (OA) and the mean over classes (mAcc), in percent.
 
-    A cloud that comes several times counts each time, as published.
+    A cloud that appears several times counts each time, as published.
 
     Args:
         collect_device (str): Where processes exchange results. Defaults to
@@ -213,7 +212,7 @@ class CloudAccuracy(BaseMetric):
         super().__init__(collect_device)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep each cloud's class, and whether it was found."""
+        """Keep each cloud's class, and whether the prediction is correct."""
         for sample in data_samples:
             scores, label = sample['scores'], sample['gt_label']
             found = scores.isfinite().all() and int(scores.argmax()) == label

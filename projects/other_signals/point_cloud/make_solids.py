@@ -1,9 +1,10 @@
-"""Generate point clouds of solids' surfaces: noisy, with holes, and turned.
+"""Generate point clouds of solids' surfaces, with noise, holes and turns.
 
-Ellipsoids, boxes, cylinders, cones, tori, pyramids, capsules and prisms of
-random proportions. Points lie evenly on the surface; up to three holes are cut
-into it, noise is added, and the cloud is turned at random, so that no side is
-always up. Each cloud's points are written farthest first.
+There are ellipsoids, boxes, cylinders, cones, tori, pyramids, capsules and
+prisms with random proportions. Points are spread evenly over the surface; up
+to three holes are cut into it, noise is added, and the cloud is turned at
+random, so no side is always up. Each cloud's points are written farthest
+first.
 """
 
 import argparse
@@ -25,20 +26,20 @@ from projects.other_signals.point_cloud.cloud_files import (
 )
 
 Random = np.random.Generator
-NOISE = 0.02  # of the largest distance from the middle
+NOISE = 0.02  # of the largest distance from the centre
 HOLES, RADIUS = 3, (0.2, 0.4)
 
 
 def mix(
     rng: Random, count: int, parts: List[Tuple[float, Callable]]
 ) -> np.ndarray:
-    """Draw points on parts of a surface, as many as their areas ask for.
+    """Draw points on parts of a surface, in proportion to their areas.
 
     Args:
         rng (Generator): Source of randomness.
         count (int): Number of points.
-        parts (list[tuple[float, Callable]]): The area of each part, and what
-            gives n points of it, shape (n, 3).
+        parts (list[tuple[float, Callable]]): The area of each part, and a
+            function that returns n points on it, shape (n, 3).
     """
     areas = np.array([area for area, _ in parts])
     counts = rng.multinomial(count, areas / areas.sum())
@@ -48,7 +49,7 @@ def mix(
 
 
 def triangle(rng: Random, *corners: np.ndarray) -> Tuple[float, Callable]:
-    """The area of a triangle, and points of it."""
+    """The area of a triangle, and points on it."""
     a, b, c = (np.asarray(corner, float) for corner in corners)
     area = np.linalg.norm(np.cross(b - a, c - a)) / 2
 
@@ -62,7 +63,7 @@ def triangle(rng: Random, *corners: np.ndarray) -> Tuple[float, Callable]:
 
 
 def faces(rng: Random, corners: np.ndarray, count: int) -> np.ndarray:
-    """Points on the hull of a base polygon and what stands above it.
+    """Points on the hull of a base polygon and a top polygon.
 
     Args:
         rng (Generator): Source of randomness.
@@ -102,7 +103,7 @@ def wall(
     """The side of a cylinder or cone, from z = 0 to ``height``."""
 
     def draw(n: int) -> np.ndarray:
-        # the radius at z has a density in proportion to itself
+        # the density of the radius at z is proportional to the radius
         square = rng.uniform(top**2, radius**2, n)
         if top == radius:
             z = rng.uniform(0, height, n)
@@ -126,7 +127,7 @@ def ellipsoid(rng: Random, count: int) -> np.ndarray:
     """Three half axes, each from 0.6 to 1."""
     axes = rng.uniform(0.6, 1, 3)
     points = sphere(rng, 4 * count)
-    # the area that a piece of the sphere becomes
+    # the factor of a piece's area
     area = np.linalg.norm(points / axes, axis=1)
     kept = rng.random(len(area)) < area / area.max()
     return (points[kept] * axes)[:count]
@@ -239,7 +240,10 @@ def main() -> None:
             help=f'clouds of each class in {split} ({count})',
         )
     parser.add_argument(
-        '--points', type=int, default=320, help='points of a cloud (320)'
+        '--points',
+        type=int,
+        default=320,
+        help='points per cloud (default: 320)',
     )
     parser.add_argument('--seed', type=seed, default=0, help='(0)')
     args = parser.parse_args()

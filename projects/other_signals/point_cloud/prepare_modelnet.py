@@ -1,10 +1,10 @@
-"""Write ModelNet40's sampled surfaces as the clouds that the configs read.
+"""Convert ModelNet40's sampled surfaces to the clouds that configs read.
 
-Either form of the data set: modelnet40_normal_resampled, a text file of 10,000
-points for each object, or modelnet40_ply_hdf5_2048, HDF5 files of 2,048 points
-(which needs h5py). Each cloud is written with its points farthest first, so
-that the first n are what farthest point sampling of n would choose, and with z
-upwards in place of y.
+It reads either form of the data set: modelnet40_normal_resampled, with a text
+file of 10,000 points for each object, or modelnet40_ply_hdf5_2048, with HDF5
+files of 2,048 points (which needs h5py). Each cloud is written with its points
+farthest first, so the first n are those that farthest point sampling of n
+would choose, and with z upwards instead of y.
 """
 
 import argparse
@@ -33,7 +33,7 @@ MIN_POINTS = 32
 
 
 def read_lines(path: Path) -> List[str]:
-    """The lines of a list that are not empty."""
+    """The non-empty lines of a list."""
     try:
         return path.read_text('utf-8').split()
     except (OSError, ValueError) as e:
@@ -43,7 +43,7 @@ def read_lines(path: Path) -> List[str]:
 def read_text_form(
     root: Path, split: str, classes: List[str]
 ) -> Iterator[Cloud]:
-    """Clouds of CLASS/CLASS_0001.txt: a point a line, x,y,z,nx,ny,nz."""
+    """Clouds from CLASS/CLASS_0001.txt, with x,y,z,nx,ny,nz in each line."""
     for name in read_lines(root / f'modelnet40_{split}.txt'):
         kind = name.rpartition('_')[0]
         if kind not in classes:
@@ -60,7 +60,7 @@ def read_text_form(
             ) from e
         if rows.shape[1] < 3:
             raise UsageError(
-                f'{path} must hold x,y,z in a line, and holds '
+                f'{path} must hold x,y,z in each line, but holds '
                 f'{rows.shape[1]} numbers.'
             )
         yield str(path), rows[:, :3], classes.index(kind)
@@ -73,7 +73,7 @@ def read_h5_form(root: Path, split: str) -> Iterator[Cloud]:
     except ImportError as e:
         raise UsageError('HDF5 files need a package: pip install h5py') from e
     for line in read_lines(root / f'{split}_files.txt'):
-        # the lists name the folder that the authors had
+        # the lists name the authors' folder
         path = root / Path(line).name
         try:
             with h5py.File(path) as file:
@@ -99,7 +99,8 @@ def main() -> None:
         '--points',
         type=int,
         default=4800,
-        help='points to keep of a cloud, if the files have so many (4800)',
+        help='points to keep per cloud, if the files have as many (default: '
+        '4800)',
     )
     args = parser.parse_args()
     if args.points < MIN_POINTS:

@@ -1,7 +1,7 @@
 """The map of a point cloud: projections of it from several sides.
 
 Source: Point/models/{p2p_adaptor_lk,layers/encoder,layers/fusion}.py of
-AILab-CVC/UniRepLKNet@b5677d8, which are those of `Meta-Transformer
+AILab-CVC/UniRepLKNet@b5677d8, which come from `Meta-Transformer
 <https://arxiv.org/abs/2307.10802>`_ and `P2P
 <https://arxiv.org/abs/2208.02812>`_.
 """
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Angles about x and y, in units of pi, behind a quarter turn about z. The
-# first four are published; others leave the last six to choose from.
+# Angles about x and y, in units of pi, after a quarter turn about z. The first
+# four are the published ones; the other six are alternatives.
 VIEWS = (
     (0, 0),
     (1 / 2, 0),
@@ -45,7 +45,7 @@ def view_rotations(num_views: int) -> Tensor:
 
 
 def nearest(points: Tensor, k: int) -> Tensor:
-    """Indices (B, N, k) of the points (B, N, 3) next to each, and its own."""
+    """Indices (B, N, k) of the nearest points (B, N, 3), including itself."""
     square = points.square().sum(-1)
     products = points @ points.transpose(1, 2)
     distance = square[:, :, None] + square[:, None] - 2 * products
@@ -53,9 +53,9 @@ def nearest(points: Tensor, k: int) -> Tensor:
 
 
 def cells(points: Tensor, size: int) -> Tensor:
-    """Where points lie in a map of which they leave the border free.
+    """Cells of points in a map whose border stays free.
 
-    The longer side of the cloud fills the map, the shorter is in its middle.
+    The longer side of the cloud fills the map; the shorter one is centred.
 
     Args:
         points (Tensor): Shape (B, N, 3); x becomes the row, y the column.
@@ -75,8 +75,8 @@ def cells(points: Tensor, size: int) -> Tensor:
 def splat(features: Tensor, cell: Tensor, size: int) -> Tensor:
     """Add each point's features to the 3x3 cells around it.
 
-    The points go to their own cells, and each cell of the map is the sum of
-    nine of those.
+    Points are added to their own cells, and each cell of the map is then the
+    sum over nine of these.
 
     Args:
         features (Tensor): Shape (B, N, C).
@@ -101,7 +101,7 @@ class GraphFeature(nn.Module):
     Args:
         channels (int): Channels of the feature.
         hidden_channels (int): Channels that a point starts with.
-        neighbours (int): Points that each looks at, itself among them.
+        neighbours (int): Neighbours of each point, including itself.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """A transformer layer with its norms in front.
+    """A pre-norm transformer layer.
 
     Args:
         channels (int): Channels of the tokens.
@@ -185,7 +185,7 @@ class SelfAttention(nn.Module):
 
 
 class ViewFusion(nn.Module):
-    """Let the views of a cloud look at each other, in patches of 7x7.
+    """Attention between the views of a cloud, in patches of 7x7.
 
     Args:
         channels (int): Channels of the maps.
@@ -230,23 +230,21 @@ class ViewFusion(nn.Module):
 
 
 class CloudProjection(nn.Module):
-    """Images of a point cloud, as the network makes them.
+    """Images of a point cloud, made by a network.
 
     Args:
         size (int): Height and width of an image, a multiple of 7. Defaults
             to 224.
-        num_views (int): Sides that a cloud is looked at from, at most 10.
-            Defaults to 4.
+        num_views (int): Number of views of a cloud, at most 10. Defaults to 4.
         neighbours (int): See :class:`GraphFeature`. Defaults to 32.
         hidden_channels (int): See :class:`GraphFeature`. Defaults to 8.
         channels (int): Channels of a point's feature, a multiple of 4.
             Defaults to 64.
         token_channels (int): See :class:`ViewFusion`. Defaults to 128.
         heads (int): See :class:`ViewFusion`. Defaults to 8.
-        mean (Sequence[float]): What is taken off the three channels, which
+        mean (Sequence[float]): Mean to subtract from the three channels, which
             are from 0 to 1. Defaults to ImageNet's.
-        std (Sequence[float]): What they are divided by then. Defaults to
-            ImageNet's.
+        std (Sequence[float]): Divisor after that. Defaults to ImageNet's.
     """
 
     def __init__(
@@ -294,13 +292,13 @@ class CloudProjection(nn.Module):
         """Make images.
 
         Args:
-            points (Tensor): Shape (B, N, 3), what features are computed of.
+            points (Tensor): Points for the features, shape (B, N, 3).
             turned (Tensor, optional): The same points, turned and scaled for
                 the projection. Defaults to None, ``points``.
 
         Returns:
-            Tensor: Shape (B * num_views, 3, size, size), the views of a
-            cloud one after the other.
+            Tensor: Shape (B * num_views, 3, size, size), with the views of
+                each cloud one after another.
         """
         if points.size(1) < self.feature.neighbours:
             raise ValueError(

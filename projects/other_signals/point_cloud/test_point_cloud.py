@@ -87,7 +87,7 @@ def test_data_set(tmp_path):
 @pytest.mark.parametrize(
     'name, change, line',
     [
-        ('val_points.npy', lambda x: x[:, :5], 'takes, and has 5'),
+        ('val_points.npy', lambda x: x[:, :5], 'takes, but has 5'),
         ('val_points.npy', lambda x: x * [1, np.nan, 1], '320 of its 320'),
         ('val_points.npy', lambda x: 0 * x, 'in more than one place'),
         ('val_points.npy', lambda x: x[..., :2], 'must hold clouds (n, N, 3)'),
@@ -139,7 +139,7 @@ def test_turns_are_drawn_between_limits():
     turned = fixed.transform(dict(points=points))['turned']
     expected = turn(0.3 * np.pi, -0.2 * np.pi).T
     np.testing.assert_allclose(turned, expected, atol=1e-6)
-    with pytest.raises(ValueError, match='as long'):
+    with pytest.raises(ValueError, match='same length'):
         TurnPoints((0.3, 0.3), (-0.2,))
 
 
@@ -432,8 +432,8 @@ def test_prepare_h5_form(run_tool, tmp_path, points):
 @pytest.mark.parametrize(
     'change, line',
     [
-        (lambda x: x[:5], 'cup_0001.txt must have 32 points, and has 5'),
-        (lambda x: x * np.nan, '50 of its 50 points have not'),
+        (lambda x: x[:5], 'cup_0001.txt must have 32 points, but has 5'),
+        (lambda x: x * np.nan, '50 of its 50 points do not'),
         (lambda x: x[:, :1] * [1], 'must hold x,y,z'),
     ],
 )

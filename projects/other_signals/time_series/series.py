@@ -42,10 +42,10 @@ def read_csv(
 ) -> Tuple[pd.DataFrame, Sequence[str]]:
     """Read the columns of a CSV file, one row for each step of time.
 
-    The first column holds the times; a row that is absent is a gap.
+    The first column holds the times; a missing row is a gap.
 
     Raises:
-        UsageError: If the file is no such table.
+        UsageError: If the file is not such a table.
     """
     try:
         table = pd.read_csv(path, index_col=0, parse_dates=True)
@@ -53,13 +53,13 @@ def read_csv(
         raise UsageError(f'cannot read the series of {path}: {e}.') from e
     if not isinstance(table.index, pd.DatetimeIndex):
         raise UsageError(
-            f'the first column of {path} must hold times, and begins with '
+            f'the first column of {path} must hold times, but begins with '
             f'{table.index[0]!r}.'
         )
     names = [name for name in table if fnmatch(name, columns)]
     if not names:
         raise UsageError(
-            f'{path} must have columns like {columns!r}, and has '
+            f'{path} must have columns like {columns!r}, but has '
             f'{", ".join(map(str, table))}.'
         )
     table = table[names].apply(pd.to_numeric, errors='coerce')
@@ -72,10 +72,10 @@ def read_csv(
 
 
 def read_arrays(series_path: str, times_path: str) -> pd.DataFrame:
-    """Read (T, S, 1) values and T times as the published data set has them.
+    """Read values (T, S, 1) and T times of the published data set.
 
     Raises:
-        UsageError: If a file is absent, or a pickle, which could run code.
+        UsageError: If a file is missing, or is a pickle, which could run code.
     """
     arrays = []
     for path in (series_path, times_path):
@@ -126,31 +126,31 @@ def fill_gaps(
 class SeriesDataset(Dataset):
     """Windows of several series at once, split by time.
 
-    A gap of up to ``max_gap`` steps is interpolated, and its steps are
-    neither trained on nor scored as targets; a window with a longer one is
-    left out.
+    A gap of up to ``max_gap`` steps is interpolated, and its steps are not
+    used as targets for training or scores; a window with a longer gap is
+    skipped.
 
     Args:
         data_file (str): CSV file with the times in the first column, or a
-            .npy file of values (T, S, 1) without gaps, with ``{split}`` in
-            its name where the splits are files of their own.
+            .npy file of values (T, S, 1) without gaps, with ``{split}`` in its
+            name if each split has its own file.
         split (str): 'train', 'val' or 'test'.
         times_file (str, optional): The .npy file of times that belongs to a
             .npy ``data_file``. Defaults to None.
         columns (str): Pattern of the columns' names. Defaults to '*'.
         step (str): 'h' for hours, 'D' for days. Defaults to 'h'.
-        ratios (Sequence[float]): Shares of the three splits, in the order of
-            time; not used where the splits are files. Defaults to
-            (0.7, 0.1, 0.2).
-        input_len (int): Steps that are given. Defaults to 48.
-        pred_len (int): Steps that are forecast. Defaults to 24.
-        limits (tuple[float, float], optional): Values outside of these are
-            taken as missing. Defaults to None.
+        ratios (Sequence[float]): Shares of the three splits, in temporal
+            order; not used if the splits are files. Defaults to (0.7, 0.1,
+            0.2).
+        input_len (int): Number of input steps. Defaults to 48.
+        pred_len (int): Number of forecast steps. Defaults to 24.
+        limits (tuple[float, float], optional): Values outside these limits
+            count as missing. Defaults to None.
         max_gap (int): Longest gap, in steps, that is filled. Defaults to 6.
-        unit (float): What a value is multiplied by. Defaults to 1.
+        unit (float): Factor of each value. Defaults to 1.
         stride (int): Steps from one window to the next. Defaults to 1.
-        data_root (str): Folder of the files. Defaults to '', the one that
-            the run starts in.
+        data_root (str): Folder of the files. Defaults to '', the current
+            folder.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class SeriesDataset(Dataset):
             raise UsageError(f'there is no file of series at {path}.')
         if path.endswith('.npy'):
             if times_file is None:
-                raise UsageError(f'{path} needs a times_file beside it.')
+                raise UsageError(f'{path} needs a times_file.')
             table = read_arrays(
                 path, osp.join(data_root, times_file.format(split=split))
             )
@@ -215,7 +215,7 @@ class SeriesDataset(Dataset):
         return len(self.starts)
 
     def __getitem__(self, index: int) -> dict:
-        """Inputs and targets of a window, as the models take them."""
+        """Inputs and targets of a window, in the form of the models."""
         begin = self.starts[index]
         now = begin + self.input_len
         end = now + self.pred_len
@@ -235,9 +235,9 @@ class SeriesDataset(Dataset):
 class ForecastMetric(BaseMetric):
     """Mean squared and mean absolute error over all series and steps.
 
-    The same errors of two forecasts that need no model stand beside them:
-    ``last``, that everything stays as it is, and ``period``, that the last
-    day (or week) repeats itself.
+    It also reports the errors of two forecasts that need no model: ``last``,
+    in which everything stays as it is, and ``period``, in which the last day
+    (or week) repeats itself.
 
     Args:
         period (int): Steps of a day or week. Defaults to 24.
@@ -271,7 +271,7 @@ class ForecastMetric(BaseMetric):
             self.results.append((int(valid.sum()), sums))
 
     def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
-        """Errors of the model, then those of the two others."""
+        """Errors of the model, then of the other two forecasts."""
         count = sum(n for n, _ in results)
         metrics = {}
         for name in ('model', 'last', 'period'):

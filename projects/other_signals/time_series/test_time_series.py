@@ -157,7 +157,7 @@ def test_pickles_are_refused_and_converted(run_tool, tmp_path):
     'options, line',
     [
         (dict(data_file='none.csv'), 'there is no file of series at none.csv'),
-        (dict(columns='rain_*'), "columns like 'rain_*', and has temp_A"),
+        (dict(columns='rain_*'), "columns like 'rain_*', but has temp_A"),
         (dict(split='training'), "got 'training'"),
         (dict(step='min'), "got 'min'"),
         (dict(input_len=700), 'must hold 724 steps in a row'),

@@ -1,4 +1,4 @@
-"""A class for each video, as the authors of UniRepLKNet find it."""
+"""A classifier of videos, like that of UniRepLKNet's authors."""
 
 from typing import Any, Tuple
 
@@ -17,12 +17,12 @@ def frames_to_map(clips: Tensor, grid: Tuple[int, int], layout: str) -> Tensor:
 
     Args:
         clips (Tensor): Shape (N, C, T, H, W).
-        grid (tuple[int, int]): What the height and the width of a frame are
-            multiplied by; the product is T.
-        layout (str): 'reshape', as published: the values of a channel in
-            their order, so that frame t fills rows t * H / cols to (t + 1) *
-            H / cols, and a row of the map holds ``cols`` rows of a frame one
-            after the other. 'tiles': frames side by side, row by row.
+        grid (tuple[int, int]): Factors of the height and the width of a frame;
+            their product is T.
+        layout (str): 'reshape', as published: the values of a channel keep
+            their order, so frame t fills rows t * H / cols to (t + 1) * H /
+            cols, and a row of the map holds ``cols`` rows of a frame one after
+            the other. 'tiles': frames side by side, row by row.
 
     Returns:
         Tensor: Shape (N, C, rows * H, cols * W).
@@ -43,7 +43,7 @@ def frames_to_map(clips: Tensor, grid: Tuple[int, int], layout: str) -> Tensor:
 class VideoClassifier(MapClassifier):
     """A classifier of clips (N, views, 3, T, H, W).
 
-    The scores are the mean of the views' probabilities. In training every
+    The scores are the mean of the views' probabilities. In training, every
     view is a sample. Source: Video/engine_for_finetuning.py of
     AILab-CVC/UniRepLKNet@b5677d8.
 
@@ -52,7 +52,7 @@ class VideoClassifier(MapClassifier):
             Defaults to (4, 4).
         layout (str): 'reshape' or 'tiles', see :func:`frames_to_map`.
             Defaults to 'reshape', the published one.
-        label_smoothing (float): Share of the target that all classes divide.
+        label_smoothing (float): Share of the target divided among all classes.
             Defaults to 0.1.
         **kwargs: Arguments of MapClassifier.
     """

@@ -20,15 +20,15 @@ from ..media import count_frames, read_frames
 class SampleClips(BaseTransform):
     """Choose the frames of one clip at random, or of several in order.
 
-    A clip that is longer than the video ends with the last frame repeated.
+    If a clip is longer than the video, its last frame is repeated.
 
     Args:
         num_frames (int): Frames of a clip. Defaults to 16.
-        interval (int): Sampling rate: of as many frames one is taken.
+        interval (int): Sampling interval: one of this many frames is used.
             Defaults to 4.
-        num_clips (int, optional): Number of clips, from the first that is
-            possible to the last; a single one lies in the middle. Defaults
-            to None, one at random.
+        num_clips (int, optional): Number of clips, from the first possible one
+            to the last; a single one is centred. Defaults to None, one at
+            random.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SampleClips(BaseTransform):
         return results
 
     def random_clip(self, total: int) -> np.ndarray:
-        """Frames spread over a span that lies anywhere in the video."""
+        """Frames spread over a random span of the video."""
         span = self.num_frames * self.interval
         if total > span:
             begin = np.random.randint(0, total - span)
@@ -90,9 +90,9 @@ class DecodeClips(BaseTransform):
 
 @TRANSFORMS.register_module()
 class KeepOneFrame(BaseTransform):
-    """Repeat one frame of each clip, drawn at random, in place of all.
+    """Replace all frames of each clip by a random one of them.
 
-    What a model then still tells apart does not depend on motion.
+    What a model still recognises then does not depend on motion.
     """
 
     def transform(self, results: dict) -> dict:
@@ -118,8 +118,7 @@ class RandomViews(BaseTransform):
             1.0).
         ratio (tuple[float, float]): Width by height. Defaults to (3 / 4,
             4 / 3).
-        flip (float): Probability that left and right change sides. Defaults
-            to 0.5.
+        flip (float): Probability of a horizontal flip. Defaults to 0.5.
         repeats (int): Views of each clip. Defaults to 1.
     """
 
@@ -172,8 +171,8 @@ class CropViews(BaseTransform):
 
     Args:
         size (int): Height and width of the views. Defaults to 224.
-        num_crops (int): Squares of each clip, from the one end to the other;
-            a single one lies in the middle. Defaults to 3.
+        num_crops (int): Squares of each clip, from one end to the other; a
+            single one is centred. Defaults to 3.
     """
 
     def __init__(self, size: int = 224, num_crops: int = 3) -> None:
@@ -219,7 +218,7 @@ def resize(clip: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class PackClips(BaseTransform):
-    """Turn views and a class into what VideoClassifier takes.
+    """Pack views and a class for VideoClassifier.
 
     Args:
         mean (Sequence[float]): Mean of each channel, of 0 to 255. Defaults

@@ -1,9 +1,9 @@
-"""Generate clips of moving shapes, whose class is the motion.
+"""Generate clips of moving shapes; the class is the motion.
 
-A bright shape of random form, size and colour moves over a dark background,
-and comes in again where it goes out. Its place in any single frame is uniform
-in every class, and every frame is compressed on its own, so that the class can
-be told from several frames only.
+A bright shape with random form, size and colour moves over a dark background;
+what leaves at one side comes in at the other. Its position in a single frame
+is uniform in every class, and every frame is compressed on its own, so only
+several frames show the class.
 """
 
 import argparse
@@ -28,7 +28,7 @@ Motion = Callable[[np.ndarray, np.random.Generator], Tuple]
 
 
 def straight(x: int, y: int) -> Motion:
-    """With constant speed in one direction."""
+    """Motion with constant speed in one direction."""
 
     def motion(t: np.ndarray, rng: np.random.Generator) -> Tuple:
         distance = rng.uniform(4, 8) * t
@@ -38,7 +38,7 @@ def straight(x: int, y: int) -> Motion:
 
 
 def round_about(sign: int) -> Motion:
-    """On a circle; with 1 clockwise."""
+    """Motion on a circle; 1 is clockwise."""
 
     def motion(t: np.ndarray, rng: np.random.Generator) -> Tuple:
         radius = rng.uniform(6, 10)
@@ -74,7 +74,7 @@ def make_video(name: str, rng: np.random.Generator) -> np.ndarray:
     y = (y + rng.uniform(0, HEIGHT)) % HEIGHT
     frames = np.repeat(back[None], FRAMES, 0)
     for frame, place in zip(frames, np.stack([x, y], 1), strict=True):
-        # the parts that went out come in again
+        # the parts that left come in again
         for dx in (-WIDTH, 0, WIDTH):
             for dy in (-HEIGHT, 0, HEIGHT):
                 points = (outline + place + (dx, dy)) * (1 << SUBPIXEL)

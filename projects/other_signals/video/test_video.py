@@ -115,11 +115,11 @@ def test_lists(folder):
 @pytest.mark.parametrize(
     'text, kwargs, line',
     [
-        (None, dict(num_classes=3), 'must have 3 classes, and has 2'),
+        (None, dict(num_classes=3), 'must have 3 classes, but has 2'),
         (None, dict(ann_file='none.csv'), 'cannot be read: No such file'),
         ('a.mp4 2\n', dict(ann_file='a.csv'), "0 to 1, got 'a.mp4 2'"),
         ('a.mp4\n', dict(ann_file='a.csv'), "0 to 1, got 'a.mp4'"),
-        ('a.mp4 1\n', dict(ann_file='a.csv'), 'names .*a.mp4, which is not'),
+        ('a.mp4 1\n', dict(ann_file='a.csv'), 'names .*a.mp4, which does not'),
         ('', dict(ann_file='a.csv'), 'must hold videos'),
     ],
 )

@@ -25,7 +25,7 @@ class VideoDataset(BaseDataset):
       the class, as the published code reads them; or
     - Kinetics' own table, which begins with ``label,youtube_id,time_start,
       time_end``. The videos are ``CLASS/ID_START_END.mp4`` (six digits each);
-      those that could not be had are left out, and counted in the log.
+      missing ones are skipped and counted in the log.
 
     Args:
         num_classes (int): Number of classes that there must be.
@@ -61,7 +61,7 @@ class VideoDataset(BaseDataset):
         if not videos:
             raise UsageError(
                 f'{root} must hold videos ({", ".join(SUFFIXES)}) of the '
-                'classes, and holds none.'
+                'classes, but holds none.'
             )
         return videos
 
@@ -69,7 +69,7 @@ class VideoDataset(BaseDataset):
         """Numbers of classes by name."""
         if len(names) != self.num_classes:
             raise UsageError(
-                f'{where} must have {self.num_classes} classes, and has '
+                f'{where} must have {self.num_classes} classes, but has '
                 f'{len(names)}.'
             )
         self._metainfo['classes'] = tuple(names)
@@ -98,8 +98,8 @@ class VideoDataset(BaseDataset):
             path = osp.join(root, name)
             if not osp.isfile(path):
                 raise UsageError(
-                    f'line {i} of {self.ann_file} names {path}, which is not '
-                    'there.'
+                    f'line {i} of {self.ann_file} names {path}, which does '
+                    'not exist.'
                 )
             videos.append(dict(video_path=path, gt_label=int(label)))
         return videos
