@@ -91,6 +91,12 @@ SEGMENTORS = {
         f'{SEG}_base_/models/segformer_mit-b0.py',
         f'decode_head=dict({HEAD})',
     ),
+    'segnext': (
+        f'{SEG}segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512.py',
+        'decode_head=dict(in_channels=[12, 16, 20], channels=16, '
+        'ham_channels=16, num_classes=7, norm_cfg=dict(num_groups=4), '
+        'ham_kwargs=dict(MD_R=4, rand_init=False))',
+    ),
     'deeplabv3plus': (
         f'{SEG}_base_/models/deeplabv3plus_r50-d8.py',
         'pretrained=None, auxiliary_head=None, decode_head=dict('
@@ -225,7 +231,15 @@ def test_detections_are_padded(make, name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'name',
-    ['atss', 'retinanet', 'faster', 'mask', 'segformer', 'deeplabv3plus'],
+    [
+        'atss',
+        'retinanet',
+        'faster',
+        'mask',
+        'segformer',
+        'segnext',
+        'deeplabv3plus',
+    ],  # fmt: skip
 )
 def test_onnx(make, tmp_path, name):
     """A file per kind of head; those of the configs are tested elsewhere."""
@@ -269,6 +283,14 @@ def test_program(make, tmp_path):
     )
     assert done.operators['mmrep.nms_mask.default'] == 2
     assert done.operators['mmrep.roi_align.default'] == 4
+
+
+def test_random_outputs_are_refused(make, tmp_path):
+    _, model = make('segnext')
+    module = whole_model(model)
+    model.decode_head.hamburger.ham.rand_init = True
+    with pytest.raises(UsageError, match='different each time for the same'):
+        export_onnx(module, str(tmp_path / 'model.onnx'), size=(64, 96))
 
 
 def test_unsupported_models(make):
