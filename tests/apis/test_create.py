@@ -87,7 +87,7 @@ def test_floats_are_of_0_to_1(segmentor_cfg, picture):
 
 def test_floats_of_0_to_255_are_refused(segmentor_cfg):
     model = mmrep.create_model(segmentor_cfg)
-    with pytest.raises(UsageError, match='0 to 1, .* got floats up to 255'):
+    with pytest.raises(UsageError, match='0 to 1 .* got floats up to 255'):
         model(torch.full((1, 3, 32, 32), 255.0))
 
 
