@@ -201,7 +201,8 @@ def serve(
         ready(page.local_url)
         try:
             while True:
-                time.sleep(3600)
+                # an interrupt that another thread gets does not end a sleep
+                time.sleep(0.5)
         except KeyboardInterrupt:
             page.close()
 
