@@ -29,7 +29,7 @@ _FIRST = ('mIoU', 'coco/segm_mAP', 'coco/bbox_mAP', 'accuracy/top1')
 # With several runs each score has its own panel.
 _MAX_PANELS = 6
 # A panel has room for this many names.
-_MAX_LINES = 20
+_MAX_LINES = 12
 
 
 class Run(NamedTuple):
@@ -107,7 +107,9 @@ def _read(file: Path) -> List[Dict[str, float]]:
         ]
         if all(r['iter' if 'lr' in r else 'step'] >= 0 for r in records):
             return records
-    except (AttributeError, KeyError, OSError, ValueError):
+    except (
+        AttributeError, KeyError, OSError, RecursionError, ValueError
+    ):  # fmt: skip
         pass
     raise UsageError(f'{file} is not the scalars.json of a training run.')
 
@@ -167,16 +169,23 @@ def draw_curves(
 ) -> None:
     """Draw losses, learning rate and scores.
 
-    For one run, all parts of the loss and all scores (20 at most) are drawn;
+    For one run, all parts of the loss and all scores (12 at most) are drawn;
     to compare several runs, the total loss and the main scores.
 
     Args:
         runs (Sequence[Run]): What :func:`read_run` returned.
         path (Path): PNG file to write.
         score (str, optional): The only score to draw. Defaults to None.
+
+    Raises:
+        UsageError: If there are more than 12 runs.
     """
     from matplotlib.figure import Figure
 
+    if len(runs) > _MAX_LINES:
+        raise UsageError(
+            f'at most {_MAX_LINES} runs fit in a picture, got {len(runs)}.'
+        )
     panels = _panels(runs, score)
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(12, 3.6 * rows), dpi=120, layout='constrained')

@@ -87,10 +87,14 @@ def test_draw(segmentor, detector, tmp_path):
         draw_curves([read_run(run) for run in runs], path)
         sizes.append(cv2.imread(str(path)).shape)
     # three panels, two and three scores, two and two
+    with pytest.raises(UsageError, match='at most 12 runs .* got 13'):
+        draw_curves([read_run(segmentor)] * 13, path)
     assert [height // 400 for height, *_ in sizes] == [2, 3, 2]
 
 
-@pytest.mark.parametrize('text', ['{"lr": 1}', 'text', '[1]', ''])
+@pytest.mark.parametrize(
+    'text', ['{"lr": 1}', 'text', '[1]', '', '[' * 100000]
+)
 def test_other_files(tmp_path, text):
     path = tmp_path / 'scalars.json'
     path.write_text(text)
@@ -144,6 +148,6 @@ def test_scores_of_many_classes(tmp_path):
     scores = {f'coco/class {i}_precision': 0.5 for i in range(200)}
     run = read_run(write(tmp_path / 'c', [step(1, 1), dict(scores, step=1)]))
     title, lines = _panels([run], None)[-1]
-    assert (title, len(lines)) == ('validation scores (20 of 200)', 20)
+    assert (title, len(lines)) == ('validation scores (12 of 200)', 12)
     (_, (line,)) = _panels([run], 'coco/class 99_precision')[-1]
     assert line[0] == 'coco/class 99_precision'
