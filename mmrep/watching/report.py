@@ -124,7 +124,8 @@ class ReportHook(Hook):
             metrics=[
                 (name, f'{value:.4g}')
                 for name, value in metrics.items()
-                if isinstance(value, (int, float))
+                # MMSegmentation's are NumPy's
+                if isinstance(value, (int, float, np.number))
                 and not name.endswith(('time', '_precision'))
             ],
             segments=self._segments,

@@ -125,6 +125,8 @@ def test_segmentor(run_tool, small_segmentor, tmp_path):
     text = (tmp_path / 'report/report.html').read_text()
     check_alone(text)
     metrics = json.loads(next(tmp_path.glob('work/2*/2*.json')).read_text())
+    # all metrics are there
+    assert f'<td>mIoU</td><td>{metrics["mIoU"]:.4g}</td>' in text
     rows = cells(text, 'Classes')
     assert [row[0] for row in rows][:2] == ['ground', 'disc']
     scores = [float(row[1]) for row in rows if row[1] != '–']
