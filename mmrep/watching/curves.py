@@ -1,6 +1,7 @@
 """Curves of training runs, from the ``scalars.json`` that they write."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import (
@@ -27,6 +28,8 @@ _LOSS = re.compile(r'(^|[._/])loss')
 _FIRST = ('mIoU', 'coco/segm_mAP', 'coco/bbox_mAP', 'accuracy/top1')
 # With several runs each score has its own panel.
 _MAX_PANELS = 6
+# A panel has room for this many names.
+_MAX_LINES = 12
 
 
 class Run(NamedTuple):
@@ -95,12 +98,24 @@ def read_run(path: str) -> Run:
 
 def _read(file: Path) -> List[Dict[str, float]]:
     try:
-        records = [json.loads(line) for line in file.open(encoding='utf-8')]
+        text = file.read_text('utf-8')
+        # a full disk or a killed run leaves the last line incomplete
+        text = text[: text.rfind('\n') + 1] or text
+        records = [
+            {k: v for k, v in json.loads(line).items() if _is_number(v)}
+            for line in text.splitlines()
+        ]
         if all(r['iter' if 'lr' in r else 'step'] >= 0 for r in records):
             return records
-    except (KeyError, OSError, TypeError, ValueError):
+    except (
+        AttributeError, KeyError, OSError, RecursionError, ValueError
+    ):  # fmt: skip
         pass
     raise UsageError(f'{file} is not the scalars.json of a training run.')
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
 
 
 def score_names(records: Iterable[Dict[str, float]]) -> List[str]:
@@ -142,6 +157,9 @@ def best_score(
             f'--score must be one of {", ".join(names)}, got {score!r}.'
         )
     validations = [r for r in run.scores if name in r]
+    # a comparison with NaN is always false
+    numbers = [r for r in validations if not math.isnan(r[name])]
+    validations = numbers or validations
     best = better(name)(validations, key=lambda r: r[name])
     return name, best[name], int(best['step'])
 
@@ -151,16 +169,23 @@ def draw_curves(
 ) -> None:
     """Draw losses, learning rate and scores.
 
-    For one run, all parts of the loss and all scores are drawn; to compare
-    several runs, the total loss and the main scores.
+    For one run, all parts of the loss and all scores (12 at most) are drawn;
+    to compare several runs, the total loss and the main scores.
 
     Args:
         runs (Sequence[Run]): What :func:`read_run` returned.
         path (Path): PNG file to write.
         score (str, optional): The only score to draw. Defaults to None.
+
+    Raises:
+        UsageError: If there are more than 12 runs.
     """
     from matplotlib.figure import Figure
 
+    if len(runs) > _MAX_LINES:
+        raise UsageError(
+            f'at most {_MAX_LINES} runs fit in a picture, got {len(runs)}.'
+        )
     panels = _panels(runs, score)
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(12, 3.6 * rows), dpi=120, layout='constrained')
@@ -197,12 +222,16 @@ def _panels(
         (run,) = runs
         keys = dict.fromkeys(k for r in run.train for k in r)
         losses = [key for key in keys if _LOSS.search(key)]
+        title = 'validation scores'
+        if len(names) > _MAX_LINES:
+            title += f' ({_MAX_LINES} of {len(names)})'
+            names = names[:_MAX_LINES]
         panels = [
             ('loss', [(k, _points(run.train, k)) for k in losses]),
             ('learning rate', [('lr', _points(run.train, 'lr'))]),
         ]
         lines = [(name, _points(run.scores, name)) for name in names]
-        return panels + ([('validation scores', lines)] if lines else [])
+        return panels + ([(title, lines)] if lines else [])
     labels = [run.name for run in runs]
     if len({*labels}) < len(labels):
         labels = [f'{i + 1}: {name}' for i, name in enumerate(labels)]

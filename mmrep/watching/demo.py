@@ -201,7 +201,8 @@ def serve(
         ready(page.local_url)
         try:
             while True:
-                time.sleep(3600)
+                # an interrupt that another thread gets does not end a sleep
+                time.sleep(0.5)
         except KeyboardInterrupt:
             page.close()
 
@@ -220,7 +221,7 @@ def _page(demo: Demo, title: str) -> Any:
                     0, 1, 0.5, label='Opacity', visible=segments
                 )
                 score_thr = gradio.Slider(
-                    0, 1, 0.3, label='Least score', visible=not segments
+                    0, 1, 0.3, label='Minimum score', visible=not segments
                 )
                 text = gradio.Markdown(container=False)
             with gradio.Column(scale=3, min_width=320):

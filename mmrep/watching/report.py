@@ -16,7 +16,7 @@ from mmengine.structures import BaseDataElement
 from mmrep.apis.drawing import class_colours, class_names, css, shrunk
 from mmrep.apis.show import tested
 from mmrep.data.images import built_datasets
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, counted
 from mmrep.files import write_text
 from mmrep.version import __version__
 from mmrep.watching.tally import (
@@ -33,7 +33,8 @@ from mmrep.watching.tally import (
 _SHOWN = 6
 # A confusion matrix with more classes shows those with the most errors.
 _MATRIX = 25
-_WIDTH = 800
+# Largest width and height of the pictures.
+_SIZE = 800
 
 
 class ReportHook(Hook):
@@ -119,11 +120,12 @@ class ReportHook(Hook):
             name=Path(self.cfg.filename or 'test').stem,
             checkpoint=self.checkpoint,
             version=__version__,
-            count=self._count,
+            count=counted(self._count, 'picture'),
             metrics=[
                 (name, f'{value:.4g}')
                 for name, value in metrics.items()
-                if isinstance(value, (int, float))
+                # MMSegmentation's are NumPy's
+                if isinstance(value, (int, float, np.number))
                 and not name.endswith(('time', '_precision'))
             ],
             segments=self._segments,
@@ -188,7 +190,7 @@ def _instances(dataset: Any) -> Dict[str, List[dict]]:
 
 def _embedded(picture: np.ndarray) -> str:
     """A picture as a data URL."""
-    picture = shrunk(picture, _WIDTH / picture.shape[1])
+    picture = shrunk(picture, _SIZE / max(picture.shape[:2]))
     params = (cv2.IMWRITE_JPEG_QUALITY, 85)
     _, content = cv2.imencode('.jpg', picture, params)
     text = base64.b64encode(content.tobytes()).decode()

@@ -14,8 +14,8 @@ from mmrep.errors import UsageError
 IOU_THR = 0.5
 # BGR colours that colour-blind people can also tell apart.
 CORRECT, FALSE, MISSED = (178, 114, 0), (0, 94, 213), (0, 215, 255)
-# Boxes and their text are drawn on pictures of at least this width.
-_WIDTH = 800
+# Boxes and their text are drawn on pictures that are at least so wide or high.
+_SIZE = 800
 
 
 class Example(NamedTuple):
@@ -205,7 +205,7 @@ class BoxTally:
         self, image: np.ndarray, example: Example
     ) -> List[Tuple[str, np.ndarray]]:
         """The picture of an example, and what it shows."""
-        zoom = max(1.0, _WIDTH / image.shape[1])
+        zoom = max(1.0, _SIZE / max(image.shape[:2]))
         picture = cv2.resize(image, None, fx=zoom, fy=zoom)
         for box, colour, label, score in example.found:
             x1, y1, x2, y2 = (round(zoom * side) for side in box)

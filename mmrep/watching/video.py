@@ -1,5 +1,6 @@
 """Videos with predictions drawn in; one frame is in memory at a time."""
 
+import math
 import time
 from pathlib import Path
 from typing import (
@@ -90,8 +91,8 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
     Raises:
         UsageError: If it cannot be opened, or a file has its own rate.
     """
-    if rate is not None and not rate > 0:
-        raise UsageError(f'--fps must be above 0, got {rate}.')
+    if rate is not None and not 0 < rate < math.inf:
+        raise UsageError(f'--fps must be a number above 0, got {rate}.')
     path = Path(source)
     if path.is_dir():
         files = list_images(source)
@@ -256,7 +257,8 @@ def _writer(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
     writer = cv2.VideoWriter(str(path), code, rate, size)
     if not writer.isOpened():
         raise UsageError(
-            f'{path.parent} must be an existing folder to write a video.'
+            f'OpenCV cannot write MPEG-4 (mp4v) video of {size[0]}x{size[1]} '
+            f'pixels at {rate:g} frames per second; is the disk full?'
         )
     return writer
 

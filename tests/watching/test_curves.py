@@ -1,6 +1,7 @@
 """Curves of trainings, and tools/plot.py."""
 
 import json
+import math
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 
 from mmrep.errors import UsageError
 from mmrep.watching import best_score, draw_curves, read_run
+from mmrep.watching.curves import _panels
 
 TOOL = Path(__file__).parents[2] / 'tools/plot.py'
 
@@ -85,10 +87,14 @@ def test_draw(segmentor, detector, tmp_path):
         draw_curves([read_run(run) for run in runs], path)
         sizes.append(cv2.imread(str(path)).shape)
     # three panels, two and three scores, two and two
+    with pytest.raises(UsageError, match='at most 12 runs .* got 13'):
+        draw_curves([read_run(segmentor)] * 13, path)
     assert [height // 400 for height, *_ in sizes] == [2, 3, 2]
 
 
-@pytest.mark.parametrize('text', ['{"lr": 1}', 'text', '[1]', ''])
+@pytest.mark.parametrize(
+    'text', ['{"lr": 1}', 'text', '[1]', '', '[' * 100000]
+)
 def test_other_files(tmp_path, text):
     path = tmp_path / 'scalars.json'
     path.write_text(text)
@@ -111,3 +117,37 @@ def test_tool(run_tool, segmentor, detector, tmp_path):
     assert done.stderr.startswith('error: --score must be one of mIoU')
     done = run_tool(TOOL, tmp_path)
     assert done.stderr.startswith('error: a run must be the work dir')
+
+
+def test_incomplete_last_line(segmentor):
+    """A killed run, or a full disk, leaves one."""
+    path = max(segmentor.glob('*/vis_data/scalars.json'))
+    with path.open('a') as file:
+        file.write('{"lr": 0.00')
+    assert [r['iter'] for r in read_run(segmentor).train] == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize('order', [[1, 2, 3], [3, 1, 2], [2, 3, 1]])
+def test_nan_is_not_best(tmp_path, order):
+    scores = {1: math.nan, 2: 50.0, 3: 40.0}
+    records = [dict(mIoU=scores[i], step=i) for i in order]
+    run = read_run(write(tmp_path / 'c', [step(1, math.nan), *records]))
+    assert best_score(run) == ('mIoU', 50, 2)
+    draw_curves([run], tmp_path / 'curves.png')
+
+
+def test_only_nan(tmp_path):
+    run = read_run(
+        write(tmp_path / 'c', [step(1, 1), dict(mIoU=math.nan, step=1)])
+    )
+    name, value, at = best_score(run)
+    assert (name, at) == ('mIoU', 1) and math.isnan(value)
+
+
+def test_scores_of_many_classes(tmp_path):
+    scores = {f'coco/class {i}_precision': 0.5 for i in range(200)}
+    run = read_run(write(tmp_path / 'c', [step(1, 1), dict(scores, step=1)]))
+    title, lines = _panels([run], None)[-1]
+    assert (title, len(lines)) == ('validation scores (12 of 200)', 12)
+    (_, (line,)) = _panels([run], 'coco/class 99_precision')[-1]
+    assert line[0] == 'coco/class 99_precision'

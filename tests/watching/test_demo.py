@@ -1,9 +1,12 @@
 """The page to drop pictures on, also in a browser."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +18,7 @@ from PIL import Image
 
 from mmrep.apis import Inferencer
 from mmrep.errors import UsageError
-from mmrep.watching import Demo, demo, import_gradio
+from mmrep.watching import Demo, demo, import_gradio, serve
 
 TOOL = Path(__file__).parents[2] / 'tools/demo.py'
 
@@ -94,6 +97,29 @@ def test_without_gradio(monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
     with pytest.raises(UsageError, match='pip install gradio'):
         import_gradio()
+
+
+def test_interrupt_in_another_thread(monkeypatch):
+    """The system may choose any thread; Python handles it in the main one."""
+    closed = []
+    page = SimpleNamespace(
+        launch=lambda **_: None, local_url='', close=lambda: closed.append(1)
+    )
+    monkeypatch.setattr(demo, '_page', lambda *_: page)
+    monkeypatch.setenv('GRADIO_TEMP_DIR', '')
+
+    def interrupt():
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    # ends a test that would hang
+    guard = threading.Timer(20, os.kill, (os.getpid(), signal.SIGINT))
+    guard.start()
+    start = time.monotonic()
+    thread = threading.Thread(target=interrupt)
+    serve(None, '', ready=lambda _: thread.start())
+    guard.cancel()
+    assert closed and time.monotonic() - start < 15
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from browser import open_browser
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from mmrep.errors import UsageError
 from mmrep.watching import ReportHook, report
-from mmrep.watching.tally import BoxTally, LabelTally, match
+from mmrep.watching.tally import BoxTally, Example, LabelTally, match
 
 TOOL = Path(__file__).parents[2] / 'tools/test.py'
 
@@ -124,6 +125,8 @@ def test_segmentor(run_tool, small_segmentor, tmp_path):
     text = (tmp_path / 'report/report.html').read_text()
     check_alone(text)
     metrics = json.loads(next(tmp_path.glob('work/2*/2*.json')).read_text())
+    # all metrics are there
+    assert f'<td>mIoU</td><td>{metrics["mIoU"]:.4g}</td>' in text
     rows = cells(text, 'Classes')
     assert [row[0] for row in rows][:2] == ['ground', 'disc']
     scores = [float(row[1]) for row in rows if row[1] != '–']
@@ -210,3 +213,34 @@ def test_what_has_no_report(monkeypatch):
     monkeypatch.setattr(report, 'get_world_size', lambda: 2)
     with pytest.raises(UsageError, match='one process'):
         hook.before_test(runner(dataset))
+
+
+def test_tall_picture():
+    """It is not enlarged beyond what JPEG can hold."""
+    tally = BoxTally(['a'], {'p': []}, 0.3)
+    example = tally.add(box_sample([box(0)], [0], [0.9], 'p'))
+    ((_, picture),) = tally.draw(np.zeros((2000, 20, 3), np.uint8), example)
+    assert picture.shape[:2] == (2000, 20)
+    assert report._embedded(picture).startswith('data:image/jpeg')
+
+
+@pytest.mark.slow
+def test_long_names_in_a_browser(tmp_path):
+    """Names of classes and files are text, and wrap on a telephone."""
+    path = str(tmp_path / '<i>&"a".png')
+    cv2.imwrite(path, np.full((20, 40, 3), 200, np.uint8))
+    names = ['<i>road</i> "quoted" & long, ' * 4, '<script>alert(1)</script>']
+    tally = LabelTally(names, np.array([[0, 0, 0], [255, 0, 0]], np.uint8))
+    hook = ReportHook(SimpleNamespace(filename='<b>x'), tmp_path, '<b>.pth')
+    hook._segments, hook._tally, hook._count = True, tally, 1
+    hook._reader = SimpleNamespace(shown=cv2.imread)
+    labels = np.zeros((20, 40), int)
+    found = Example(path, 0.5, 'text', (labels, labels))
+    hook._worst, hook._best = [found], []
+    hook.after_test_epoch(None)
+    with open_browser() as browser:
+        page = browser.new_page(viewport=dict(width=390, height=800))
+        page.goto((tmp_path / 'report.html').as_uri())
+        assert page.evaluate('document.documentElement.scrollWidth') <= 390
+        assert page.locator('script, i, b').count() == 0
+        assert 'tested on 1 picture with' in page.inner_text('body')

@@ -1,5 +1,6 @@
 """Videos of predictions, by tools/image_demo.py."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -141,8 +142,9 @@ def test_wrong_input(inferencer, clip, tmp_path):
         open_clip(str(tmp_path / 'absent.mp4'))
     with pytest.raises(UsageError, match='camera 99 cannot be opened'):
         open_clip('99')
-    with pytest.raises(UsageError, match='above 0, got 0'):
-        open_clip(str(tmp_path), 0)
+    for rate in (0, math.nan, math.inf):
+        with pytest.raises(UsageError, match=f'above 0, got {rate}'):
+            open_clip(str(tmp_path), rate)
     beside = clip.with_suffix('.mp4')
     beside.write_bytes(b'mine')
     with pytest.raises(UsageError, match='must not overwrite'):
@@ -155,6 +157,15 @@ def test_wrong_input(inferencer, clip, tmp_path):
     with pytest.raises(UsageError, match='first is 32x32, number 2 40x40'):
         write_video(inferencer, open_clip(str(folder)), tmp_path)
     assert not [*tmp_path.glob('*frames*.mp4')]
+
+
+def test_missing_codec(inferencer, clip, tmp_path, monkeypatch):
+    writer = SimpleNamespace(isOpened=lambda: False)
+    monkeypatch.setattr(cv2, 'VideoWriter', lambda *_: writer)
+    message = 'cannot write MPEG-4 .* pixels at 12.5 frames per second'
+    with pytest.raises(UsageError, match=message):
+        write_video(inferencer, open_clip(str(clip)), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['in']
 
 
 def test_names_of_many_classes_have_room():
