@@ -31,7 +31,7 @@ from mmrep.files import is_full, remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
 from mmrep.models.tta import unwrapped
 from mmrep.ops import backend_report
-from mmrep.registry import failure_of
+from mmrep.registry import failure_of, type_name
 from mmrep.runner.distributed import init_distributed
 from mmrep.runner.faults import explained_faults
 from mmrep.runner.hardened import use_hardened_parts
@@ -84,7 +84,11 @@ def build_runner(
         ),
         dict(type='mmrep.SegmentationCheckHook', skip_corrupt=skip_corrupt),
     ]
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
+    own = cfg.get('custom_hooks') or []
+    if mode == 'test':
+        # it would build the loop of the training, with its data
+        own = [h for h in own if type_name(h) != 'EarlyStoppingHook']
+    cfg.custom_hooks = [*own, *hooks]
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')
     prepare_sharding(cfg, mode)

@@ -124,6 +124,9 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
         '--work-dir', tmp_path, '--show-dir', tmp_path / 'pictures',
         '--out', tmp_path / 'labels', *(['--aug-test'] if aug_test else []),
         '--cfg-options', *SMALL,
+        # of a training, whose data a test does not need
+        'train_dataloader.dataset.data_root=/nowhere',
+        'custom_hooks=[dict(type="EarlyStoppingHook",monitor="mIoU")]',
     )  # fmt: skip
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-3000:]
