@@ -77,6 +77,31 @@ def declared_meta(cfg: Config, dataset: Dict[str, Any]) -> Dict[str, Any]:
     return meta
 
 
+def check_order(key: str, dataset: Any, other: str, expected: Any) -> None:
+    """Check that the classes of a data set are in the expected order.
+
+    Args:
+        key (str): Key of its loader.
+        dataset (Any): The data set, which may have ``metainfo``.
+        other (str): What has the expected classes.
+        expected (Any): Its ``metainfo``.
+
+    Raises:
+        UsageError: If the data set has the same classes in another order.
+    """
+    found = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
+    wanted = (expected or {}).get('classes') or ()
+    if isinstance(found, str) or sorted(found) != sorted(wanted):
+        return
+    for i, (name, there) in enumerate(zip(found, wanted, strict=True)):
+        if name != there:
+            raise UsageError(
+                f'the classes of {key}.dataset must be in the order of those '
+                f'of {other}: number {i} is {there!r} there, and {name!r} in '
+                'the data set.'
+            )
+
+
 def dataset_meta(cfg: Config, checkpoint: Dict[str, Any]) -> Dict[str, Any]:
     """Names and colours of the classes.
 

@@ -13,6 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmrep.compat import repair_losses
+from mmrep.data.datasets import check_order
 from mmrep.data.heads import check_dataset, check_input, check_model
 from mmrep.data.images import built_datasets
 from mmrep.data.samples import check_samples
@@ -44,15 +45,19 @@ class SegmentationCheckHook(Hook):
         Raises:
             UsageError: If something does not fit, in one line.
         """
+        loops = list(_loops(runner))
+        for key, loop, _ in loops[1:]:
+            first = getattr(loops[0][1].dataloader.dataset, 'metainfo', None)
+            check_order(key, loop.dataloader.dataset, loops[0][0], first)
         model = unwrapped(runner.model)
         if not hasattr(model, 'decode_head'):
-            for key, loop, _ in _loops(runner):
+            for key, loop, _ in loops:
                 if is_main_process():
                     _first_sample(key, model, loop.dataloader.dataset)
             return
         repair_losses(model)
         check_model(model)
-        for key, loop, metrics in _loops(runner):
+        for key, loop, metrics in loops:
             dataset = loop.dataloader.dataset
             check_dataset(key, model, dataset, metrics)
             for metric in metrics:

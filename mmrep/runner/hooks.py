@@ -9,9 +9,10 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hooks import LoggerHook as _LoggerHook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
-from mmrep.checkpoint import check_fit, get_state_dict
+from mmrep.checkpoint import check_fit, dataset_meta_of, get_state_dict
+from mmrep.data.datasets import check_order
 from mmrep.errors import counted
 from mmrep.models.precision import check_precision, use_half
 from mmrep.models.tta import unwrapped
@@ -56,6 +57,12 @@ class CheckpointGuardHook(Hook):
                 checkpoint['message_hub']['runtime_info'],
                 _checkpoint_folder(runner),
             )
+        loop = getattr(runner, '_test_loop', None)
+        if isinstance(loop, BaseLoop):
+            check_order(
+                'test_dataloader', loop.dataloader.dataset, 'the checkpoint',
+                dataset_meta_of(checkpoint),
+            )  # fmt: skip
         model = unwrapped(runner.model)
         warning = check_fit(model, get_state_dict(checkpoint), self.strict)
         if warning is not None:

@@ -25,6 +25,9 @@ train_cfg = dict(max_iters=2, val_interval=2)
 param_scheduler = None
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 """
+SWAPPED = (
+    "classes=('disc', 'ground', 'ring', 'square', 'triangle', 'cross', 'star')"
+)
 EPOCHS = """
 train_cfg = dict(
     _delete_=True, type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
@@ -106,6 +109,18 @@ def error_of(done):
     return line
 
 
+def test_classes_in_the_order_of_the_checkpoint(tool, checkpoint):
+    path = checkpoint()
+    state = torch.load(path)
+    meta = eval(f'dict({SWAPPED})')
+    torch.save(dict(state, meta=dict(dataset_meta=meta)), path)
+    assert (
+        'the classes of test_dataloader.dataset must be in the order of those '
+        "of the checkpoint: number 0 is 'disc' there, and 'ground' in the "
+        'data set.'
+    ) in error_of(tool('test', '', path))
+
+
 @pytest.mark.slow
 def test_epochs_over_a_config_of_iterations(tool, tmp_path):
     """They end, though the sampler of our configs does not."""
@@ -159,6 +174,11 @@ WRONG = [
     (
         'train_dataloader.update(dataset=dict(reduce_zero_label=False))',
         'reduce_zero_label must be the same in the data set and in its',
+    ),
+    (
+        f'val_dataloader = dict(dataset=dict(metainfo=dict({SWAPPED})))',
+        'the classes of val_dataloader.dataset must be in the order of those '
+        "of train_dataloader: number 0 is 'ground' there, and 'disc' in",
     ),
     (
         "train_dataloader['dataset'] = dict("
