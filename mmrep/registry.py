@@ -230,7 +230,10 @@ def failure_of(
             f'{unknown}: it is misspelt, or custom_imports does not import it'
         )
     elif 'unexpected keyword argument' in text:
-        text += '; if a base gives it, write _delete_=True beside the type'
+        text += (
+            '; it is misspelt, or comes from a base: then write '
+            '_delete_=True beside the type'
+        )
     elif not str(error).strip():
         # of an assertion, which shows what was expected
         last = traceback.extract_tb(error.__traceback__)[-1]

@@ -304,6 +304,11 @@ def _judge(
             text += '; masks of 0 and 255 must become 0 and 1'
         elif present:
             text += ': there is nothing to learn'
+        else:
+            text += (
+                '; labels start at 0, or at 1 with reduce_zero_label=True, '
+                'and masks of 0 and 255 must become 0 and 1'
+            )
         if whole:
             raise UsageError(f'{text}.')
         return [f'{text}.']

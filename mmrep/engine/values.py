@@ -43,13 +43,15 @@ def check_model_values(cfg: Config) -> None:
     """Check numbers of the model that are read only when it computes.
 
     Raises:
-        UsageError: If the weight of a loss is not a number, a number of
-            channels or classes is below 1, or ``std`` is not above 0.
-
+        UsageError: If the weight of a loss is not a number from 0, a number
+            of channels or classes is below 1, or ``std`` is not above 0.
     """
     for key, value in _walk(cfg.get('model'), 'model'):
-        if key.endswith('.loss_weight') and not _are_numbers(value):
+        weight = key.endswith('.loss_weight')
+        if weight and not _are_numbers(value):
             raise UsageError(f'{key} must be a number, got {value!r}.')
+        if weight and min(_numbers(value)) < 0:
+            raise UsageError(f'{key} must be 0 or more, got {value!r}.')
         if _COUNTS.search(key) and min(_numbers(value), default=1) < 1:
             raise UsageError(f'{key} must be 1 or more, got {value!r}.')
         spread = key.endswith('data_preprocessor.std')

@@ -91,7 +91,9 @@ def test_masks_of_0_and_255_with_reduced_labels(cfg, root, check):
     write_labels(root, lambda i, old: np.where(old > 1, 255, 0).astype('u1'))
     assert message(check, cfg) == (
         'train_dataloader: 16 label maps must have pixels of the classes, '
-        'but there is no label beside 255, which is ignored.'
+        'but there is no label beside 255, which is ignored; labels start at '
+        '0, or at 1 with reduce_zero_label=True, and masks of 0 and 255 must '
+        'become 0 and 1.'
     )
 
 

@@ -80,6 +80,10 @@ def test_numbers(key, value, message):
             'model = dict(decode_head=dict(loss_decode=dict(loss_weight="")))',
             'model.decode_head.loss_decode.loss_weight must be a number, got',
         ),
+        (
+            'model = dict(decode_head=dict(loss_decode=dict(loss_weight=-1)))',
+            'model.decode_head.loss_decode.loss_weight must be 0 or more, got',
+        ),
     ],
 )
 def test_words_and_numbers_of_a_file(tmp_path, line, message):

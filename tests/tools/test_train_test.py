@@ -227,8 +227,8 @@ WRONG = [
     ),
     (
         ['--cfg-options', 'model.backbone.depth=3'],
-        "unexpected keyword argument 'depth'; if a base gives it, write "
-        '_delete_=True beside the type (log_level=DEBUG',
+        "unexpected keyword argument 'depth'; it is misspelt, or comes from a "
+        'base: then write _delete_=True beside the type (log_level=DEBUG',
     ),
     (
         ['--cfg-options', 'optim_wrapper.optimizer.type=Adamm'],
