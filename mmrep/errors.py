@@ -11,7 +11,7 @@ class UsageError(ValueError):
 
 def counted(count: int, noun: str) -> str:
     """A number with its noun, such as '1 class' or '2 classes'."""
-    ending = 'es' if noun.endswith(('s', 'ch', 'x')) else 's'
+    ending = 'es' if noun.endswith(('s', 'tch', 'nch', 'x')) else 's'
     return f'{count} {noun}{ending if count != 1 else ""}'
 
 

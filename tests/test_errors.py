@@ -5,6 +5,8 @@ from mmrep.errors import counted, one_line
 
 def test_counted():
     assert counted(1, 'picture') == '1 picture'
+    assert counted(2, 'epoch') == '2 epochs'
+    assert counted(2, 'batch') == '2 batches'
     assert counted(0, 'picture') == '0 pictures'
     assert counted(1, 'class') == '1 class'
     assert [counted(2, x) for x in ('class', 'batch', 'box', 'mask')] == [

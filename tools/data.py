@@ -1,6 +1,7 @@
 """Convert, check and show data sets, and write configs for them."""
 
 import argparse
+import os
 import sys
 
 from mmrep_cli.arguments import (
@@ -244,6 +245,13 @@ def _convert(args: argparse.Namespace) -> None:
 
 
 def _new_config(args: argparse.Namespace) -> None:
+    if args.out and os.path.exists(args.out):
+        raise UsageError(
+            f'--out must be a new file, and {args.out} exists, perhaps with '
+            'changes of yours; remove it or give another name.'
+        )
+    if args.out and not args.out.endswith('.py'):
+        raise UsageError(f'--out must end in .py, got {args.out!r}.')
     data = survey(args.dir)
     text, notes = write_config(
         data, args.model, args.method, args.epochs, args.batch_size

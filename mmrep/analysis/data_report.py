@@ -48,6 +48,8 @@ _THIN = 20  # times longer than wide
 # in at least 77.
 _ALIKE = 20
 # Pairs of loaders that must not share pictures.
+# Suffixes of pictures that every loading transform reads.
+_COMMON = ('.bmp', '.jpeg', '.jpg', '.png')
 _PAIRS = (
     ('train_dataloader', 'val_dataloader'),
     ('train_dataloader', 'test_dataloader'),
@@ -113,6 +115,12 @@ def report_data(cfg: Config) -> DataReport:
             continue
         if model is not None and any(heads(model)):
             _check_segmentation(report, cfg, key, model, dataset)
+        else:
+            report.attempt(
+                lambda k=key, d=dataset: _build(
+                    f'the first sample of {k}', lambda: d[0]
+                )
+            )
         infos = [
             part.get_data_info(i)
             for part in built_datasets(dataset)
@@ -348,6 +356,7 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
     places: Dict[str, Dict[str, set]] = defaultdict(lambda: defaultdict(set))
     paths = sorted({p for part in files.values() for p in part})
     digests, looks = {}, {}
+    unreadable = []
     for path in _progress(paths, 'Comparing pictures'):
         try:
             with open(path, 'rb') as file:
@@ -355,9 +364,17 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
         except OSError:  # reported above
             continue
         digests[path] = hashlib.sha1(content).hexdigest()
-        look = _look(content)
+        image = _decode(content)
+        if image is None and path.lower().endswith(_COMMON):
+            unreadable.append(path)
+        look = None if image is None else _look(image)
         if look is not None:
             looks[path] = look
+    if unreadable:
+        report.errors.append(
+            f'{counted(len(unreadable), "picture")} cannot be read, e.g. '
+            f'{unreadable[0]}; replace or remove such files.'
+        )
     for key, part in files.items():
         for path in part:
             if path in digests:
@@ -394,24 +411,26 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
             )
 
 
-def _look(content: bytes) -> Optional[np.ndarray]:
-    """A fingerprint of a picture: where it gets brighter to the right.
-
-    Returns:
-        np.ndarray | None: 256 numbers, 1 or -1, which scaling and compressing
-        hardly change; None for a picture with a single grey, or that OpenCV
-        cannot read.
-    """
+def _decode(content: bytes) -> Optional[np.ndarray]:
+    """A grey picture, small if it can be; None if OpenCV cannot read it."""
     data = np.frombuffer(content, np.uint8)
     for flag in (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_GRAYSCALE):
         try:
             image = cv2.imdecode(data, flag)
         except cv2.error:  # no data, or too many pixels
-            image = None
-        if image is None:
             return None
-        if min(image.shape) >= 34:  # two for each of the numbers
+        if image is None or min(image.shape) >= 34:  # two for each number
             break
+    return image
+
+
+def _look(image: np.ndarray) -> Optional[np.ndarray]:
+    """A fingerprint of a picture: where it gets brighter to the right.
+
+    Returns:
+        np.ndarray | None: 256 numbers, 1 or -1, which scaling and compressing
+        hardly change; None for a picture with a single grey.
+    """
     small = cv2.resize(image, (17, 16), interpolation=cv2.INTER_AREA)
     if np.ptp(small) < 8:
         return None

@@ -55,11 +55,19 @@ def create_model(
         Segmentor | Detector: The model, in training mode.
 
     Raises:
-        UsageError: If the config or the file cannot be used, or the number of
-            classes differs from the number of names.
+        UsageError: If the config or the file cannot be used, ``classes`` are
+            not different names, or not ``num_classes`` of them.
     """
     cfg = config if isinstance(config, Config) else load_config(config)
     cfg = Config(cfg.to_dict())
+    if classes is not None and (
+        isinstance(classes, str)
+        or not all(isinstance(name, str) for name in classes)
+        or len(set(classes)) < len(classes)
+    ):
+        raise UsageError(
+            f'classes must be different names in a list, got {classes!r}.'
+        )
     if classes is not None and num_classes is None:
         num_classes = len(classes)
     if num_classes is not None:

@@ -85,6 +85,12 @@ def test_floats_are_of_0_to_1(segmentor_cfg, picture):
     torch.testing.assert_close(logits[:1], same, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize('classes', ['road', ['a', 'a'], [1, 2]])
+def test_classes_are_different_names(segmentor_cfg, classes):
+    with pytest.raises(UsageError, match='different names in a list, got'):
+        mmrep.create_model(segmentor_cfg, classes=classes)
+
+
 def test_floats_of_0_to_255_are_refused(segmentor_cfg):
     model = mmrep.create_model(segmentor_cfg)
     with pytest.raises(UsageError, match='0 to 1 .* got floats up to 255'):

@@ -49,6 +49,19 @@ def own(tmp_path_factory, run_tool):
     return folder
 
 
+def test_a_config_is_not_overwritten(own, run_tool):
+    text = (own / 'voc.py').read_text()
+    done = run_tool(
+        TOOL, 'new-config', own / 'my_voc', '--out', own / 'voc.py'
+    )
+    assert done.returncode == 1 and (own / 'voc.py').read_text() == text
+    assert '--out must be a new file' in done.stderr
+    done = run_tool(
+        TOOL, 'new-config', own / 'my_voc', '--out', own / 'voc.txt'
+    )
+    assert done.returncode == 1 and '--out must end in .py' in done.stderr
+
+
 def test_a_config_that_cannot_be_written_leaves_no_file(run_tool, tmp_path):
     out = tmp_path / 'my.py'
     done = run_tool(TOOL, 'new-config', tmp_path / 'none', '--out', out)
@@ -117,6 +130,25 @@ def test_check_finds(own, run_tool, tmp_path):
     assert (
         line.startswith('error: the classes of the config') and 'cow' in line
     )
+
+
+@pytest.mark.parametrize('form', sweep(['voc', 'masks']))
+def test_check_finds_pictures_that_cannot_be_read(
+    form, own, run_tool, tmp_path
+):
+    shutil.copytree(own / f'my_{form}', tmp_path / 'data')
+    text = (own / f'{form}.py').read_text()
+    config = tmp_path / 'my.py'
+    config.write_text(
+        text.replace(str(own / f'my_{form}'), str(tmp_path / 'data'))
+    )
+    paths = [p for p in (tmp_path / 'data/images').rglob('*') if p.is_file()]
+    for path in paths:
+        path.write_text('hi')
+    done = run_tool(TOOL, 'check', config)
+    assert done.returncode == 1
+    assert f'{len(paths)} pictures cannot be read, e.g. ' in done.stderr
+    assert 'the first sample of train_dataloader cannot be' in done.stderr
 
 
 @pytest.mark.parametrize('form', sweep(['voc', 'masks']))
