@@ -235,7 +235,7 @@ def test_read_only_work_dir(train, mount):
     mount('work', 'ro')
     run = train()
     assert run.wait() == 1
-    assert '--work-dir' in run.error and 'Read-only file system' in run.error
+    assert 'work_dir must be a folder that can be written' in run.error
 
 
 def test_two_runs_in_one_work_dir(train):

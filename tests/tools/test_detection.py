@@ -198,7 +198,7 @@ def test_corrupt_image(run_tool, damaged_root, tmp_path, config, workers):
         ),
         (
             ',dict(type="Resize",scale=(0,0)),dict(type="PackDetInputs")',
-            'fails with its first sample, in Resize: ',
+            'fails on its first sample, in Resize: ',
         ),
     ],
 )
