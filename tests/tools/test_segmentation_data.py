@@ -25,9 +25,7 @@ train_cfg = dict(max_iters=2, val_interval=2)
 param_scheduler = None
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 """
-SWAPPED = (
-    "classes=('disc', 'ground', 'ring', 'square', 'triangle', 'cross', 'star')"
-)
+SWAPPED = ('disc', 'ground', 'ring', 'square', 'triangle', 'cross', 'star')
 EPOCHS = """
 train_cfg = dict(
     _delete_=True, type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
@@ -112,8 +110,8 @@ def error_of(done):
 def test_classes_in_the_order_of_the_checkpoint(tool, checkpoint):
     path = checkpoint()
     state = torch.load(path)
-    meta = eval(f'dict({SWAPPED})')
-    torch.save(dict(state, meta=dict(dataset_meta=meta)), path)
+    meta = dict(dataset_meta=dict(classes=SWAPPED))
+    torch.save(dict(state, meta=meta), path)
     assert (
         'the classes of test_dataloader.dataset must be in the order of those '
         "of the checkpoint: number 0 is 'disc' there, and 'ground' in the "
@@ -176,7 +174,8 @@ WRONG = [
         'reduce_zero_label must be the same in the data set and in its',
     ),
     (
-        f'val_dataloader = dict(dataset=dict(metainfo=dict({SWAPPED})))',
+        'val_dataloader = dict(dataset=dict('
+        f'metainfo=dict(classes={SWAPPED})))',
         'the classes of val_dataloader.dataset must be in the order of those '
         "of train_dataloader: number 0 is 'ground' there, and 'disc' in",
     ),

@@ -167,11 +167,12 @@ def main() -> None:
         row['ms'] = times[row['name']]
     print(table(rows, args.size))
     if args.out:
-        threads = torch.get_num_threads()
-        write_json(
-            args.out,
-            {**facts(), 'threads': threads, 'size': args.size, 'rows': rows},
+        settings = dict(
+            threads=torch.get_num_threads(),
+            size=args.size,
+            repeats=args.repeats,
         )
+        write_json(args.out, {**facts(), **settings, 'rows': rows})
 
 
 if __name__ == '__main__':

@@ -34,13 +34,13 @@ def parse_args() -> argparse.Namespace:
         '--size',
         type=int,
         default=512,
-        help='width and height of the image; 512 if not given',
+        help='width and height of the image (default: 512)',
     )
     parser.add_argument(
         '--repeats',
         type=int,
         default=9,
-        help='turns of each form, of which the median counts; 9 if not given',
+        help='turns of each form, of which the median counts (default: 9)',
     )
     parser.add_argument(
         '--backward',
@@ -157,7 +157,7 @@ def main() -> None:
     args = parse_args()
     if args.size < 32 or args.repeats < 1:
         raise UsageError(
-            '--size takes numbers from 32 and --repeats from 1, got '
+            '--size must be at least 32 and --repeats at least 1, got '
             f'{args.size} and {args.repeats}.'
         )
     cfg = load_config(args.config, args.cfg_options)
@@ -182,6 +182,7 @@ def main() -> None:
         settings = dict(
             threads=torch.get_num_threads(),
             size=args.size,
+            repeats=args.repeats,
             backward=args.backward,
         )
         write_json(args.out, {**facts(), **settings, 'rows': rows})
