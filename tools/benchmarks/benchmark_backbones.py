@@ -14,7 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List
 
-from mmrep_cli.arguments import add_config_options, parse_arguments
+from mmrep_cli.arguments import (
+    add_config_options,
+    parse_arguments,
+    positive,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--repeats',
-        type=int,
+        type=positive,
         default=5,
         help='turns of each backbone; the median counts (default: 5)',
     )
@@ -145,11 +149,8 @@ def table(rows: List[Dict[str, Any]], size: int) -> str:
 
 def main() -> None:
     args = parse_args()
-    if args.size < 32 or args.repeats < 1:
-        raise UsageError(
-            '--size must be at least 32 and --repeats at least 1, got '
-            f'{args.size} and {args.repeats}.'
-        )
+    if args.size < 32:
+        raise UsageError(f'--size must be at least 32, got {args.size}.')
     names = [Path(path).stem for path in args.configs]
     if len({*names}) < len(names):
         raise UsageError(f'each config must be given once, got {names}.')

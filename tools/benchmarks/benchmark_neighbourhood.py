@@ -14,7 +14,11 @@ from functools import partial
 from typing import Any, Dict, List, Tuple
 from unittest import mock
 
-from mmrep_cli.arguments import add_config_options, parse_arguments
+from mmrep_cli.arguments import (
+    add_config_options,
+    parse_arguments,
+    positive,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--repeats',
-        type=int,
+        type=positive,
         default=9,
         help='turns of each form, of which the median counts (default: 9)',
     )
@@ -155,11 +159,8 @@ def table(rows: List[Dict[str, Any]]) -> str:
 
 def main() -> None:
     args = parse_args()
-    if args.size < 32 or args.repeats < 1:
-        raise UsageError(
-            '--size must be at least 32 and --repeats at least 1, got '
-            f'{args.size} and {args.repeats}.'
-        )
+    if args.size < 32:
+        raise UsageError(f'--size must be at least 32, got {args.size}.')
     cfg = load_config(args.config, args.cfg_options)
     calls = find_calls(load_backbone(cfg).eval(), args.size)
     if not calls:
