@@ -87,7 +87,9 @@ def build_runner(
     own = cfg.get('custom_hooks') or []
     if mode == 'test':
         # it would build the loop of the training, with its data
-        own = [h for h in own if type_name(h) != 'EarlyStoppingHook']
+        own = [
+            h for h in own if not type_name(h).endswith('EarlyStoppingHook')
+        ]
     cfg.custom_hooks = [*own, *hooks]
     if mode == 'train' and cfg.get('optim_wrapper') is None:
         raise UsageError('the config must define optim_wrapper.')

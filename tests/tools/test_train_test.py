@@ -126,7 +126,7 @@ def test_test(run_tool, trained, shapes_root, tmp_path, aug_test):
         '--cfg-options', *SMALL,
         # of a training, whose data a test does not need
         'train_dataloader.dataset.data_root=/nowhere',
-        'custom_hooks=[dict(type="EarlyStoppingHook",monitor="mIoU")]',
+        'custom_hooks=[dict(type="mmengine.EarlyStoppingHook",monitor="mIoU")]',
     )  # fmt: skip
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-3000:]
