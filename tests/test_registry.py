@@ -68,8 +68,8 @@ def test_inherited_keys_of_a_wrapper():
     place, text = failure(cfg, 'train_dataloader', DATASETS, dataset)
     assert place == 'train_dataloader.dataset'
     assert text.endswith(
-        "got an unexpected keyword argument 'data_prefix'; if a base gives "
-        'it, write _delete_=True beside the type'
+        "got an unexpected keyword argument 'data_prefix'; it is misspelt, or "
+        'comes from a base: then write _delete_=True beside the type'
     )
 
 
