@@ -1,5 +1,11 @@
 """Errors for users, and helpers for their messages."""
 
+import re
+from typing import Optional
+
+# PyTorch's error for two parts of a model that do not match.
+_CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
+
 
 class UsageError(ValueError):
     """Something the user passed cannot be used.
@@ -29,3 +35,20 @@ def one_line(
     name, text = type(error).__name__, str(error).strip()
     text = ' '.join((text.partition('\n')[0] if first else text).split())
     return f'{name}: {text}' if kind else text or name
+
+
+def explain_channels(error: BaseException, what: str) -> Optional[str]:
+    """Explain that two layers do not match; None for another error.
+
+    Args:
+        error (BaseException): PyTorch's error.
+        what (str): The layer, such as 'a layer of the model'.
+    """
+    found = _CHANNELS.search(str(error))
+    if not found or not isinstance(error, RuntimeError):
+        return None
+    takes, gets = found.groups()
+    return (
+        f'{what} takes {takes} channels but gets {gets}: in_channels of the '
+        'neck and of the heads must match the channels of the layer before'
+    )

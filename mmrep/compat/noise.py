@@ -23,6 +23,12 @@ _LINES = (
     'paramwise_options -- ',
     # about names that are as the config wants them
     'The prefix is not set in metric class ',
+    # by load_from, whose file is named in the next line
+    'Loads checkpoint by ',
+    # of a run without schedulers
+    '`save_param_scheduler` is True but `self.param_schedulers` is None',
+    # one line at the end says it
+    'Traceback (most recent call last)',
     # called by MMEngine's own CheckpointHook
     '"FileClient" will be deprecated in future.',
     '"HardDiskBackend" is the alias of "LocalBackend"',

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 from torch import nn
 
 from mmrep.data.images import built_datasets, built_transforms
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, counted
 
 # They make their own labels: edges, depths.
 _OWN_LABELS = ('STDCHead', 'VPDDepthHead')
@@ -106,6 +106,35 @@ def check_maps(model: nn.Module) -> None:
             raise UsageError(
                 f'{key}.in_index must name maps of the {part}, which gives '
                 f'{count}, from 0 to {count - 1}, got {index}.'
+            )
+
+
+def check_levels(model: nn.Module) -> None:
+    """Check that a detector's head has the levels that the neck gives.
+
+    Raises:
+        UsageError: If the head has strides, or FCOS ranges of sizes, for
+            another number of maps.
+    """
+    maps = getattr(getattr(model, 'neck', None), 'num_outs', None)
+    for name in ('bbox_head', 'rpn_head'):
+        head = getattr(model, name, None)
+        priors = getattr(head, 'prior_generator', None)
+        levels = getattr(priors, 'num_levels', None)
+        ranges = getattr(head, 'regress_ranges', None)
+        if levels is None:
+            continue
+        if ranges is not None and len(ranges) != levels:
+            raise UsageError(
+                f'model.{name}.regress_ranges must have a range for each of '
+                f'{counted(levels, "stride")} (model.{name}.strides), got '
+                f'{len(ranges)}.'
+            )
+        if isinstance(maps, int) and maps != levels:
+            raise UsageError(
+                f'model.{name} must have a stride for each of '
+                f'{counted(maps, "map")} of the neck (model.neck.num_outs), '
+                f'got {levels}.'
             )
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import gc
-import re
 import sys
 from typing import Any, Callable, Optional
 
@@ -10,12 +9,9 @@ import torch.distributed as dist
 from mmengine.config import DictAction
 
 from mmrep.compat.noise import silence_warnings
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, explain_channels
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
-
-# PyTorch's error for two parts of a model that do not match.
-_CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
 
 
 class OptionsAction(DictAction):
@@ -118,13 +114,9 @@ def _call(main: Callable[[], None]) -> int:
                 'command again.\n'
             )
             return 1
-        channels = _CHANNELS.search(str(error))
-        if isinstance(error, RuntimeError) and channels:
-            sys.stderr.write(
-                'error: a layer of the model takes {} channels but gets {}: '
-                'in_channels of the neck and of the heads must match the '
-                'channels of the layer before.\n'.format(*channels.groups())
-            )
+        channels = explain_channels(error, 'a layer of the model')
+        if channels:
+            sys.stderr.write(f'error: {channels}.\n')
             return 1
         # MMEngine turns an error while it formats a config into another one
         interrupts = (error, error.__context__)

@@ -1,6 +1,7 @@
 """Check that values of a config have the right type."""
 
 import re
+from importlib import import_module
 from numbers import Real
 from typing import Any, Dict, Iterator, Optional, Tuple
 
@@ -40,11 +41,12 @@ def check_options(cfg: Config, options: Dict[str, Any]) -> None:
 
 
 def check_model_values(cfg: Config) -> None:
-    """Check numbers of the model that are read only when it computes.
+    """Check values of the model that are read only when it computes.
 
     Raises:
         UsageError: If the weight of a loss is not a number from 0, a number
-            of channels or classes is below 1, or ``std`` is not above 0.
+            of channels or classes is below 1, ``std`` is not above 0, or an
+            NMS is unknown.
     """
     for key, value in _walk(cfg.get('model'), 'model'):
         weight = key.endswith('.loss_weight')
@@ -54,6 +56,14 @@ def check_model_values(cfg: Config) -> None:
             raise UsageError(f'{key} must be 0 or more, got {value!r}.')
         if _COUNTS.search(key) and min(_numbers(value), default=1) < 1:
             raise UsageError(f'{key} must be 1 or more, got {value!r}.')
+        if key.endswith('.nms.type'):
+            # the module, whose function has the same name
+            known = vars(import_module('mmcv.ops.nms'))
+            if value not in known:
+                raise UsageError(
+                    f"{key} must be the name of an NMS of mmcv, 'nms' or "
+                    f"'soft_nms', got {value!r}."
+                )
         spread = key.endswith('data_preprocessor.std')
         if spread and min(_numbers(value), default=1) <= 0:
             raise UsageError(f'{key} must be above 0, got {value!r}.')

@@ -10,7 +10,12 @@ from mmrep.runner.hooks import (
     ThroughputHook,
 )
 from mmrep.runner.layer_decay import LayerDecayOptimWrapperConstructor
-from mmrep.runner.loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmrep.runner.loops import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    TestLoop,
+    ValLoop,
+)
 from mmrep.runner.optim_wrapper import AmpOptimWrapper, OptimWrapper
 from mmrep.runner.resume import enable_resume
 from mmrep.runner.runner import FlexibleRunner, Runner
@@ -37,6 +42,8 @@ __all__ = [
     'ResumableSampler',
     'Runner',
     'SegmentationCheckHook',
+    'TestLoop',
     'ThroughputHook',
+    'ValLoop',
     'enable_resume',
 ]

@@ -14,7 +14,12 @@ from torch import nn
 
 from mmrep.compat import repair_losses
 from mmrep.data.datasets import check_order
-from mmrep.data.heads import check_dataset, check_input, check_model
+from mmrep.data.heads import (
+    check_dataset,
+    check_input,
+    check_levels,
+    check_model,
+)
 from mmrep.data.images import built_datasets
 from mmrep.data.samples import check_samples
 from mmrep.errors import UsageError, one_line
@@ -50,6 +55,7 @@ class SegmentationCheckHook(Hook):
             first = getattr(loops[0][1].dataloader.dataset, 'metainfo', None)
             check_order(key, loop.dataloader.dataset, loops[0][0], first)
         model = unwrapped(runner.model)
+        check_levels(model)
         if not hasattr(model, 'decode_head'):
             for key, loop, _ in loops:
                 if is_main_process():

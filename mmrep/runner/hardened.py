@@ -18,6 +18,8 @@ _OWN = (
     'LocalVisBackend',
     'LoggerHook',
     'OptimWrapper',
+    'TestLoop',
+    'ValLoop',
 )
 
 
@@ -54,6 +56,11 @@ def use_hardened_parts(cfg: Config) -> type:
         by_epoch = train_cfg.pop('by_epoch')
         train_cfg.type = f'{"Epoch" if by_epoch else "Iter"}BasedTrainLoop'
     _use_own_class(train_cfg)
+    for mode in ('Val', 'Test'):
+        loop = cfg.get(f'{mode.lower()}_cfg')
+        if loop is not None:
+            loop.setdefault('type', f'{mode}Loop')
+            _use_own_class(loop)
     optim_wrapper = cfg.get('optim_wrapper')
     if optim_wrapper and 'optimizer' in optim_wrapper:
         optim_wrapper.setdefault('type', 'OptimWrapper')

@@ -10,8 +10,9 @@ traced to its images.
 import copy
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Union
+from typing import Any, ContextManager, Dict, Iterator, List, Union
 
 import torch
 from mmengine.dist import is_main_process
@@ -19,6 +20,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 from mmengine.runner import Runner
+from mmengine.runner import TestLoop as _TestLoop
+from mmengine.runner import ValLoop as _ValLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -27,6 +30,7 @@ from mmrep.errors import one_line
 from mmrep.files import remove
 from mmrep.registry import LOOPS
 from mmrep.runner.faults import Agreement, Interrupts, RunStopped
+from mmrep.runner.first_batch import explained_start, try_prediction
 from mmrep.runner.optim_wrapper import NonFiniteError, OptimWrapper
 from mmrep.runner.sampler import (
     ResumableInfiniteSampler,
@@ -110,6 +114,7 @@ class _HardenedLoop:
         self.dataloader._iterator = None
         self.max_worker_restarts = max_worker_restarts
         self._restarts = 0
+        self._started = False
 
     def run(self) -> nn.Module:
         """Train to the end.
@@ -123,6 +128,8 @@ class _HardenedLoop:
         model = model.module if is_model_wrapper(model) else model
         seed_samples(self.dataloader.dataset, LabelCheck.of(model))
         with Interrupts(self.runner.logger) as self.interrupts:
+            if not self._iter and is_main_process():
+                try_prediction(self.runner)
             return self._run()
 
     def run_iter(self, *args) -> None:
@@ -133,9 +140,11 @@ class _HardenedLoop:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             self.runner.message_hub.update_scalar('train/memory', peak // 1024)
         try:
-            super().run_iter(*args)
+            with _explained(self.runner, 'train', not self._started):
+                super().run_iter(*args)
         except NonFiniteError as error:
             self._post_mortem(error, args[-1])
+        self._started = True
 
     def _validate_if_due(self, done: int, end: int) -> None:
         """Validate if the interval of iterations or epochs is over."""
@@ -313,6 +322,14 @@ def _leave_workers_to_iterator() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+def _explained(runner: Runner, mode: str, first: bool) -> ContextManager[None]:
+    """Name the part that cannot take the first batch."""
+    if not first:
+        return nullcontext()
+    what = f'the model cannot take the first batch of {mode}_dataloader'
+    return explained_start(runner, what)
+
+
 @LOOPS.register_module()
 class IterBasedTrainLoop(_HardenedLoop, _IterBasedTrainLoop):
     """MMEngine's IterBasedTrainLoop that can stop and resume.
@@ -388,3 +405,23 @@ class EpochBasedTrainLoop(_HardenedLoop, _EpochBasedTrainLoop):
                 self._stop_if_asked()
         runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+
+@LOOPS.register_module()
+class ValLoop(_ValLoop):
+    """MMEngine's ValLoop, which names the part that fails on a first batch."""
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Run one batch."""
+        with _explained(self.runner, 'val', idx == 0):
+            super().run_iter(idx, data_batch)
+
+
+@LOOPS.register_module()
+class TestLoop(_TestLoop):
+    """MMEngine's TestLoop, which names the part that fails at first."""
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Run one batch."""
+        with _explained(self.runner, 'test', idx == 0):
+            super().run_iter(idx, data_batch)

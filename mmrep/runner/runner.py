@@ -18,6 +18,7 @@ from mmrep.errors import UsageError, one_line
 from mmrep.files import WriteError, partial_path, replaced
 from mmrep.registry import RUNNERS
 from mmrep.runner.faults import RunStopped
+from mmrep.runner.first_batch import explained_start
 from mmrep.runner.request import describe_run
 from mmrep.runner.saving import end_without_log
 from mmrep.runner.speed import SWITCHES, use_speed_switches
@@ -38,6 +39,14 @@ class _AtomicSaving:
         log_dir = osp.join(self.work_dir, self.timestamp)
         self.logger.info(describe_run(self.cfg, self.seed, log_dir))
         super()._log_env(*args)
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call all hooks; name one that cannot start."""
+        if fn_name != 'before_run':
+            super().call_hook(fn_name, **kwargs)
+            return
+        with explained_start(self, 'the run cannot start'):
+            super().call_hook(fn_name, **kwargs)
 
     @master_only
     def dump_config(self) -> None:

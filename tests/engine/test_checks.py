@@ -147,6 +147,11 @@ def test_numbers_that_may_be_absent():
             'a whole number from 1, got 0.',
         ),
         ('work_dir', '', "a folder, got ''."),
+        (
+            'model.test_cfg.nms',
+            dict(type='foo'),
+            "an NMS of mmcv, 'nms' or 'soft_nms', got 'foo'.",
+        ),
     ],
 )
 def test_numbers_that_are_read_late(key, value, message):
@@ -155,7 +160,9 @@ def test_numbers_that_are_read_late(key, value, message):
     with pytest.raises(UsageError) as error:
         check_config(cfg, 'train')
     place, _, text = str(error.value).partition(' must ')
-    assert place in (key, f'{key}.times') and text.endswith(message)
+    assert place in (key, f'{key}.times', f'{key}.type') and text.endswith(
+        message
+    )
 
 
 def test_metrics_of_one_name():
