@@ -150,11 +150,13 @@ def available_backends(
 def backend_report() -> str:
     """One line for a log: what can run here, and why the others cannot."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    parts = []
-    for name in BACKENDS:
-        reason = why_not(name, device, torch.float32)
-        parts.append(name if reason is None else f'{name} not: {reason}')
-    return f'large-kernel backends on {device}: ' + ', '.join(parts)
+    reasons = {n: why_not(n, device, torch.float32) for n in BACKENDS}
+    able = ', '.join(name for name, reason in reasons.items() if not reason)
+    parts = [f'large-kernel backends on {device}: {able}']
+    for name, reason in reasons.items():
+        if reason:
+            parts.append(f'{name} cannot run because {reason}')
+    return '; '.join(parts)
 
 
 def explain(x: Tensor, weight: Tensor) -> Dict[str, str]:

@@ -46,7 +46,7 @@ class Fft(Backend):
 
     def why_not(self, device: str, dtype: torch.dtype) -> Optional[str]:
         if device not in ('cpu', 'cuda'):
-            return f'runs on cpu and cuda, not on {device}'
+            return f'it runs on cpu and cuda, not on {device}'
         if not torch.backends.mkl.is_available() and device == 'cpu':
             return 'this build of PyTorch has no MKL for its CPU transforms'
         return None

@@ -132,18 +132,18 @@ def why_not(device: str, dtype: torch.dtype) -> Optional[str]:
     if importlib.util.find_spec('triton') is None:
         return 'Triton is not installed (pip install triton)'
     if _FAILURE:
-        return f'failed earlier: {_FAILURE[0]}'
+        return f'it failed earlier: {_FAILURE[0]}'
     if dtype not in DTYPES:
-        return f'computes in {DTYPES}, not in {dtype}'
+        return f'it computes in {DTYPES}, not in {dtype}'
     if device == 'cpu':
         if not interpreted():
-            return 'needs a CUDA device'
+            return 'it needs a CUDA device'
     elif device != 'cuda':
-        return f'runs on cuda, not on {device}'
+        return f'it runs on cuda, not on {device}'
     elif torch.version.hip:
-        return 'has not been tested on ROCm'
+        return 'it has not been tested on ROCm'
     elif torch.cuda.get_device_capability() < (8, 0):
-        return 'needs compute capability 8.0 or later'
+        return 'it needs compute capability 8.0 or later'
     return None
 
 
