@@ -21,6 +21,24 @@ def counted(count: int, noun: str) -> str:
     return f'{count} {noun}{ending if count != 1 else ""}'
 
 
+def agreed(count: int, verbs: str) -> str:
+    """The verb for a number, of two such as 'is are'."""
+    return verbs.split()[count != 1]
+
+
+def share(count: int, total: int, noun: str) -> str:
+    """How many of several things, such as '1 of 12 images' or 'all images'.
+
+    Args:
+        count (int): How many of them.
+        total (int): The number of all.
+        noun (str): What they are, in the singular.
+    """
+    if count < total:
+        return f'{count} of {counted(total, noun)}'
+    return f'all {counted(total, noun)}' if total > 1 else f'the only {noun}'
+
+
 def one_line(
     error: BaseException, kind: bool = False, first: bool = False
 ) -> str:
@@ -33,6 +51,8 @@ def one_line(
             frames after it. Defaults to False.
     """
     name, text = type(error).__name__, str(error).strip()
+    if len(error.args) > 1 and text == str(error.args):
+        text = ': '.join(map(str, error.args))  # without Python's brackets
     text = ' '.join((text.partition('\n')[0] if first else text).split())
     return f'{name}: {text}' if kind else text or name
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mmrep.errors import counted, one_line
+from mmrep.errors import agreed, counted, one_line, share
 
 
 def test_counted():
@@ -12,6 +12,17 @@ def test_counted():
     assert [counted(2, x) for x in ('class', 'batch', 'box', 'mask')] == [
         *('2 classes', '2 batches', '2 boxes', '2 masks')
     ]
+
+
+def test_share():
+    assert share(1, 12, 'image') == '1 of 12 images'
+    assert share(12, 12, 'image') == 'all 12 images'
+    assert share(1, 1, 'image') == 'the only image'
+    assert [agreed(n, 'is are') for n in (0, 1, 2)] == ['are', 'is', 'are']
+
+
+def test_arguments_of_an_error_without_brackets():
+    assert one_line(ValueError('no file', 3)) == 'no file: 3'
 
 
 @pytest.mark.parametrize(

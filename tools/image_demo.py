@@ -96,7 +96,7 @@ from mmrep.apis import Inferencer, list_images
 from mmrep.deploy.runtime import is_exported
 from mmrep.engine import check_folder, load_config
 from mmrep.engine.cli import check_file_options, run
-from mmrep.errors import UsageError, counted
+from mmrep.errors import UsageError, counted, share
 from mmrep.watching import Clip, is_video, open_clip, write_video
 
 
@@ -159,7 +159,7 @@ def main() -> None:
         )
     print(f'{args.out_dir} has {counted(len(images) - failed, "picture")}')
     if failed:
-        sys.exit(f'error: {failed} of {counted(len(images), "file")} skipped')
+        sys.exit(f'error: {share(failed, len(images), "file")} skipped')
 
 
 def write_clip(

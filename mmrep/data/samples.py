@@ -21,7 +21,7 @@ from mmrep.data.images import (
     find_colours,
 )
 from mmrep.data.labels import JPEG, LabelCheck
-from mmrep.errors import UsageError, counted, one_line
+from mmrep.errors import UsageError, agreed, counted, one_line, share
 
 # How many label maps are read, and for how many seconds.
 SAMPLE = 100
@@ -191,8 +191,8 @@ def _check_images(key: str, dataset: Any, infos: List[dict]) -> None:
         hint = 'check data_prefix and img_suffix'
     raise UsageError(
         f'{key}: the images that {dataset.ann_file or "the data set"} lists '
-        f'must exist, but {len(missing)} of {len(infos)} do not, e.g. '
-        f'{missing[0]}; {hint}.'
+        f'must exist, but {share(len(missing), len(infos), "image")} '
+        f'{agreed(len(missing), "is are")} missing, e.g. {missing[0]}; {hint}.'
     )
 
 
@@ -200,13 +200,12 @@ def _check_label_maps(key: str, infos: List[dict]) -> None:
     missing = _missing([i['seg_map_path'] for i in infos])
     if not missing:
         return
-    count = len(missing)
-    share = 'all' if count == len(infos) else f'{count} of'
     raise UsageError(
-        f'{key}: each image must have a label map, but {share} {len(infos)} '
-        f'are missing, e.g. {missing[0]}; check data_prefix.seg_map_path and '
-        'seg_map_suffix, or add the files (in training, --skip-corrupt skips '
-        'such images).'
+        f'{key}: each image must have a label map, but '
+        f'{share(len(missing), len(infos), "label map")} '
+        f'{agreed(len(missing), "is are")} missing, e.g. {missing[0]}; check '
+        'data_prefix.seg_map_path and seg_map_suffix, or add the files (in '
+        'training, --skip-corrupt skips such images).'
     )
 
 
@@ -215,6 +214,7 @@ def _check_loading(
 ) -> None:
     """Raise an error if none of several samples can be loaded."""
     reasons = []
+    sizes = []
     coloured = None
     for info in infos:
         results: Optional[dict] = dict(info)
@@ -231,14 +231,36 @@ def _check_loading(
             break
         else:
             coloured = find_colours(results)
-            if coloured is None:
+            other = _other_size(results)
+            if not coloured and not other:
                 return
+            sizes.append(other)
     if coloured:
         raise UsageError(f'{key}: {coloured}')
+    if sizes and not reasons:
+        raise UsageError(
+            f'{key}: label maps must have the size of their pictures, but '
+            f'{sizes[0]}, and all {len(sizes)} that were tried differ. Give '
+            'the label maps of these pictures, or resize them with nearest '
+            'neighbours, which keeps the numbers of the classes.'
+        )
     raise UsageError(
         f'{key}: none of {len(infos)} samples that were tried can be loaded: '
         f'{reasons[0]} with {infos[0]["img_path"]}; check the loading '
         'transforms of the pipeline and the type of the files.'
+    )
+
+
+def _other_size(results: dict) -> str:
+    """The sizes of a label map and its picture; '' if they are the same."""
+    labels = results.get('gt_seg_map')
+    picture = tuple(results.get('ori_shape') or ())
+    if labels is None or labels.shape[:2] == picture or len(picture) != 2:
+        return ''
+    size = ' x '.join(map(str, labels.shape[1::-1]))
+    return (
+        f'{results["seg_map_path"]} is {size} and {results["img_path"]} is '
+        f'{" x ".join(map(str, picture[::-1]))}'
     )
 
 

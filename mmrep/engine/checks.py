@@ -14,7 +14,11 @@ from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, DefaultScope
 from mmrep.engine.config import _evaluators, check_folder
 from mmrep.engine.outdated import check_age
 from mmrep.engine.pipelines import check_test_pipelines, gives_instances
-from mmrep.engine.values import check_dataset_values, check_model_values
+from mmrep.engine.values import (
+    check_dataset_values,
+    check_model_values,
+    note_idle_parts,
+)
 from mmrep.errors import UsageError
 from mmrep.registry import type_name
 
@@ -127,6 +131,7 @@ def check_config(cfg: Config, mode: str) -> List[str]:
         _check_compiler(cfg)
         notes += _note_order(cfg)
         notes += _note_warm_up(cfg)
+        notes += note_idle_parts(cfg)
     return notes
 
 
@@ -451,11 +456,13 @@ def _check_names(
     key: str, names: Sequence, known: Any, some: bool = True
 ) -> None:
     if some and not names:
-        raise UsageError(f'{key} must be of {", ".join(known)}; got none.')
+        raise UsageError(
+            f'{key} must have some of {", ".join(known)}; got none.'
+        )
     for name in names:
         if name not in known:
             raise UsageError(
-                f'{key} must be of {", ".join(known)}; got {name!r}.'
+                f'{key} must be one of {", ".join(known)}; got {name!r}.'
             )
 
 

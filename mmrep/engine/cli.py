@@ -3,15 +3,21 @@
 import ast
 import gc
 import sys
+import warnings
+from pathlib import Path
 from typing import Any, Callable, Optional
 
 import torch.distributed as dist
 from mmengine.config import DictAction
 
+import mmrep
 from mmrep.compat.noise import silence_warnings
 from mmrep.errors import UsageError, explain_channels
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
+
+_PACKAGE = Path(mmrep.__file__).parent
+_python_format = warnings.formatwarning
 
 
 class OptionsAction(DictAction):
@@ -80,9 +86,19 @@ def check_file_options(
         )
 
 
+def _format_warning(
+    message: Any, category: type, filename: str, *args: Any
+) -> str:
+    """One line for mmrep's own warnings, and Python's form for others."""
+    if Path(filename).is_relative_to(_PACKAGE):
+        return f'warning: {message}\n'
+    return _python_format(message, category, filename, *args)
+
+
 def run(main: Callable[[], None]) -> None:
     """Call a script's ``main``; end with one line if the input is wrong."""
     silence_warnings()
+    warnings.formatwarning = _format_warning
     status = _call(main)
     if dist.is_initialized():
         # A process group has threads, and a thread that needs Python while the

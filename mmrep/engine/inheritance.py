@@ -9,6 +9,7 @@ from mmrep.errors import UsageError
 _DICTS = (
     *('train_dataloader', 'val_dataloader', 'test_dataloader'),
     *('train_cfg', 'val_cfg', 'test_cfg', 'model', 'optim_wrapper'),
+    'model.backbone',
     *('default_hooks', 'env_cfg', 'log_processor', 'visualizer'),
     'model.data_preprocessor',
     *(f'{x}_dataloader.sampler' for x in ('train', 'val', 'test')),
@@ -116,12 +117,47 @@ def check_lists(cfg: Config) -> None:
     for key, module in _modules(cfg.get('model'), 'model'):
         if 'type' not in module:
             name, _, index = key.rpartition('.')
+            if isinstance(_base_value(cfg, name), dict):
+                raise UsageError(
+                    f'{name} is a list whose items have no type, but the base '
+                    'config has a dict, not a list: write '
+                    f'{name.rpartition(".")[2]}=dict(...), which is merged '
+                    'with it.'
+                )
             raise UsageError(
                 f'{key} has no type: a list replaces the list of the base '
                 'config, so its items inherit nothing. Pass --cfg-options '
                 f'{name}.{index}.{next(iter(module), "key")}=..., or see '
                 'docs/configs.md#lists.'
             )
+
+
+def replaced_dict(cfg: Config) -> str:
+    """A list of modules in the model that replaces a dict of the base.
+
+    Returns:
+        str: Its key; '' if there is none.
+    """
+    lists = {key.rpartition('.')[0] for key, _ in _modules(cfg.model, 'model')}
+    for key in sorted(lists):
+        if isinstance(_base_value(cfg, key), dict):
+            return key
+    return ''
+
+
+def _base_value(cfg: Config, key: str) -> Any:
+    """What the bases of a config have at a key; None if that is unknown."""
+    try:
+        for name in reversed(Config._get_base_files(cfg.filename)):
+            base = Config.fromfile(Config._get_cfg_path(name, cfg.filename)[0])
+            value: Any = base._cfg_dict
+            for part in key.split('.'):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                return value
+    except Exception:  # a config without a file, or with imports as bases
+        pass
+    return None
 
 
 def _modules(node: Any, key: str) -> Iterator[Tuple[str, dict]]:

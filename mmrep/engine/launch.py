@@ -26,6 +26,7 @@ from mmrep.compat import repair_recalls
 from mmrep.compat import report as operator_report
 from mmrep.data.images import guard_loading
 from mmrep.engine.checks import check_config
+from mmrep.engine.inheritance import replaced_dict
 from mmrep.errors import UsageError, counted
 from mmrep.files import is_full, remove_remains
 from mmrep.models.layers.norms import SingleImageBatchNorm
@@ -229,6 +230,13 @@ def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
             text += (
                 "; for another number, set type='mmrep.SegDataPreProcessor'"
             )
+        if 'palette does not match classes' in text:
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            classes, palette = map(frame.f_locals.get, ('classes', 'palette'))
+            text = (
+                'metainfo.palette must have a colour for each of '
+                f'{counted(len(classes), "class")}, got {len(palette)}'
+            )
         if text.endswith('in METAINFO.'):
             # how MMSegmentation's datasets fail with other classes
             text += (
@@ -236,6 +244,9 @@ def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
                 'another data set: set metainfo=None in the data set to use '
                 'its own'
             )
+        key = replaced_dict(cfg) if "'list' object" in text else ''
+        if key:
+            text += f'; {key} is a list, but the base config has a dict there'
         raise UsageError(
             f'the config cannot be built ({place or ", ".join(keys)}): {text} '
             '(log_level=DEBUG shows the traceback).'
@@ -304,6 +315,13 @@ def prepare_metrics(evaluator: Any) -> None:
                 )
 
 
+def _epochs(count: float) -> str:
+    """A number of epochs in words, such as '0.33 of an epoch'."""
+    if count < 1:
+        return f'{count:.2g} of an epoch'
+    return f'{count:.4g} epoch{"s" if count != 1 else ""}'
+
+
 def _log_batch_size(runner: Runner) -> int:
     """Log the batch size the recipe assumes; return that of this run."""
     loop = runner.train_loop
@@ -330,7 +348,7 @@ def _log_batch_size(runner: Runner) -> int:
     text = (
         f'{counted(loop.max_iters, "iteration")}, '
         f'{counted(samples, "sample")} in all: '
-        f'{samples / max(size, 1):.4g} epochs of {counted(size, "image")}'
+        f'{_epochs(samples / max(size, 1))} of {counted(size, "image")}'
     )
     if assumed is not None:
         text += f'; {loop.max_iters * assumed} samples by the recipe'

@@ -3,7 +3,7 @@
 import re
 from importlib import import_module
 from numbers import Real
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
 
@@ -69,6 +69,41 @@ def check_model_values(cfg: Config) -> None:
             raise UsageError(f'{key} must be above 0, got {value!r}.')
 
 
+def note_idle_parts(cfg: Config) -> List[str]:
+    """Note parts that do not learn: all losses of a head, or the rate, are 0.
+
+    Args:
+        cfg (Config): Config of a training run.
+
+    Returns:
+        list[str]: Notes for the user.
+    """
+    notes = []
+    rate = _value_at(cfg._cfg_dict, 'optim_wrapper.optimizer.lr')
+    if rate == 0:
+        notes.append(
+            'optim_wrapper.optimizer.lr is 0: the run changes no parameter'
+        )
+    model = cfg.get('model') or {}
+    for place, part in [('model', model), *_walk(model, 'model')]:
+        if not isinstance(part, dict):
+            continue
+        losses = [
+            loss
+            for key, value in part.items()
+            if key.startswith('loss')
+            for loss in (value if isinstance(value, list) else [value])
+            if isinstance(loss, dict)
+        ]
+        if losses and all(x.get('loss_weight', 1) == 0 for x in losses):
+            notes.append(
+                f'{place} learns nothing: the loss_weight of '
+                + ('each of its losses' if losses[1:] else 'its loss')
+                + ' is 0'
+            )
+    return notes
+
+
 def check_dataset_values(cfg: Config, loader: str) -> None:
     """Check the settings of a data set's size, including its wrappers.
 
@@ -101,6 +136,8 @@ def _expected(old: Any, value: Any) -> Optional[str]:
     if isinstance(old, bool):
         return f'True or False, as {old} is' if is_word else None
     if isinstance(old, dict):
+        if _are_untyped(value):
+            return 'a dict, as the config has there, not a list'
         typed = is_word and 'type' in old
         hint = f', such as dict(type={value!r}, ...)' if typed else ''
         return f'a dict{hint}' if is_word or isinstance(value, Real) else None
@@ -111,6 +148,13 @@ def _expected(old: Any, value: Any) -> Optional[str]:
         one = isinstance(old, Real)
         return f'{"a number" if one else "numbers"}, as {old} is'
     return None
+
+
+def _are_untyped(value: Any) -> bool:
+    """Whether something is a list with a dict that has no type."""
+    return isinstance(value, (list, tuple)) and any(
+        isinstance(part, dict) and 'type' not in part for part in value
+    )
 
 
 def _are_numbers(value: Any) -> bool:

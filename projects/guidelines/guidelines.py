@@ -181,7 +181,7 @@ def select(rows: Sequence[Row], keys: Optional[Sequence[str]]) -> List[Row]:
     known = [row.key for row in rows]
     unknown = sorted(set(keys or []) - set(known))
     if unknown:
-        raise UsageError(f'--rows must be of {known}, got {unknown}.')
+        raise UsageError(f'--rows must be among {known}, got {unknown}.')
     return [row for row in rows if not keys or row.key in keys]
 
 

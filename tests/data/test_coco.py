@@ -124,10 +124,10 @@ def test_missing_images(coco_cfg, coco_root):
     images = sorted((coco_root / 'images/training').iterdir())
     images[3].unlink()
     text = message(coco_cfg)
-    assert '1 of 16 are missing' in text and str(images[3]) in text
+    assert '1 of 16 images is missing' in text and str(images[3]) in text
     for path in images:
         path.unlink(missing_ok=True)
-    assert 'all 16 are missing' in message(coco_cfg)
+    assert 'all 16 images are missing' in message(coco_cfg)
     shutil.rmtree(images[0].parent)
     assert 'needs the folder' in message(coco_cfg)
 

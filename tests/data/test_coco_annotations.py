@@ -226,8 +226,8 @@ def polygons(place):
         (
             lambda c: c['images'][1].update(id=None),
             'id of images must be a number everywhere or a string '
-            'everywhere; 1 of 16 are not numbers; the first is None. Use one '
-            'type for all.',
+            'everywhere; of 16 values, 1 is of another type, the first None. '
+            'Use one type for all.',
         ),
         (
             lambda c: c['categories'][1].update(name=['a']),
@@ -236,8 +236,8 @@ def polygons(place):
         ),
         (
             lambda c: c['images'][1].update(file_name=None),
-            'file_name must be a string, but 1 of 16 are not; the first is '
-            'None in images[1].',
+            'file_name must be a string, but 1 of 16 names is not; the first '
+            'is None in images[1].',
         ),
         (
             lambda c: (
@@ -290,18 +290,18 @@ def test_what_others_export(coco_cfg, coco_root, edit, text):
             lambda c: c['images'][2].update(
                 file_name=c['images'][0]['file_name']
             ),
-            '1 of 16 images in .* are listed again under another id, the '
+            '1 of 16 images in .* is listed again under another id, the '
             'first one shapes_training_00000.jpg',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(0, 60), 10),
-            '7 of 69 boxes in .* extend beyond their picture; the first is '
+            '7 of 69 boxes in .* extend beyond the picture; the first is '
             'annotations.0., id 1, with bbox .60, 0, 25, 12. in 64x64',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(2, 0), 10),
-            '7 of 69 annotations in .* are skipped in training and count as '
-            'missed in a test',
+            '7 of 69 annotations in .* are skipped in training and missed '
+            'in a test',
         ),
         (
             annotations(lambda a: a['bbox'].__setitem__(0, -70), 10),
@@ -324,7 +324,7 @@ def test_what_others_export(coco_cfg, coco_root, edit, text):
             annotations(
                 lambda a: a.update(segmentation=[[33, 0, 45, 6, 57, 12]]), 69
             ),
-            '1 of 69 masks in .* have no pixels',
+            '1 of 69 masks in .* has no pixels',
         ),
     ],
 )

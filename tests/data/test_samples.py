@@ -196,16 +196,33 @@ def test_label_that_a_byte_makes_another_of(cfg, root, built):
         check.check_labels([44], info)
 
 
+def test_label_maps_of_another_size(cfg, root, check):
+    """All of them; a single one is named as it is read."""
+    paths = sorted((root / 'annotations/training').iterdir())
+    for path in paths[1:]:
+        cv2.imwrite(str(path), np.zeros((32, 48), np.uint8))
+    check(cfg)
+    cv2.imwrite(str(paths[0]), np.zeros((32, 48), np.uint8))
+    picture = root / 'images/training/shapes_training_00000.jpg'
+    assert message(check, cfg) == (
+        'train_dataloader: label maps must have the size of their pictures, '
+        f'but {paths[0]} is 48 x 32 and {picture} is 64 x 64, and all 8 that '
+        'were tried differ. Give the label maps of these pictures, or resize '
+        'them with nearest neighbours, which keeps the numbers of the classes.'
+    )
+
+
 def test_missing_label_maps(cfg, root, check):
     names = sorted((root / 'annotations/training').iterdir())
     names[2].unlink()
     assert message(check, cfg).startswith(
-        'train_dataloader: each image must have a label map, but 1 of 16 are '
-        f'missing, e.g. {names[2]}; check data_prefix.seg_map_path'
+        'train_dataloader: each image must have a label map, but 1 of 16 '
+        f'label maps is missing, e.g. {names[2]}; check '
+        'data_prefix.seg_map_path'
     )
     assert check(cfg, skip_corrupt=True) == []
     cfg[KEY].dataset.seg_map_suffix = '.tif'
-    assert 'all 16 are missing' in message(check, cfg)
+    assert 'all 16 label maps are missing' in message(check, cfg)
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,31 @@ train_dataloader['dataset'] = ade
     assert 'METAINFO' not in error and '150' in error
 
 
+def test_palette_of_another_length(tool):
+    extra = (
+        "names = tuple('abcdefg')\n"
+        "train_dataloader['dataset'] = dict(\n"
+        '    metainfo=dict(classes=names, palette=[[0, 0, 9]] * 5))'
+    )
+    assert (
+        '(train_dataloader.dataset): metainfo.palette must have a colour for '
+        'each of 7 classes, got 5 ('
+    ) in error_of(tool('train', extra))
+
+
+def test_a_warning_takes_one_line(tool):
+    extra = (
+        "model['data_preprocessor'] = dict(seg_pad_val=3)\n"
+        "model['decode_head'].update(pool_scales=[0])"
+    )
+    done = tool('train', extra)
+    line = next(x for x in done.stderr.splitlines() if 'seg_pad_val' in x)
+    assert line.startswith(
+        'warning: model.data_preprocessor.seg_pad_val is 3, the label of a '
+    )
+    assert 'stacklevel' not in done.stderr and 'heads.py' not in done.stderr
+
+
 NO_LABELS = """
 test_dataloader = dict(dataset=dict(
     data_prefix=dict(_delete_=True, img_path='images/validation')))

@@ -47,7 +47,9 @@ def test_train(trained):
     assert 'large-kernel backends on' in log
     assert 'mmcv operators: ' in log
     assert 'total batch size 2 (1 x 2), the recipe assumes 8' in log
-    assert '2 iterations, 4 samples in all' in log
+    assert (
+        '2 iterations, 4 samples in all: 0.25 of an epoch of 16 images;'
+    ) in log
     assert '16 samples by the recipe' in log
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmrep.data.coco.file import CocoFile, by, is_number, repeated, some
 from mmrep.data.coco.masks import NO_PIXELS, bounds, fault_of
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, agreed
 
 _RENUMBER = (
     'Number them from 1: for i, a in enumerate(content["annotations"], 1): '
@@ -177,8 +177,8 @@ def _leave_out(file: CocoFile, wrong: Sequence[int]) -> None:
     out = set(wrong)
     warnings.warn(
         f'{len(wrong)} of {len(file.annotations)} annotations in '
-        f'{file.path} belong to images that it does not list; they are '
-        'skipped.',
+        f'{file.path} {agreed(len(wrong), "belongs belong")} to images that '
+        'it does not list, and skipped.',
         stacklevel=2,
     )
     file.annotations = [
@@ -243,8 +243,9 @@ def _check_boxes(file: CocoFile) -> Tuple[np.ndarray, np.ndarray]:
         _refuse(file, wrong, _BOX, 'bbox', todo, got)
     if wrong:
         warnings.warn(
-            f'{len(wrong)} of {len(boxes)} boxes in {file.path} extend beyond '
-            f'their picture; the first is {_named(file, wrong[0])} with '
+            f'{len(wrong)} of {len(boxes)} boxes in {file.path} '
+            f'{agreed(len(wrong), "extends extend")} beyond the picture; the '
+            f'first is {_named(file, wrong[0])} with '
             f'{_shown(file, wrong[0], "bbox")} in {by(pictures[wrong[0]])}; '
             'bbox is x and y of the upper left corner, width and height.',
             stacklevel=2,
@@ -304,10 +305,11 @@ def _find_unused(
     first = int(unused.argmax())
     if unused[first]:
         warnings.warn(
-            f'{unused.sum()} of {len(unused)} annotations in {file.path} are '
-            'skipped in training and count as missed in a test, because '
-            'their box is outside its picture or smaller than a pixel, or '
-            f'their area is 0; the first is {_named(file, first)} with '
+            f'{unused.sum()} of {len(unused)} annotations in {file.path} '
+            f'{agreed(unused.sum(), "is are")} skipped in training and missed '
+            'in a test, because the box is outside its picture or smaller '
+            'than a pixel, or the area is 0; the first is '
+            f'{_named(file, first)} with '
             f'{_shown(file, first, "bbox")}.',
             stacklevel=2,
         )
@@ -363,8 +365,9 @@ def _check_masks(file: CocoFile) -> None:
         _refuse(file, wrong, fault, 'segmentation', 'Export the masks again.')
     if empty and not faults:  # well-known files have some
         warnings.warn(
-            f'{len(empty)} of {len(values)} masks in {file.path} have no '
-            'pixels, such as flat polygons, and count as missed in a test; '
+            f'{len(empty)} of {len(values)} masks in {file.path} '
+            f'{agreed(len(empty), "has have")} no pixels, such as flat '
+            'polygons, and cannot be found in a test; '
             f'the first is {_named(file, empty[0])} with '
             f'{_shown(file, empty[0], "segmentation")}.',
             stacklevel=2,

@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from PIL import Image
 
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, agreed, counted, one_line, share
 
 _LISTS = ('images', 'annotations', 'categories')
 _KEYS = dict(
@@ -121,9 +121,10 @@ class CocoFile:
         odd = [v for v in values if not is_number(v)]
         raise UsageError(
             f'the annotation file {self.path}: {key} of {name} must be a '
-            f'number everywhere or a string everywhere; {len(odd)} of '
-            f'{len(values)} are not numbers; the first is {odd[0]!r}. Use one '
-            'type for all.'
+            'number everywhere or a string everywhere; of '
+            f'{counted(len(values), "value")}, {len(odd)} '
+            f'{agreed(len(odd), "is are")} of another type, the first '
+            f'{odd[0]!r}. Use one type for all.'
         )
 
     def check_categories(self) -> None:
@@ -171,8 +172,9 @@ class CocoFile:
         if wrong:
             raise UsageError(
                 f'the annotation file {self.path}: file_name must be a '
-                f'string, but {len(wrong)} of {len(names)} are not; the first '
-                f'is {names[wrong[0]]!r} in images[{wrong[0]}].'
+                f'string, but {share(len(wrong), len(names), "name")} '
+                f'{agreed(len(wrong), "is are")} not; the first is '
+                f'{names[wrong[0]]!r} in images[{wrong[0]}].'
             )
         listings: Dict[str, set] = {}
         missing = []
@@ -186,8 +188,8 @@ class CocoFile:
         if not missing:
             self._warn_of_twins(names)
             return
-        count, total = len(missing), len(self.images)
-        share = 'all' if count == total else f'{count} of'
+        lacking = share(len(missing), len(self.images), 'image')
+        verb = agreed(len(missing), 'is are')
         todo = 'check data_prefix, or remove their entries'
         near = _namesake(folder, missing[0])
         if near:
@@ -197,8 +199,8 @@ class CocoFile:
         elif '://' in missing[0]:
             todo = 'download them, and give their file names'
         raise UsageError(
-            f'the images that {self.path} lists must exist, but {share} '
-            f'{total} are missing, e.g. {missing[0]}; {todo}.'
+            f'the images that {self.path} lists must exist, but {lacking} '
+            f'{verb} missing, e.g. {missing[0]}; {todo}.'
         )
 
     def _warn_of_twins(self, names: List[str]) -> None:
@@ -206,8 +208,9 @@ class CocoFile:
         twins = repeated(names)
         if twins:
             warnings.warn(
-                f'{len(twins)} of {len(names)} images in {self.path} are '
-                f'listed again under another id, the first one {twins[0]}; '
+                f'{len(twins)} of {len(names)} images in {self.path} '
+                f'{agreed(len(twins), "is are")} listed again under another '
+                f'id, the first one {twins[0]}; '
                 'each entry then has only part of the boxes, or all boxes '
                 'count twice.',
                 stacklevel=2,
@@ -238,7 +241,8 @@ class CocoFile:
         raise UsageError(
             f'the annotation file {self.path}: width and height must be those '
             f'of the pictures, but {len(wrong)} of {len(sample)} that were '
-            f'checked differ; the first is image id {image["id"]!r}, '
+            f'checked {agreed(len(wrong), "differs differ")}; the first is '
+            f'image id {image["id"]!r}, '
             f'{image["file_name"]}: {by(stated)} in the file, {by(size)} in '
             f'the picture{hint}. Boxes and masks for another size are in the '
             'wrong place; export them again for these pictures.'
