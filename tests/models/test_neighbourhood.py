@@ -123,7 +123,8 @@ def test_memory_of_a_tile(monkeypatch):
 @pytest.mark.parametrize(
     'shape, kernel_size, text',
     [
-        ((1, 2, 8, 8, 16), 4, 'odd, got 4'),
+        ((1, 2, 8, 8, 16), 4, 'odd and positive, got 4'),
+        ((1, 2, 8, 8, 1), -1, 'odd and positive, got -1'),
         ((1, 2, 8, 8, 24), 5, 'must fit'),
         ((1, 2, 8, 7, 25), 5, 'must fit'),
         ((1, 2, 8, 8, 81), 9, 'K = 9 or more'),
@@ -133,6 +134,29 @@ def test_wrong_weights(shape, kernel_size, text):
     value = torch.zeros(1, 2, 8, 8, 4)
     with pytest.raises(ValueError, match=text):
         neighbourhood_product(torch.zeros(shape), value, kernel_size)
+
+
+@pytest.mark.parametrize('dims', [0, 2, 3, 4, 6])
+def test_wrong_number_of_dimensions(dims):
+    weights = torch.zeros((9,) * dims)
+    value = torch.zeros(*weights.shape[:-1], 4)
+    with pytest.raises(ValueError, match='must fit the value'):
+        neighbourhood_product(weights, value, 3)
+    with pytest.raises(ValueError, match='must fit the value'):
+        torch.jit.trace(
+            lambda *x: neighbourhood_product(*x, 3), (weights, value)
+        )
+
+
+@pytest.mark.parametrize('n, heads, channels', [(0, 2, 4), (1, 0, 4)])
+def test_empty(n, heads, channels):
+    weights = torch.ones(n, heads, 8, 9, 25, requires_grad=True)
+    value = torch.ones(n, heads, 8, 9, channels, requires_grad=True)
+    out = neighbourhood_product(weights, value, 5)
+    assert out.shape == value.shape
+    out.sum().backward()
+    assert weights.grad.shape == weights.shape
+    assert value.grad.shape == value.shape
 
 
 @pytest.mark.parametrize('height, width', [(5, 5), (6, 9), (12, 7)])

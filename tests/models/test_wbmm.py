@@ -70,6 +70,15 @@ def test_block_switches_to_deploy(randomise, scaled):
     }
 
 
+@pytest.mark.parametrize(
+    'kind', ['Wx', 'W0', 'W', 'W-7', 'w7', '4', '7', 7.0, None]
+)
+def test_wrong_block(kind):
+    arch = dict(channels=(8,), depths=(1,), kernel_sizes=((kind,),))
+    with pytest.raises(ValueError, match=f"such as 'W7', got {kind!r}"):
+        WBMM(arch, out_indices=(0,))
+
+
 @pytest.mark.parametrize('name', ['T', 'S'])
 def test_names(name):
     """UniRepLKNet's, but for the large kernels; deploy form likewise."""

@@ -32,6 +32,7 @@ class StagedBackbone(BaseModule):
     Args:
         arch (str | dict): A name in ``arch_settings``, or a dict with
             ``channels``, ``depths`` and the keys in ``_required``.
+        in_channels (int): Channels of the input.
         out_indices (Sequence[int]): Stages whose maps are returned.
         drop_path_rate (float): Stochastic depth of the last block.
         frozen_stages (int): Number of frozen parts, which are usually the
@@ -51,6 +52,7 @@ class StagedBackbone(BaseModule):
     def __init__(
         self,
         arch: Union[str, dict],
+        in_channels: int,
         out_indices: Sequence[int],
         drop_path_rate: float,
         frozen_stages: int,
@@ -61,6 +63,10 @@ class StagedBackbone(BaseModule):
     ) -> None:
         super().__init__(_with_scope(init_cfg))
         self.arch = self._parse_arch(arch)
+        if in_channels < 1:
+            raise ValueError(
+                f'in_channels must be 1 or more, got {in_channels}.'
+            )
         num_stages = len(self.arch['depths'])
         self.out_indices = tuple(out_indices)
         if not self.out_indices or not all(
@@ -109,12 +115,32 @@ class StagedBackbone(BaseModule):
                 f'may have {sorted(cls._arch_defaults)}, got '
                 f'{sorted(arch)}.'
             )
-        if len({len(arch[key]) for key in required}) != 1:
+        if (
+            not all(isinstance(arch[key], Sequence) for key in required)
+            or len({len(arch[key]) for key in required}) != 1
+        ):
             raise ValueError(
                 f'{", ".join(cls._required)} must each have a value per '
                 f'stage, got {dict(arch)}.'
             )
-        return {**cls._arch_defaults, **arch}
+        arch = {**cls._arch_defaults, **arch}
+        # the stems halve the first number of channels
+        for key, least in (('channels', 2), ('depths', 1)):
+            if not all(isinstance(n, int) and n >= least for n in arch[key]):
+                raise ValueError(
+                    f'{key} must be whole numbers of {least} or more, got '
+                    f'{arch[key]}.'
+                )
+        for key in arch:
+            if (
+                key.endswith('_ratio')
+                and arch[key] * min(arch['channels']) < 1
+            ):
+                raise ValueError(
+                    f'{key} times channels must be 1 or more, got {arch[key]} '
+                    f'and {arch["channels"]}.'
+                )
+        return arch
 
     def _part_depths(self) -> Sequence[int]:
         """Number of blocks of each part, in the order of computation."""

@@ -171,6 +171,7 @@ class LargeKernelMobileNetV2(StagedBackbone):
                 depths=self.depths,
                 kernel_sizes=tuple(kernel_sizes),
             ),
+            in_channels,
             out_indices,
             0.0,
             frozen_stages,

@@ -2,8 +2,9 @@
 
 Paper: `OverLoCK: An Overview-first-Look-Closely-next ConvNet with
 Context-Mixing Dynamic Kernels <https://arxiv.org/abs/2502.20087>`_ (CVPR
-2025). Source: https://github.com/LMMMEng/OverLoCK/blob/main/models/overlock.py
-Parameter names are that file's, so the released checkpoints load as they are.
+2025). Source: https://github.com/LMMMEng/OverLoCK/blob/2c8ab3b/models/overlock.py
+(Apache-2.0; the released weights likewise). Parameter names are that file's,
+so the released checkpoints load as they are.
 
 The base net (stages 1 to 3) feeds two nets. The overview net is an ordinary
 fourth stage. The focus net repeats the third and fourth stage; it concatenates
@@ -405,6 +406,7 @@ class OverLoCK(StagedBackbone):
             )
         super().__init__(
             arch,
+            in_channels,
             out_indices,
             drop_path_rate,
             frozen_stages,
@@ -471,8 +473,21 @@ class OverLoCK(StagedBackbone):
                 f'depths must have 4 stages, got {arch["depths"]}.'
             )
         for key in ('focus_depths', 'focus_heads'):
-            if len(arch[key]) != 2:
-                raise ValueError(f'{key} must be 2 values, got {arch[key]}.')
+            pair = arch[key]
+            if isinstance(pair, int) or len(pair) != 2 or min(pair) < 1:
+                raise ValueError(
+                    f'{key} must be 2 numbers of 1 or more, got {pair}.'
+                )
+        size = arch['small_kernel']
+        if size < 1 or size % 2 == 0:
+            raise ValueError(
+                f'small_kernel must be odd and positive, got {size}.'
+            )
+        if arch['channels'][3] < CONTEXT_RATIO:
+            raise ValueError(
+                f'channels must end with {CONTEXT_RATIO} or more, got '
+                f'{arch["channels"]}.'
+            )
         return arch
 
     def _part_depths(self) -> Sequence[int]:

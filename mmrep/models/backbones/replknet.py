@@ -228,6 +228,7 @@ class RepLKNet(StagedBackbone):
     ) -> None:
         super().__init__(
             arch,
+            in_channels,
             out_indices,
             drop_path_rate,
             frozen_stages,

@@ -12,6 +12,7 @@ moves the channels to the last dimension and back in each block; here they come
 last only in memory, and every layer reads them in place.
 """
 
+import re
 from typing import Optional, Sequence, Tuple, Union
 
 import torch
@@ -41,6 +42,7 @@ from mmrep.registry import MODELS
 
 # Smallest kernel that has parallel dilated branches.
 LARGE_KERNEL = 7
+WINDOW = re.compile('W([1-9][0-9]*)')
 
 
 class UniRepLKNetBlock(nn.Module):
@@ -77,12 +79,17 @@ class UniRepLKNetBlock(nn.Module):
         deploy: bool,
     ) -> None:
         super().__init__()
-        window = isinstance(kernel_size, str) and kernel_size.startswith('W')
-        if isinstance(kernel_size, str):
-            kernel_size = int(kernel_size.removeprefix('W'))
-        elif kernel_size < 1 or kernel_size % 2 == 0:
+        window = WINDOW.fullmatch(str(kernel_size))
+        if window:
+            kernel_size = int(window[1])
+        elif (
+            not isinstance(kernel_size, int)
+            or kernel_size < 1
+            or kernel_size % 2 == 0
+        ):
             raise ValueError(
-                f'kernel_size must be odd and positive, got {kernel_size}.'
+                'a block must have an odd kernel size, or W and the size of '
+                f"its windows, such as 'W7', got {kernel_size!r}."
             )
         self.deploy = deploy
         hidden_channels = int(channels * ffn_ratio)
@@ -309,6 +316,7 @@ class UniRepLKNet(StagedBackbone):
             )
         super().__init__(
             arch,
+            in_channels,
             out_indices,
             drop_path_rate,
             frozen_stages,

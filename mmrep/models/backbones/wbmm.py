@@ -7,8 +7,11 @@ training form are that repository's, so the released checkpoints load as they
 are; its deploy form has other names.
 """
 
+import inspect
+from typing import Any
+
 from mmrep.models.backbones.unireplknet import UniRepLKNet
-from mmrep.registry import MODELS
+from mmrep.registry import MODELS, check_keywords
 
 
 @MODELS.register_module()
@@ -41,3 +44,10 @@ class WBMM(UniRepLKNet):
             kernel_sizes=(_ends, _ends, ('W7', 3, 3) * 9, ('W7',) * 3),
         ),
     }
+
+    __signature__ = inspect.signature(UniRepLKNet)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # of an unknown keyword, which Python would call UniRepLKNet's
+        check_keywords(type(self), kwargs)
+        super().__init__(*args, **kwargs)

@@ -49,19 +49,24 @@ def neighbourhood_product(
     Raises:
         ValueError: If the weights do not fit the map.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return _whole_product(weights, value, kernel_size)
-    if kernel_size % 2 == 0:
-        raise ValueError(f'kernel_size must be odd, got {kernel_size}.')
-    if (
-        weights.shape != (*value.shape[:-1], kernel_size**2)
-        or min(value.shape[2:4]) < kernel_size
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(
+            f'kernel_size must be odd and positive, got {kernel_size}.'
+        )
+    # sizes of graphs may be symbolic, and a comparison would fix them
+    in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if not weights.dim() == value.dim() == 5 or not (
+        in_graph
+        or weights.shape == (*value.shape[:-1], kernel_size**2)
+        and min(value.shape[2:4]) >= kernel_size
     ):
         raise ValueError(
             'weights (N, heads, H, W, K * K) must fit the value (N, heads, H, '
             f'W, C) with H and W of K = {kernel_size} or more, got '
             f'{tuple(weights.shape)} and {tuple(value.shape)}.'
         )
+    if in_graph:
+        return _whole_product(weights, value, kernel_size)
     return _Product.apply(weights.to(value.dtype), value, kernel_size)
 
 
@@ -167,7 +172,7 @@ def _tiles(value: Tensor, size: int) -> Iterator[_Tile]:
     rows, columns = (window_starts(m, size) for m in (height, width))
     span = min(width, TILE + size - 1)
     row_elements = n * heads * min(width, TILE) * size * span
-    count = max(1, ELEMENTS[value.is_cpu] // row_elements)
+    count = max(1, ELEMENTS[value.is_cpu] // max(1, row_elements))
     window = rows[:, None] + torch.arange(size)
     window = window.to(value.device)
     for j in range(0, width, TILE):
