@@ -116,7 +116,7 @@ def convert(
             clip(picture, notes)
     _note_unlabelled(source, keep_unlabelled, notes)
     _split(source.pictures, ratios, seed, notes)
-    _check_names(source.pictures)
+    _check_names(source.pictures, to_masks or form == 'masks')
     with new_folder(target) as partial:
         if form == 'masks':
             counts = _write_masks(
@@ -195,11 +195,11 @@ def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
             notes.add('classes whose names differ only in case', name)
 
 
-def _check_names(pictures: Sequence[Picture]) -> None:
-    """Check that no two pictures get the same name."""
+def _check_names(pictures: Sequence[Picture], maps: bool) -> None:
+    """Check that no two pictures, or label maps, get the same name."""
     found: Dict[Tuple[Optional[str], str], Path] = {}
     for picture in pictures:
-        name = '/'.join(picture.key)
+        name = '/'.join(picture.key) if maps else picture.name
         other = found.setdefault((picture.split, name), picture.path)
         if other is not picture.path:
             raise UsageError(
@@ -229,10 +229,12 @@ def _split(
         )
         pictures = [p for p in pictures if p.split == 'train']
         ratios = (*RATIOS[:2], 0)
-    names = {_split_name(picture): picture for picture in pictures}
-    found, moved = splitting.split(list(names), ratios or RATIOS, seed)
-    for name, picture in names.items():
-        picture.split = found[name]
+    names = {id(picture): _split_name(picture) for picture in pictures}
+    found, moved = splitting.split(
+        [*dict.fromkeys(names.values())], ratios or RATIOS, seed
+    )
+    for picture in pictures:
+        picture.split = found[names[id(picture)]]
     for name in moved:
         notes.add(
             'pictures moved to a split that would be empty otherwise; with '

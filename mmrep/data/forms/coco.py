@@ -60,7 +60,7 @@ def read(
     finder = Finder(pictures)
 
     def find(entry: _Entry) -> Optional[Picture]:
-        return finder.find_name(entry.split, str(entry.image['file_name']))
+        return finder.find_name(entry, str(entry.image['file_name']))
 
     def read_entry(entry: _Entry, picture: Picture) -> None:
         picture.split = entry.split or picture.split

@@ -300,7 +300,7 @@ def read(
         'masks',
         masks,
         pictures,
-        lambda mask: finder.find(mask.split, mask.key),
+        finder.find,
         keep,
         notes,
     )

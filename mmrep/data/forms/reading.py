@@ -10,7 +10,7 @@ from xml.parsers import expat
 from rich.console import Console
 from rich.progress import track
 
-from mmrep.data.forms.pictures import Notes, Picture
+from mmrep.data.forms.pictures import Ambiguous, Notes, Picture
 from mmrep.errors import UsageError, one_line
 
 KEEP = '--keep-unlabelled keeps them as pictures with nothing in them'
@@ -149,9 +149,11 @@ def read_each(
             (), the sorted names of the objects.
 
     Raises:
+        Ambiguous: If it is not clear which labels a picture has.
         UsageError: If nothing is left.
     """
     done: Dict[int, Picture] = {}
+    owners: Dict[int, Any] = {}
     broken = set()
     reasons = []
     for file in progress(files, f'Reading {form}'):
@@ -161,11 +163,18 @@ def read_each(
             if picture is None:
                 notes.add('label files without a picture skipped', file.path)
                 continue
-            if id(picture) in done:
-                raise UsageError(f'is a second label file for {picture.path}')
+            other = owners.setdefault(id(picture), file)
+            if other is not file:
+                raise Ambiguous(
+                    'a picture must have one label file, but '
+                    f'{picture.path} has {other.path} and {file.path}; remove '
+                    'one of them, or give a folder with --labels.'
+                )
             picture.read_size()
             read(file, picture)
             done[id(picture)] = picture
+        except Ambiguous:
+            raise
         except UsageError as error:
             reasons.append(f'{file.path} {error}')
             notes.add('wrong label files skipped', reasons[-1])

@@ -59,7 +59,7 @@ def read(
         'yolo',
         label_files(labels),
         pictures,
-        lambda file: finder.find(file.split, file.key),
+        finder.find,
         read_file,
         notes,
         names,

@@ -1,0 +1,134 @@
+"""Mistakes in data sets that would give wrong labels, each in one line."""
+
+import json
+import shutil
+
+import own_sets
+import pytest
+from PIL import Image
+
+from mmrep.data.convert import convert
+from mmrep.errors import UsageError
+
+
+def run(form, folder, **options):
+    """Convert ``src`` of a folder into ``out``; the files of the result."""
+    result = convert(form, str(folder / 'src'), str(folder / 'out'), **options)
+    files = {}
+    for path in (folder / 'out/annotations').glob('*.json'):
+        content = json.loads(path.read_text())
+        for image in content['images']:
+            files[image['file_name']] = [
+                a['bbox'][:2]
+                for a in content['annotations']
+                if a['image_id'] == image['id']
+            ]
+    return result, files
+
+
+def refused(form, folder, *texts, **options):
+    """The conversion is refused in one line; nothing is left of it."""
+    with pytest.raises(UsageError) as caught:
+        run(form, folder, **options)
+    line = str(caught.value)
+    assert '\n' not in line
+    for text in texts:
+        assert text in line, line
+    assert not [p for p in folder.iterdir() if p.name != 'src']
+
+
+def save_labels(form, path, i, picture):
+    """A label file of one picture."""
+    if form == 'voc':
+        own_sets.save_voc(path.with_suffix('.xml'), i)
+        text = path.with_suffix('.xml').read_text()
+        name = f'<filename>{path.stem}.jpg<'
+        assert name in text
+        text = text.replace(name, f'<filename>{picture}<')
+        path.with_suffix('.xml').write_text(text)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = dict(label='cat', points=own_sets.outline(i))
+        path.with_suffix('.json').write_text(
+            json.dumps(dict(imagePath=picture, shapes=[shape]))
+        )
+
+
+@pytest.mark.parametrize('form', ['voc', 'labelme'])
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_pictures_of_one_stem(form, suffix, tmp_path):
+    """The label file names the picture in full."""
+    source = tmp_path / 'src'
+    own_sets.save_picture(source / 'a.jpg', 0)
+    own_sets.save_picture(source / 'a.png', 1)
+    save_labels(form, source / 'a', 3, f'a{suffix}')
+    _, files = run(form, tmp_path)
+    assert files == {f'a{suffix}': [[11, 9]]}
+
+
+@pytest.mark.parametrize('form', ['voc', 'labelme', 'yolo', 'masks'])
+def test_labels_that_fit_two_pictures(form, tmp_path):
+    source = tmp_path / 'src'
+    names = ['images/a.jpg', 'images/a.png']
+    for i, name in enumerate(names):
+        own_sets.save_picture(source / name, i)
+    if form == 'yolo':
+        (source / 'a.txt').write_text('0 .5 .5 .2 .2')
+        (source / 'classes.txt').write_text('cat')
+    elif form == 'masks':
+        (source / 'images/a.png').rename(source / 'images/a.bmp')
+        names[1] = 'images/a.bmp'
+        (source / 'masks').mkdir()
+        mask = Image.fromarray(own_sets.label_map(0))
+        mask.save(source / 'masks/a.png')
+    else:
+        save_labels(form, source / 'a', 3, 'b.tif')
+    refused(form, tmp_path, 'must belong to one picture', *names)
+
+
+@pytest.mark.parametrize('form', ['voc', 'labelme'])
+def test_one_name_in_two_folders(form, tmp_path):
+    source = tmp_path / 'src'
+    for i, name in enumerate(['x/a.jpg', 'y/a.jpg']):
+        own_sets.save_picture(source / name, i)
+    save_labels(form, source / 'y/a', 3, 'a.jpg')
+    _, files = run(form, tmp_path)
+    assert files == {'y/a.jpg': [[11, 9]]}
+    shutil.rmtree(tmp_path / 'out')
+    (source / 'z').mkdir()
+    for path in [*(source / 'y').glob('a.[xj][ms]*[nl]')]:
+        path.rename(source / 'z' / path.name)
+    refused(form, tmp_path, 'x/a.jpg', 'y/a.jpg', 'z/a.')
+
+
+def test_two_label_files_of_a_picture(tmp_path):
+    """Labels whose picture is absent may fit one in another folder."""
+    source = tmp_path / 'src'
+    own_sets.save_picture(source / 'y/a.jpg', 0)
+    for folder in ('x', 'y'):
+        save_labels('voc', source / folder / 'a', 3, 'a.jpg')
+    refused('voc', tmp_path, 'one label file', 'x/a.xml', 'y/a.xml')
+
+
+def test_coco_names_its_pictures_in_full(tmp_path):
+    source = own_sets.make_coco(tmp_path / 'src')
+    path = source / 'annotations/instances_default.json'
+    content = json.loads(path.read_text())
+    for i, image in enumerate(content['images']):
+        name = image['file_name'] = ('a.jpg', 'a.png', 'x/a.png')[i % 3]
+        own_sets.save_picture(source / 'images' / name, i)
+    content['images'] = content['images'][:3]
+    content['annotations'] = content['annotations'][:3]
+    path.write_text(json.dumps(content))
+    result, files = run('coco', tmp_path)
+    assert files == {
+        'a.jpg': [[8, 6]],
+        'a.png': [[9, 7]],
+        'x/a.png': [[10, 8]],
+    }
+    assert sum(result.pictures.values()) == 3
+    shutil.rmtree(tmp_path / 'out')
+    # but their label maps would have the same name
+    refused(
+        'coco', tmp_path, 'must have different names', 'a.png', to_masks=True
+    )
