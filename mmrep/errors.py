@@ -1,5 +1,7 @@
 """Errors for users, and helpers for their messages."""
 
+from typing import Any, Iterable
+
 
 class UsageError(ValueError):
     """Something the user passed cannot be used.
@@ -13,6 +15,13 @@ def counted(count: int, noun: str) -> str:
     """A number with its noun, such as '1 class' or '2 classes'."""
     ending = 'es' if noun.endswith(('s', 'tch', 'nch', 'x')) else 's'
     return f'{count} {noun}{ending if count != 1 else ""}'
+
+
+def listed(values: Iterable[Any], most: int = 10) -> str:
+    """Values with commas between them; of many, the first and their number."""
+    words = [*map(str, values)]
+    more = len(words) - most
+    return ', '.join(words[:most]) + (f' and {more} more' * (more > 0))
 
 
 def one_line(

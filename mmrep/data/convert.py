@@ -19,7 +19,7 @@ from mmrep.data import splitting
 from mmrep.data.forms import READERS, masks, read_source
 from mmrep.data.forms import palette as palettes
 from mmrep.data.forms.pictures import Notes, Picture
-from mmrep.data.forms.reading import KEEP, Source, progress
+from mmrep.data.forms.reading import KEEP, Source, check_different, progress
 from mmrep.data.forms.shapes import area_of, clip, draw
 from mmrep.errors import UsageError
 from mmrep.files import new_folder, write_json
@@ -91,6 +91,7 @@ def convert(
         if not path.is_dir():
             raise UsageError(f'{path} must be a folder, but is not.')
     _check_target(target, folder, label_folder)
+    check_different(classes, '--classes')
     notes = Notes()
     if form == 'masks':
         if keep_unlabelled:

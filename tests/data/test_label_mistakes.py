@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import own_sets
 import pytest
 from PIL import Image
@@ -132,3 +133,133 @@ def test_coco_names_its_pictures_in_full(tmp_path):
     refused(
         'coco', tmp_path, 'must have different names', 'a.png', to_masks=True
     )
+
+
+def coco(change):
+    def make(source):
+        own_sets.make_coco(source)
+        path = source / 'annotations/instances_default.json'
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return make
+
+
+def yolo_names(file, text):
+    def make(source):
+        own_sets.make_yolo(source)
+        (source / 'data.yaml').unlink()
+        (source / file).write_text(text)
+
+    return make
+
+
+def palette(name, text):
+    def make(source):
+        own_sets.make_masks(source)
+        (source / name).write_text(text)
+
+    return make
+
+
+COLOURS = ['0 0 0 ground', '128 0 0 cat', '0 128 0 dog']
+
+
+def coloured(*lines):
+    return palette('palette.txt', '\n'.join([*COLOURS, *lines]))
+
+
+@pytest.mark.parametrize(
+    ('form', 'make', 'texts'),
+    [
+        (
+            'yolo',
+            yolo_names('classes.txt', 'cat\ndog\ncat\ndog\ncow'),
+            ['classes.txt must name each class once, but has cat, dog more'],
+        ),
+        (
+            'yolo',
+            yolo_names('data.yaml', 'names: {0: cat, 1: cat}'),
+            ['data.yaml must name each class once, but has cat more'],
+        ),
+        (
+            'masks',
+            coloured('9 9 9 cat'),
+            ['palette.txt must name each class once, but has cat more'],
+        ),
+        (
+            'masks',
+            palette('palette.json', '{"cat": [0, 0, 0], "cat": [0, 128, 0]}'),
+            ['palette.json must name each class once, but has cat more'],
+        ),
+        (
+            'coco',
+            coco(lambda c: c['categories'][1].update(name='cat')),
+            ['must list each category once', 'same name: cat; merge them'],
+        ),
+        (
+            'coco',
+            coco(lambda c: [i.update(id=0) for i in c['images']]),
+            ['must list each image once', '11 of them have the same id'],
+        ),
+    ],
+)
+def test_names_and_ids_differ(form, make, texts, tmp_path):
+    make(tmp_path / 'src')
+    refused(form, tmp_path, *texts)
+
+
+def test_classes_given_twice(tmp_path):
+    own_sets.make_voc(tmp_path / 'src')
+    refused(
+        'voc',
+        tmp_path,
+        '--classes must name each class once, but has cat more than once',
+        classes=['cat', 'dog', 'cat'],
+    )
+
+
+def test_a_project_with_the_name_of_its_class(tmp_path):
+    """Roboflow lists the project as a category without objects."""
+    project = dict(id=0, name='cat', supercategory='none')
+    coco(lambda c: c['categories'].insert(0, project))(tmp_path / 'src')
+    result, _ = run('coco', tmp_path)
+    assert result.classes == dict(cat=6, dog=6)
+
+
+@pytest.mark.parametrize(
+    ('make', 'texts'),
+    [
+        (coloured('300 0 0 cow'), ["line 4 is '300 0 0 cow'"]),
+        (coloured('1 2 cow', '1 2 3'), ["4 is '1 2 cow', line 5 is '1 2 3'"]),
+        (palette('palette.txt', '# nothing'), ['has no such line']),
+        (
+            coloured('128 0 0 cow', '0 0 0 void'),
+            ['has (0, 0, 0), (128, 0, 0) more than once'],
+        ),
+        (
+            palette('palette.json', '{"cat": [0, 128], "dog": 3}'),
+            ["'cat' is [0, 128], 'dog' is 3"],
+        ),
+        (palette('palette.json', '{'), ['must be a dict', 'is not (Expect']),
+        (
+            palette('palette.txt', '0 0 0 void\n128 0 0 ignore'),
+            ['must name a class, but has only pixels to ignore: void, ignore'],
+        ),
+    ],
+)
+def test_palette_errors_say_what_came(make, texts, tmp_path):
+    make(tmp_path / 'src')
+    refused('masks', tmp_path, 'palette.', *texts)
+
+
+@pytest.mark.parametrize(('count', 'more'), [(9, ''), (12, ' and 2 more')])
+def test_colours_that_the_palette_lacks(count, more, tmp_path):
+    source = own_sets.make_masks(tmp_path / 'src')
+    (source / 'palette.txt').write_text('\n'.join(COLOURS))
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[0, :count] = [[7, 7, i] for i in range(count)]
+    Image.fromarray(pixels).save(source / 'masks/pic00.png')
+    shown = ', '.join(f'(7, 7, {i})' for i in range(min(count, 10)))
+    refused('masks', tmp_path, f'has {count} others ({shown}{more}) in')

@@ -158,10 +158,14 @@ class Notes:
         """Note a case of a reason, which is a sentence without the number."""
         self.found[reason].append(str(example))
 
+    def say(self, text: str) -> None:
+        """Note something that is no case of several."""
+        self.found[text] = []
+
     def lines(self) -> List[str]:
         """A line for each reason."""
         return [
-            f'{reason}: {len(cases)}, e.g. {cases[0]}'
+            f'{reason}: {len(cases)}, e.g. {cases[0]}' if cases else reason
             for reason, cases in self.found.items()
         ]
 

@@ -10,8 +10,9 @@ from xml.parsers import expat
 from rich.console import Console
 from rich.progress import track
 
+from mmrep.data.coco.file import repeated
 from mmrep.data.forms.pictures import Ambiguous, Notes, Picture
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, listed, one_line
 
 KEEP = '--keep-unlabelled keeps them as pictures with nothing in them'
 
@@ -117,6 +118,20 @@ class Source:
     pictures: List[Picture]
     unlabelled: List[Picture]
     palette: Dict[str, Sequence[int]] = field(default_factory=dict)
+
+
+def check_different(names: Sequence[str], where: object) -> None:
+    """Check that no class has the name of another.
+
+    Raises:
+        UsageError: With the names and ``where`` they stand.
+    """
+    twice = dict.fromkeys(repeated(names))
+    if twice:
+        raise UsageError(
+            f'{where} must name each class once, but has {listed(twice)} more '
+            'than once.'
+        )
 
 
 def progress(items: Sequence, text: str) -> Any:
