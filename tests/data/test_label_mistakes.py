@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmrep.data.convert import convert
+from mmrep.data.survey import survey
 from mmrep.errors import UsageError
 
 
@@ -263,3 +264,102 @@ def test_colours_that_the_palette_lacks(count, more, tmp_path):
     Image.fromarray(pixels).save(source / 'masks/pic00.png')
     shown = ', '.join(f'(7, 7, {i})' for i in range(min(count, 10)))
     refused('masks', tmp_path, f'has {count} others ({shown}{more}) in')
+
+
+def no_objects(source):
+    own_sets.make_yolo(source)
+    for path in (source / 'labels').iterdir():
+        path.write_text('')
+
+
+def only_difficult(source):
+    own_sets.make_voc(source)
+    for path in (source / 'Annotations').iterdir():
+        text = path.read_text().replace(
+            '<bndbox>', '<difficult>1</difficult><bndbox>'
+        )
+        path.write_text(text)
+
+
+def outside(source):
+    own_sets.save_picture(source / 'a.jpg', 0)
+    own_sets.save_voc(source / 'a.xml', 0, box=(99, 99, 120, 120))
+
+
+void = palette(
+    'palette.txt', '0 0 0 void\n128 0 0 void\n0 128 0 void\n1 1 1 a'
+)
+
+
+@pytest.mark.parametrize(
+    ('form', 'make', 'texts'),
+    [
+        ('yolo', no_objects, ['has none in 12 pictures with a label file.']),
+        ('coco', coco(lambda c: c.update(annotations=[])), ['has none in 12']),
+        ('voc', only_difficult, ['has none in 12 pictures']),
+        ('voc', outside, ['has none in 1 picture', 'outside the picture: 1']),
+        ('masks', void, ['must have pixels of a, but all', '12 masks']),
+    ],
+)
+def test_nothing_is_labelled(form, make, texts, tmp_path):
+    make(tmp_path / 'src')
+    refused(form, tmp_path, *texts)
+
+
+def test_label_maps_without_a_class(tmp_path):
+    source = own_sets.make_labelme(tmp_path / 'src')
+    for path in source.glob('*.json'):
+        text = path.read_text().replace('"cat"', '"void"')
+        path.write_text(text.replace('"dog"', '"_ignore_"'))
+    refused('labelme', tmp_path, 'has none in 12 pictures', to_masks=True)
+
+
+@pytest.mark.parametrize(
+    'ratios', [(1.5, 0, 0), (0, 0.5, 0.5), (1.2, -0.1, -0.1), (80, 10, 10)]
+)
+def test_shares_that_are_none(ratios, tmp_path):
+    own_sets.make_voc(tmp_path / 'src')
+    got = ' '.join(f'{r:g}' for r in ratios)
+    refused(
+        'voc',
+        tmp_path,
+        'add up to 1, with train above 0',
+        f'got {got}.',
+        ratios=ratios,
+    )
+
+
+def test_a_broken_picture_is_blamed(tmp_path):
+    source = own_sets.make_voc(tmp_path / 'src')
+    (source / 'JPEGImages/pic00.jpg').write_text('no picture')
+    result, _ = run('voc', tmp_path)
+    [note] = [n for n in result.notes if 'pic00' in n]
+    assert note.startswith('broken pictures skipped: 1, e.g. ')
+    assert 'pic00.jpg cannot be read' in note
+    shutil.rmtree(tmp_path / 'out')
+    for path in (source / 'JPEGImages').iterdir():
+        path.write_text('no picture')
+    refused('voc', tmp_path, 'a b.jpg cannot be read')
+
+
+def test_notes_of_what_is_no_case(tmp_path):
+    own_sets.make_masks(tmp_path / 'src')
+    (tmp_path / 'src/palette.txt').write_text(
+        '0 0 0 void\n128 0 0 cat\n0 128 0 dog'
+    )
+    result, _ = run('masks', tmp_path)
+    assert result.notes[-1:] == ['87.0% of all pixels are ignored (255)']
+
+
+def test_voc_says_where_pixels_begin(tmp_path):
+    own_sets.make_voc(tmp_path / 'src')
+    result, _ = run('voc', tmp_path)
+    assert 'are counted from 0' in result.notes[0]
+
+
+def test_a_set_of_one_picture(tmp_path):
+    own_sets.save_picture(tmp_path / 'src/a.jpg', 0)
+    own_sets.save_voc(tmp_path / 'src/a.xml', 0)
+    run('voc', tmp_path)
+    with pytest.raises(UsageError, match='only 1 picture; label more'):
+        survey(str(tmp_path / 'out'))

@@ -173,6 +173,7 @@ def read_each(
     reasons = []
     for file in progress(files, f'Reading {form}'):
         picture = None
+        wrong, kind = file.path, 'wrong label files skipped'
         try:
             picture = find(file)
             if picture is None:
@@ -185,18 +186,22 @@ def read_each(
                     f'{picture.path} has {other.path} and {file.path}; remove '
                     'one of them, or give a folder with --labels.'
                 )
+            wrong, kind = picture.path, 'broken pictures skipped'
             picture.read_size()
+            wrong, kind = file.path, 'wrong label files skipped'
             read(file, picture)
             done[id(picture)] = picture
         except Ambiguous:
             raise
         except UsageError as error:
-            reasons.append(f'{file.path} {error}')
-            notes.add('wrong label files skipped', reasons[-1])
+            reasons.append(f'{wrong} {error}')
+            notes.add(kind, reasons[-1])
             broken.add(id(picture))
     if not done:
         if reasons:
-            raise UsageError(f'no label file can be used: {reasons[0]}.')
+            raise UsageError(
+                f'no picture and its labels can be used: {reasons[0]}.'
+            )
         raise UsageError(
             'labels must have the names of their pictures, but none of '
             f'{len(files)} label files belongs to one of {len(pictures)} '

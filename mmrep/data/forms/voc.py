@@ -27,6 +27,11 @@ def read(
     for picture in pictures:
         picture.split = splits.get(picture.key[-1], picture.split)
     finder = Finder(pictures)
+    notes.say(
+        'the pixels of the boxes are counted from 0, as most tools for '
+        'labelling do; boxes counted from 1, as in the original VOC data, '
+        'are one pixel too far to the right and down'
+    )
 
     def find(file: LabelFile) -> Optional[Picture]:
         return finder.find(
