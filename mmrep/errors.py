@@ -1,7 +1,7 @@
 """Errors for users, and helpers for their messages."""
 
 import re
-from typing import Optional
+from typing import Any, Iterable, Optional
 
 # PyTorch's error for two parts of a model that do not match.
 _CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
@@ -37,6 +37,13 @@ def share(count: int, total: int, noun: str) -> str:
     if count < total:
         return f'{count} of {counted(total, noun)}'
     return f'all {counted(total, noun)}' if total > 1 else f'the only {noun}'
+
+
+def listed(values: Iterable[Any], most: int = 10) -> str:
+    """Values with commas between them; of many, the first and their number."""
+    words = [*map(str, values)]
+    more = len(words) - most
+    return ', '.join(words[:most]) + (f' and {more} more' * (more > 0))
 
 
 def one_line(

@@ -83,10 +83,11 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--split',
         nargs=3,
-        type=_share,
+        type=float,
         metavar=('TRAIN', 'VAL', 'TEST'),
-        help='shares of the splits (default: the folders or lists of SRC, or '
-        'else 0.8 0.1 0.1). A picture keeps its split when others are added',
+        help='shares of the splits, which add up to 1 (default: the folders '
+        'or lists of SRC, or else 0.8 0.1 0.1). Of 200 pictures or more, each '
+        'keeps its split when others are added',
     )
     parser.add_argument(
         '--seed', type=seed, default=0, help='seed of the split (default: 0)'
@@ -188,13 +189,6 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     add_config_options(parser)
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError(f'must be 0 or more, got {text}')
-    return value
-
-
 if __name__ == '__main__':
     parse_args()  # --help is answered before the imports, which take seconds
 
@@ -215,8 +209,6 @@ def _convert(args: argparse.Namespace) -> None:
         )
     if args.palette and args.form != 'masks':
         raise UsageError("--palette needs the format 'masks'.")
-    if args.split and not args.split[0] > 0:
-        raise UsageError('--split must give train a share above 0.')
     result = convert(
         args.form,
         args.src,

@@ -19,9 +19,9 @@ from mmrep.data import splitting
 from mmrep.data.forms import READERS, masks, read_source
 from mmrep.data.forms import palette as palettes
 from mmrep.data.forms.pictures import Notes, Picture
-from mmrep.data.forms.reading import KEEP, Source, progress
+from mmrep.data.forms.reading import KEEP, Source, check_different, progress
 from mmrep.data.forms.shapes import area_of, clip, draw
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, counted, listed
 from mmrep.files import new_folder, write_json
 
 FORMS = (*READERS, 'masks')
@@ -85,12 +85,15 @@ def convert(
     Raises:
         UsageError: If the source cannot be used, or ``out`` exists.
     """
+    if ratios is not None:
+        _check_ratios(ratios)
     folder, target = Path(src), Path(out)
     label_folder = Path(labels) if labels else folder
     for path in (folder, label_folder):
         if not path.is_dir():
             raise UsageError(f'{path} must be a folder, but is not.')
     _check_target(target, folder, label_folder)
+    check_different(classes, '--classes')
     notes = Notes()
     if form == 'masks':
         if keep_unlabelled:
@@ -114,9 +117,10 @@ def convert(
             raise UsageError(f'no object has a class in {label_folder}.')
         for picture in source.pictures:
             clip(picture, notes)
+        _check_labelled(source, label_folder, notes)
     _note_unlabelled(source, keep_unlabelled, notes)
     _split(source.pictures, ratios, seed, notes)
-    _check_names(source.pictures)
+    _check_names(source.pictures, to_masks or form == 'masks')
     with new_folder(target) as partial:
         if form == 'masks':
             counts = _write_masks(
@@ -176,6 +180,35 @@ def _check_known(source: Source, classes: Sequence[str]) -> None:
                 )
 
 
+def _check_labelled(source: Source, labels: Path, notes: Notes) -> None:
+    items = [item for picture in source.pictures for item in picture.items]
+    if any(
+        not item.ignored and item.label.lower() not in _IGNORED
+        for item in items
+    ):
+        return
+    raise UsageError(
+        '; '.join(
+            (
+                f'{labels} must label an object to train, but has none in '
+                f'{counted(len(source.pictures), "picture")} with a label '
+                'file',
+                *notes.lines(),
+            )
+        )
+        + '.'
+    )
+
+
+def _check_ratios(ratios: Sequence[float]) -> None:
+    if ratios[0] > 0 and min(ratios) >= 0 and abs(sum(ratios) - 1) < 0.01:
+        return
+    raise UsageError(
+        '--split must give three shares that add up to 1, with train above 0, '
+        f'such as 0.8 0.1 0.1; got {" ".join(f"{r:g}" for r in ratios)}.'
+    )
+
+
 def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
     for picture in source.unlabelled:
         if not keep:
@@ -195,11 +228,11 @@ def _note_unlabelled(source: Source, keep: bool, notes: Notes) -> None:
             notes.add('classes whose names differ only in case', name)
 
 
-def _check_names(pictures: Sequence[Picture]) -> None:
-    """Check that no two pictures get the same name."""
+def _check_names(pictures: Sequence[Picture], maps: bool) -> None:
+    """Check that no two pictures, or label maps, get the same name."""
     found: Dict[Tuple[Optional[str], str], Path] = {}
     for picture in pictures:
-        name = '/'.join(picture.key)
+        name = '/'.join(picture.key) if maps else picture.name
         other = found.setdefault((picture.split, name), picture.path)
         if other is not picture.path:
             raise UsageError(
@@ -224,19 +257,19 @@ def _split(
             notes.add('pictures in no split of the source', picture.path)
         ratios = RATIOS if 'test' in own else (*RATIOS[:2], 0)
     if ratios is None and own == {'train', 'test'}:
-        notes.add(
-            'the source has no val split, so it is taken from train', 'train'
-        )
+        notes.say('the source has no val split, so it is taken from train')
         pictures = [p for p in pictures if p.split == 'train']
         ratios = (*RATIOS[:2], 0)
-    names = {_split_name(picture): picture for picture in pictures}
-    found, moved = splitting.split(list(names), ratios or RATIOS, seed)
-    for name, picture in names.items():
-        picture.split = found[name]
+    names = {id(picture): _split_name(picture) for picture in pictures}
+    found, moved = splitting.split(
+        [*dict.fromkeys(names.values())], ratios or RATIOS, seed
+    )
+    for picture in pictures:
+        picture.split = found[names[id(picture)]]
     for name in moved:
         notes.add(
-            'pictures moved to a split that would be empty otherwise; with '
-            'more pictures they may move back',
+            'pictures moved to another split, so that their numbers are '
+            'nearest to the shares; they may move back when others are added',
             f'{name} to {found[name]}',
         )
 
@@ -394,7 +427,12 @@ def _write_masks(
         Image.fromarray(labels).save(place / f'{stem}.png')
     (folder / 'palette.txt').write_text(palette.text(), encoding='utf-8')
     found = {n: int(counts[i]) for i, n in enumerate(palette.classes)}
+    if not any(found.values()):
+        raise UsageError(
+            f'masks must have pixels of {listed(palette.classes)}, but all '
+            f'pixels of {counted(len(pictures), "mask")} are void or 255.'
+        )
     if counts[palettes.IGNORED]:
         share = counts[palettes.IGNORED] / counts.sum()
-        notes.add('pixels that are ignored (255)', f'{share:.1%} of all')
+        notes.say(f'{share:.1%} of all pixels are ignored (255)')
     return found

@@ -4,6 +4,8 @@ import hashlib
 from typing import Dict, List, Sequence, Tuple
 
 SPLITS = ('train', 'val', 'test')
+# Draws of this many pictures come near enough to the shares.
+FEW = 200
 
 
 def draw(name: str, seed: int) -> float:
@@ -17,14 +19,17 @@ def split(
 ) -> Tuple[Dict[str, str], List[str]]:
     """Split pictures such that each keeps its split when others are added.
 
+    Of fewer than :data:`FEW`, the numbers in the splits are those nearest to
+    the shares, and no split with a share is empty if there are enough.
+
     Args:
         names (Sequence[str]): Their names.
         ratios (Sequence[float]): Shares of train, val and test.
         seed (int): Seed of the split.
 
     Returns:
-        tuple: The split of each name, and the names moved to a split because
-            it would be empty; these may change when others are added.
+        tuple: The split of each name, and the names that got another split
+            than by their draw alone; these may change when others are added.
     """
     total = sum(ratios)
     ends = [sum(ratios[: i + 1]) / total for i in range(len(ratios))]
@@ -37,18 +42,22 @@ def split(
         )
         for name, place in places.items()
     }
-    moved: List[str] = []
-    for i, (which, ratio) in enumerate(zip(SPLITS, ratios, strict=True)):
-        if not ratio or which in found.values() or len(names) < len(SPLITS):
-            continue
-        middle = ends[i] - ratio / total / 2
-        # from the largest split, so that none becomes empty in turn
-        sizes = {s: list(found.values()).count(s) for s in SPLITS}
-        largest = max(SPLITS, key=lambda s: sizes[s])
-        name = min(
-            (n for n in names if found[n] == largest),
-            key=lambda n: abs(places[n] - middle),
-        )
-        found[name] = which
-        moved.append(name)
-    return found, moved
+    if len(names) >= FEW:
+        return found, []
+    counts = _counts(len(names), [ratio / total for ratio in ratios])
+    order = [s for s, n in zip(SPLITS, counts, strict=True) for _ in range(n)]
+    near = dict(zip(sorted(names, key=places.get), order, strict=True))
+    return near, [name for name in names if near[name] != found[name]]
+
+
+def _counts(number: int, shares: Sequence[float]) -> List[int]:
+    """Whole numbers that are nearest to the shares of a number."""
+    counts = [int(number * share) for share in shares]
+    rest = [number * s - n for s, n in zip(shares, counts, strict=True)]
+    for i in sorted(range(len(shares)), key=lambda i: -rest[i]):
+        counts[i] += sum(counts) < number
+    for i, share in enumerate(shares):
+        if share and not counts[i] and max(counts) > 1:
+            counts[counts.index(max(counts))] -= 1
+            counts[i] = 1
+    return counts

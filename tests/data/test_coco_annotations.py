@@ -269,8 +269,8 @@ def polygons(place):
         ),
         (
             lambda c: c['categories'][1].update(name='disc'),
-            'must list each category once, but 1 of them have the same name, '
-            "the first 'disc'",
+            'must list each category once, but 1 of them have the same name: '
+            'disc; merge them',
         ),
         (
             lambda c: c['categories'][1].update(id=c['categories'][0]['id']),

@@ -257,13 +257,33 @@ def test_lists_of_voc(tmp_path):
 
 def test_split_is_stable():
     names = [f'{i}' for i in range(300)]
-    few, _ = split(names[:150], (0.8, 0.1, 0.1), 0)
+    few, _ = split(names[:200], (0.8, 0.1, 0.1), 0)
     more, moved = split(names, (0.8, 0.1, 0.1), 0)
     assert all(more[name] == few[name] for name in few) and not moved
     assert 0.7 < list(more.values()).count('train') / 300 < 0.9
     assert split(names, (0.8, 0.1, 0.1), 1)[0] != more
-    tiny, moved = split(names[:4], (0.8, 0.1, 0.1), 0)
-    assert set(tiny.values()) == {'train', 'val', 'test'} and moved
+
+
+@pytest.mark.parametrize(
+    ('number', 'ratios', 'counts'),
+    [
+        (1, (0.8, 0.1, 0.1), (1, 0, 0)),
+        (2, (0.8, 0.1, 0.1), (1, 1, 0)),
+        (4, (0.8, 0.1, 0.1), (2, 1, 1)),
+        (12, (0.8, 0.1, 0.1), (10, 1, 1)),
+        (20, (0.8, 0.1, 0.1), (16, 2, 2)),
+        (20, (0.75, 0.25, 0), (15, 5, 0)),
+        (20, (1, 0, 0), (20, 0, 0)),
+        (199, (0.8, 0.1, 0.1), (159, 20, 20)),
+    ],
+)
+def test_small_splits_are_nearest_to_the_shares(number, ratios, counts):
+    names = [f'{i}' for i in range(number)]
+    found, moved = split(names, ratios, 0)
+    sizes = [list(found.values()).count(s) for s in ('train', 'val', 'test')]
+    assert sizes == [*counts] and len(moved) < number / 3 + 2
+    assert split(names[::-1], ratios, 0)[0] == found  # the order is no matter
+    assert number < 4 or split(names, (0.8, 0.1, 0.1), 1)[0] != found
 
 
 def test_what_is_left_out_is_told(tmp_path):

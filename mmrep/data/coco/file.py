@@ -16,7 +16,14 @@ from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from PIL import Image
 
-from mmrep.errors import UsageError, agreed, counted, one_line, share
+from mmrep.errors import (
+    UsageError,
+    agreed,
+    counted,
+    listed,
+    one_line,
+    share,
+)
 
 _LISTS = ('images', 'annotations', 'categories')
 _KEYS = dict(
@@ -135,8 +142,8 @@ class CocoFile:
             if twice:
                 raise UsageError(
                     f'the annotation file {self.path} must list each category '
-                    f'once, but {len(twice)} of them have the same {key}, the '
-                    f'first {twice[0]!r}; merge them under one id.'
+                    f'once, but {len(twice)} of them have the same {key}: '
+                    f'{listed(dict.fromkeys(twice))}; merge them under one id.'
                 )
 
     def check_images(self, folder: str) -> None:
@@ -145,15 +152,7 @@ class CocoFile:
             raise UsageError(
                 f'the annotation file {self.path} must list images.'
             )
-        self._check_kind('images', 'id')
-        twice = repeated(image['id'] for image in self.images)
-        if twice:
-            raise UsageError(
-                f'the annotation file {self.path} must list each image once, '
-                f'but {len(twice)} of them have the same id, the first '
-                f'{twice[0]!r}; renumber the images, and change image_id of '
-                'the annotations to match.'
-            )
+        self.check_image_ids()
         for i, image in enumerate(self.images):
             size = image['width'], image['height']
             if not all(type(v) is int and v > 0 for v in size):
@@ -164,6 +163,18 @@ class CocoFile:
                 )
         self._check_files(folder)
         self._check_sizes(folder)
+
+    def check_image_ids(self) -> None:
+        """Check that images have different ids of one type."""
+        self._check_kind('images', 'id')
+        twice = repeated(image['id'] for image in self.images)
+        if twice:
+            raise UsageError(
+                f'the annotation file {self.path} must list each image once, '
+                f'but {len(twice)} of them have the same id, the first '
+                f'{twice[0]!r}; renumber the images, and change image_id of '
+                'the annotations to match.'
+            )
 
     def _check_files(self, folder: str) -> None:
         """Check files with one listing per folder, not one query per file."""

@@ -60,7 +60,7 @@ def read(
     finder = Finder(pictures)
 
     def find(entry: _Entry) -> Optional[Picture]:
-        return finder.find_name(entry.split, str(entry.image['file_name']))
+        return finder.find_name(entry, str(entry.image['file_name']))
 
     def read_entry(entry: _Entry, picture: Picture) -> None:
         picture.split = entry.split or picture.split
@@ -77,16 +77,23 @@ def _entries(
     file = CocoFile(path, needs_boxes=False)
     for i, entry in enumerate(file.annotations, 1):
         entry['id'] = i  # they get new numbers
+    used = {str(entry['category_id']) for entry in file.annotations}
+    # Roboflow's first is the name of the project, which no object has
+    file.categories = [
+        category
+        for category in file.categories
+        if category.get('supercategory') != 'none'
+        or str(category['id']) in used
+    ]
+    file.check_categories()
+    file.check_image_ids()
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter('always')
         check_annotations(file, masks=False)
     for warning in found:
-        notes.add('annotations skipped', warning.message)
-    used = file.used_names()
+        notes.say(str(warning.message))
     for category in file.categories:
-        # Roboflow's first is the name of the project, which no object has
-        if category['name'] in used or category.get('supercategory') != 'none':
-            names[str(category['name'])] = None
+        names[str(category['name'])] = None
     categories = {c['id']: str(c['name']) for c in file.categories}
     entries = {
         image['id']: _Entry(Path(path), split, image) for image in file.images

@@ -79,7 +79,7 @@ def read(
     finder = Finder(pictures)
 
     def find(entry: _Entry) -> Optional[Picture]:
-        return finder.find_name(entry.split, entry.name)
+        return finder.find_name(entry, entry.name)
 
     def read_entry(entry: _Entry, picture: Picture) -> None:
         picture.split = entry.split or picture.split

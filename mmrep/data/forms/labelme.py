@@ -5,7 +5,7 @@ import binascii
 import io
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -37,25 +37,26 @@ def read(
     """Read LabelMe's JSON files; the shapes of a group are one object."""
     finder = Finder(pictures)
 
-    def find(file: LabelFile) -> Picture:
-        picture = finder.find(file.split, file.key)
-        if picture is not None:
-            return picture
-        content = read_json(file.path)
-        if not is_labelme(content):
-            raise LabelError('has no list "shapes", as LabelMe writes it')
-        return finder.find_name(file.split, str(content.get('imagePath', '')))
+    def find(file: LabelFile) -> Optional[Picture]:
+        return finder.find(
+            file, lambda: str(_content(file.path).get('imagePath') or '')
+        )
 
     def read_file(file: LabelFile, picture: Picture) -> None:
-        _read_content(read_json(file.path), picture, notes)
+        _read_content(_content(file.path), picture, notes)
 
     files = LabelFile.list(labels, '.json')
     return read_each('labelme', files, pictures, find, read_file, notes)
 
 
-def _read_content(content: Any, picture: Picture, notes: Notes) -> None:
+def _content(path: Path) -> dict:
+    content = read_json(path)
     if not is_labelme(content):
         raise LabelError('has no list "shapes", as LabelMe writes it')
+    return content
+
+
+def _read_content(content: dict, picture: Picture, notes: Notes) -> None:
     stated = tuple(
         int(number(content.get(key) or 0, key))
         for key in ('imageWidth', 'imageHeight')

@@ -19,7 +19,7 @@ from mmrep.data.forms.pictures import (
     list_pictures,
 )
 from mmrep.data.forms.reading import Source, progress, read_each
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, listed, one_line
 
 # Suffixes in the names of masks that are next to their pictures.
 _ENDS = (
@@ -249,9 +249,8 @@ class MaskReader:
         found, inverse = np.unique(values, return_inverse=True)
         unknown = [v for v in found.tolist() if v not in self.table]
         if unknown:
-            shown = ', '.join(
-                str(palettes.uncode(v) if self.coloured else v)
-                for v in unknown[:3]
+            shown = listed(
+                palettes.uncode(v) if self.coloured else v for v in unknown
             )
             pixels = int(np.isin(values, unknown).sum())
             raise UsageError(
@@ -300,7 +299,7 @@ def read(
         'masks',
         masks,
         pictures,
-        lambda mask: finder.find(mask.split, mask.key),
+        finder.find,
         keep,
         notes,
     )

@@ -5,12 +5,16 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from mmrep.data.forms.reading import LabelError, read_text
-from mmrep.errors import UsageError
+from mmrep.data.forms.reading import (
+    LabelError,
+    check_different,
+    read_text,
+)
+from mmrep.errors import UsageError, listed, one_line
 
 IGNORED = 255
 Colour = Tuple[int, int, int]
@@ -20,6 +24,9 @@ FILES = (
     *('_classes.csv', 'palette.json', 'palette.csv', 'label_colours.txt'),
 )
 _VOID = {'void', 'ignore', 'ignored', 'unlabeled', 'unlabelled', 'unknown'}
+_MUST = (
+    'must have a name and a colour (three numbers from 0 to 255) in each line'
+)
 _NUMBER = re.compile(r'(?<![\w.])\d{1,3}(?![\w.])')
 
 
@@ -109,49 +116,65 @@ def read(path: Path) -> Palette:
         text = read_text(path)
     except LabelError as error:
         raise UsageError(f'{path} {error}.') from error
-    if path.suffix.lower() == '.json':
-        pairs = _read_json(path, text)
-    else:
-        pairs = []
-        for i, line in enumerate(text.splitlines(), 1):
-            found = _NUMBER.findall(line)
-            if not line.strip() or line.lstrip().startswith('#'):
-                continue
-            if len(found) < 3:
-                if not pairs and not found:  # the header of the columns
-                    continue
-                raise UsageError(
-                    f'{path} must have a name and a colour (three numbers '
-                    f'from 0 to 255) in each line, but line {i} is {line!r}.'
-                )
-            rest = _NUMBER.sub(' ', line, count=3)
-            name = ' '.join(re.sub(r'[,:;\t]+', ' ', rest).split())
-            pairs.append((name, tuple(map(int, found[:3]))))
-    names = [name for name, _ in pairs]
+    json_file = path.suffix.lower() == '.json'
+    pairs = (_read_json if json_file else _read_lines)(path, text)
+    if not pairs:
+        raise UsageError(f'{path} {_MUST}, but has no such line.')
     colours = [colour for _, colour in pairs]
-    if not pairs or '' in names or max(map(max, colours)) > 255:
-        raise UsageError(
-            f'{path} must have a name and a colour (three numbers from 0 to '
-            '255) in each line.'
-        )
-    again = [c for c in colours if colours.count(c) > 1]
+    again = dict.fromkeys(c for c in colours if colours.count(c) > 1)
     if again:
         raise UsageError(
-            f'{path} must have a different colour for each class, but '
-            f'{again[0]} is used twice.'
+            f'{path} must have a different colour for each class, but has '
+            f'{listed(again)} more than once.'
         )
-    return make(pairs)
+    palette = make(pairs)
+    check_different(palette.classes, path)
+    if not palette.classes:
+        raise UsageError(
+            f'{path} must name a class, but has only pixels to ignore: '
+            f'{listed(name for name, _ in pairs)}.'
+        )
+    return palette
+
+
+def _read_lines(path: Path, text: str) -> List[Tuple[str, Colour]]:
+    pairs: List[Tuple[str, Colour]] = []
+    wrong = []
+    for i, line in enumerate(text.splitlines(), 1):
+        found = _NUMBER.findall(line)
+        header = not (pairs or wrong or found)
+        if not line.strip() or line.lstrip().startswith('#') or header:
+            continue
+        rest = _NUMBER.sub(' ', line, count=3)
+        name = ' '.join(re.sub(r'[,:;\t]+', ' ', rest).split())
+        if not name or not _is_colour([*map(int, found[:3])]):
+            wrong.append(f'line {i} is {line!r}')
+        pairs.append((name, tuple(map(int, found[:3]))))
+    if wrong:
+        raise UsageError(f'{path} {_MUST}, but {listed(wrong)}.')
+    return pairs
+
+
+def _is_colour(values: Any) -> bool:
+    return len(values) == 3 and all(
+        type(v) is int and 0 <= v <= 255 for v in values
+    )
 
 
 def _read_json(path: Path, text: str) -> List[Tuple[str, Colour]]:
+    must = 'a dict of names and colours, such as {"road": [128, 64, 128]}'
     try:
-        content = json.loads(text)
-        return [
-            (str(name), tuple(int(v) for v in colour[:3]))
-            for name, colour in content.items()
+        # of a dict, names that are there twice would be lost
+        pairs = json.loads(text, object_pairs_hook=lambda pairs: pairs)
+        wrong = [
+            f'{name!r} is {colour!r}'
+            for name, colour in pairs
+            if not (type(colour) is list and _is_colour(colour[:3]))
         ]
-    except (AttributeError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(
-            f'{path} must be a dict of names and colours, such as '
-            '{"road": [128, 64, 128]}.'
+            f'{path} must be {must}, but is not ({one_line(error)}).'
         ) from error
+    if wrong:
+        raise UsageError(f'{path} must be {must}, but {listed(wrong)}.')
+    return [(str(name), tuple(colour[:3])) for name, colour in pairs]

@@ -4,7 +4,16 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from PIL import Image
 
@@ -149,10 +158,14 @@ class Notes:
         """Note a case of a reason, which is a sentence without the number."""
         self.found[reason].append(str(example))
 
+    def say(self, text: str) -> None:
+        """Note something that is no case of several."""
+        self.found[text] = []
+
     def lines(self) -> List[str]:
         """A line for each reason."""
         return [
-            f'{reason}: {len(cases)}, e.g. {cases[0]}'
+            f'{reason}: {len(cases)}, e.g. {cases[0]}' if cases else reason
             for reason, cases in self.found.items()
         ]
 
@@ -214,37 +227,86 @@ def list_pictures(folder: Path) -> List[Picture]:
     return found
 
 
+class Ambiguous(UsageError):
+    """Labels that may belong to either of two pictures."""
+
+
 class Finder:
-    """Finds the file that belongs to another by folders and name.
+    """Finds the picture that belongs to a label file.
 
     Args:
-        files (Sequence): Objects that each have a key and a split.
+        pictures (Sequence[Picture]): All pictures.
     """
 
-    def __init__(self, files: Sequence[Any]) -> None:
-        self.whole: Dict[Tuple[Optional[str], Key], Any] = {}
-        self.by_key: Dict[Key, List[Any]] = defaultdict(list)
-        self.by_stem: Dict[str, List[Any]] = defaultdict(list)
-        for file in files:
-            self.whole[file.split, file.key] = file
-            self.by_key[file.key].append(file)
-            self.by_stem[file.key[-1]].append(file)
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self.by_stem: Dict[str, List[Picture]] = defaultdict(list)
+        for picture in pictures:
+            self.by_stem[picture.key[-1]].append(picture)
 
-    def find(self, split: Optional[str], key: Key) -> Optional[Any]:
-        """The file in the same place, or else the only one so named."""
-        if (split, key) in self.whole:
-            return self.whole[split, key]
-        for found in (self.by_key.get(key), self.by_stem.get(key[-1])):
-            if found and len(found) == 1:
-                return found[0]
-        return None
+    def find(
+        self, file: Any, stated: Callable[[], str] = str
+    ) -> Optional[Picture]:
+        """The picture of a label file that has a split and a key.
 
-    def find_name(self, split: Optional[str], name: str) -> Optional[Any]:
-        """The file that a label file names, possibly with backslashes."""
-        parts = name.replace('\\', '/').split('/')
-        path = Path('/', *[p for p in parts if p not in ('', '.', '..')])
-        own, key = place(path, Path('/'))
-        return self.find(split or own, key)
+        Args:
+            file (LabelFile): The label file.
+            stated (callable): Gives the name of the picture in the label file,
+                or ''. It is called only if the name of the label file is not
+                enough. Defaults to one that gives ''.
+
+        Raises:
+            Ambiguous: If several fit equally well.
+        """
+        found = self.by_stem.get(file.key[-1], [])
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            return self.find_name(file, stated())
+        return _choose(found, file.path, stated(), file.split, file.key)
+
+    def find_name(self, file: Any, name: str) -> Optional[Picture]:
+        """The picture that a label file names, possibly with backslashes.
+
+        Raises:
+            Ambiguous: If several fit equally well.
+        """
+        stated = _parted(name)
+        if not stated.name:
+            return None
+        split, key = place(stated, Path('/'))
+        found = self.by_stem.get(key[-1], [])
+        if len(found) < 2:
+            return found[0] if found else None
+        return _choose(found, file.path, name, file.split or split, key)
+
+
+def _parted(name: str) -> Path:
+    parts = name.replace('\\', '/').split('/')
+    return Path('/', *[p for p in parts if p not in ('', '.', '..')])
+
+
+def _choose(
+    found: List[Picture],
+    labels: object,
+    name: str,
+    split: Optional[str],
+    key: Key,
+) -> Picture:
+    """The picture with the stated name, in the place of the label file."""
+    stated = _parted(name)
+    for fits in (
+        lambda p: p.path.name == stated.name,
+        lambda p: (p.split, p.key) == (split, key),
+        lambda p: p.key == key,
+        lambda p: f'/{p.path.as_posix()}'.endswith(stated.as_posix()),
+    ):
+        found = [picture for picture in found if fits(picture)] or found
+        if len(found) == 1:
+            return found[0]
+    raise Ambiguous(
+        f'labels must belong to one picture, but {labels} fits '
+        f'{found[0].path} and {found[1].path}; rename or remove one of them.'
+    )
 
 
 @dataclass

@@ -10,8 +10,9 @@ from xml.parsers import expat
 from rich.console import Console
 from rich.progress import track
 
-from mmrep.data.forms.pictures import Notes, Picture
-from mmrep.errors import UsageError, one_line
+from mmrep.data.coco.file import repeated
+from mmrep.data.forms.pictures import Ambiguous, Notes, Picture
+from mmrep.errors import UsageError, listed, one_line
 
 KEEP = '--keep-unlabelled keeps them as pictures with nothing in them'
 
@@ -119,6 +120,20 @@ class Source:
     palette: Dict[str, Sequence[int]] = field(default_factory=dict)
 
 
+def check_different(names: Sequence[str], where: object) -> None:
+    """Check that no class has the name of another.
+
+    Raises:
+        UsageError: With the names and ``where`` they stand.
+    """
+    twice = dict.fromkeys(repeated(names))
+    if twice:
+        raise UsageError(
+            f'{where} must name each class once, but has {listed(twice)} more '
+            'than once.'
+        )
+
+
 def progress(items: Sequence, text: str) -> Any:
     """Iterate over items with a progress bar on standard error."""
     return track(items, text, console=Console(stderr=True))
@@ -149,30 +164,44 @@ def read_each(
             (), the sorted names of the objects.
 
     Raises:
+        Ambiguous: If it is not clear which labels a picture has.
         UsageError: If nothing is left.
     """
     done: Dict[int, Picture] = {}
+    owners: Dict[int, Any] = {}
     broken = set()
     reasons = []
     for file in progress(files, f'Reading {form}'):
         picture = None
+        wrong, kind = file.path, 'wrong label files skipped'
         try:
             picture = find(file)
             if picture is None:
                 notes.add('label files without a picture skipped', file.path)
                 continue
-            if id(picture) in done:
-                raise UsageError(f'is a second label file for {picture.path}')
+            other = owners.setdefault(id(picture), file)
+            if other is not file:
+                raise Ambiguous(
+                    'a picture must have one label file, but '
+                    f'{picture.path} has {other.path} and {file.path}; remove '
+                    'one of them, or give a folder with --labels.'
+                )
+            wrong, kind = picture.path, 'broken pictures skipped'
             picture.read_size()
+            wrong, kind = file.path, 'wrong label files skipped'
             read(file, picture)
             done[id(picture)] = picture
+        except Ambiguous:
+            raise
         except UsageError as error:
-            reasons.append(f'{file.path} {error}')
-            notes.add('wrong label files skipped', reasons[-1])
+            reasons.append(f'{wrong} {error}')
+            notes.add(kind, reasons[-1])
             broken.add(id(picture))
     if not done:
         if reasons:
-            raise UsageError(f'no label file can be used: {reasons[0]}.')
+            raise UsageError(
+                f'no picture and its labels can be used: {reasons[0]}.'
+            )
         raise UsageError(
             'labels must have the names of their pictures, but none of '
             f'{len(files)} label files belongs to one of {len(pictures)} '

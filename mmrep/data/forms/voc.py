@@ -1,7 +1,7 @@
 """Pascal VOC: an XML file for each picture, as from labelImg and CVAT."""
 
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 from xml.etree.ElementTree import Element
 
 from mmrep.data.forms.pictures import Finder, LabelFile, Notes, Picture
@@ -27,13 +27,16 @@ def read(
     for picture in pictures:
         picture.split = splits.get(picture.key[-1], picture.split)
     finder = Finder(pictures)
+    notes.say(
+        'the pixels of the boxes are counted from 0, as most tools for '
+        'labelling do; boxes counted from 1, as in the original VOC data, '
+        'are one pixel too far to the right and down'
+    )
 
-    def find(file: LabelFile) -> Picture:
-        picture = finder.find(file.split, file.key)
-        if picture is not None:
-            return picture
-        name = _root(file.path).findtext('filename') or file.path.stem
-        return finder.find_name(file.split, name)
+    def find(file: LabelFile) -> Optional[Picture]:
+        return finder.find(
+            file, lambda: _root(file.path).findtext('filename') or ''
+        )
 
     return read_each('voc', files, pictures, find, _read_file, notes)
 

@@ -13,6 +13,7 @@ from mmrep.data.forms.pictures import Finder, LabelFile, Notes, Picture
 from mmrep.data.forms.reading import (
     LabelError,
     Source,
+    check_different,
     number,
     read_each,
     read_text,
@@ -59,7 +60,7 @@ def read(
         'yolo',
         label_files(labels),
         pictures,
-        lambda file: finder.find(file.split, file.key),
+        finder.find,
         read_file,
         notes,
         names,
@@ -76,12 +77,16 @@ def _names(folder: Path) -> List[str]:
                 f'{path} must be YAML, but is not ({one_line(error)}).'
             ) from error
         if isinstance(content, dict) and content.get('names'):
-            return _listed(content['names'], path)
+            names = _listed(content['names'], path)
+            check_different(names, path)
+            return names
     for name in NAME_FILES:
         for path in (folder / name, *sorted(folder.glob(f'*/{name}'))):
             if path.is_file():
                 lines = map(str.strip, read_text(path).splitlines())
-                return [line for line in lines if line]
+                names = [line for line in lines if line]
+                check_different(names, path)
+                return names
     return []
 
 
