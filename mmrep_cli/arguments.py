@@ -6,6 +6,8 @@ Only the standard library is imported here, so ``--help`` appears at once:
 
 import argparse
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +107,33 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse; refuse empty arguments, explain errors of ``--cfg-options``."""
+    """Parse; refuse empty arguments, explain errors of ``--cfg-options``.
+
+    From here on until :func:`mmrep.engine.cli.run` takes over, Ctrl-C and
+    SIGTERM end the process without a traceback of the imports.
+    """
+    if 'torch' not in sys.modules:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _end)
     _refuse_empty(parser)
     try:
         return parser.parse_args()
     except ValueError as error:  # from OptionsAction
         parser.error(f'--cfg-options takes KEY=VALUE ({error})')
+
+
+def _end(number: int, frame: Any) -> None:
+    """Nothing has been written yet, so nothing needs cleaning up."""
+    os.write(2, f'error: {stop_text(number)}\n'.encode())
+    os._exit(128 + number)
+
+
+def stop_text(number: int) -> str:
+    """What a signal did to the process."""
+    if number == signal.SIGINT:
+        return 'interrupted'
+    return f'ended by {signal.Signals(number).name}'
 
 
 def _refuse_empty(parser: argparse.ArgumentParser) -> None:

@@ -39,6 +39,7 @@ if __name__ == '__main__':
 
 from mmrep.engine import check_png
 from mmrep.engine.cli import run
+from mmrep.errors import counted
 from mmrep.watching import best_score, draw_curves, read_run
 
 
@@ -48,12 +49,13 @@ def main() -> None:
     runs = [read_run(path) for path in args.runs]
     for one in runs:
         best = best_score(one, args.score)
-        trained = f'{int(one.train[-1]["iter"])} iterations'
+        trained = counted(int(one.train[-1]['iter']), 'iteration')
         if best is None:
             print(f'{one.name}: {trained}, not validated')
             continue
         name, value, step = best
-        last = one.scores[-1][name]
+        # other validations may have other scores
+        last = [r[name] for r in one.scores if name in r][-1]
         print(
             f'{one.name}: {trained}, best {name} {value:.4g} at {one.unit} '
             f'{step}, last {last:.4g}'

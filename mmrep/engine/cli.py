@@ -2,10 +2,14 @@
 
 import ast
 import gc
+import os
+import signal
 import sys
+import threading
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterator, Optional
 
 import torch.distributed as dist
 from mmengine.config import DictAction
@@ -15,6 +19,7 @@ from mmrep.compat.noise import silence_warnings
 from mmrep.errors import UsageError, explain_channels
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
+from mmrep_cli.arguments import stop_text
 
 _PACKAGE = Path(mmrep.__file__).parent
 _python_format = warnings.formatwarning
@@ -95,11 +100,20 @@ def _format_warning(
     return _python_format(message, category, filename, *args)
 
 
+class _Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; its argument is the signal's number."""
+
+
 def run(main: Callable[[], None]) -> None:
-    """Call a script's ``main``; end with one line if the input is wrong."""
+    """Call a script's ``main``; end with one line if the input is wrong.
+
+    The first Ctrl-C or SIGTERM raises a KeyboardInterrupt. Others are ignored,
+    because unfinished files are being removed.
+    """
     silence_warnings()
     warnings.formatwarning = _format_warning
-    status = _call(main)
+    with _stoppable():
+        status = _call(main)
     if dist.is_initialized():
         # A process group has threads, and a thread that needs Python while the
         # interpreter shuts down aborts the process. The group exists as long
@@ -108,6 +122,34 @@ def run(main: Callable[[], None]) -> None:
         gc.collect()
     if status:
         sys.exit(status)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    own = os.getpid()
+    numbers = signal.SIGINT, signal.SIGTERM
+
+    def stop(number: int, frame: Any) -> None:
+        if os.getpid() != own:  # a worker, whose parent decides
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            raise KeyboardInterrupt
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stopped(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # ignored until the process ends if one has stopped it
+            if signal.getsignal(number) is stop:
+                signal.signal(number, handler)
 
 
 def _call(main: Callable[[], None]) -> int:
@@ -135,8 +177,14 @@ def _call(main: Callable[[], None]) -> int:
             sys.stderr.write(f'error: {channels}.\n')
             return 1
         # MMEngine turns an error while it formats a config into another one
-        interrupts = (error, error.__context__)
-        if not any(isinstance(e, KeyboardInterrupt) for e in interrupts):
+        interrupts = [
+            e
+            for e in (error, error.__context__)
+            if isinstance(e, KeyboardInterrupt)
+        ]
+        if not interrupts:
             raise
-        sys.stderr.write('error: interrupted\n')
-        return 130
+        stopped = isinstance(interrupts[0], _Stopped)
+        number = interrupts[0].args[0] if stopped else signal.SIGINT
+        sys.stderr.write(f'error: {stop_text(number)}\n')
+        return 128 + number

@@ -105,7 +105,8 @@ def _read(file: Path) -> List[Dict[str, float]]:
             {k: v for k, v in json.loads(line).items() if _is_number(v)}
             for line in text.splitlines()
         ]
-        if all(r['iter' if 'lr' in r else 'step'] >= 0 for r in records):
+        steps = [r['iter' if 'lr' in r else 'step'] for r in records]
+        if all(0 <= step < math.inf for step in steps):
             return records
     except (
         AttributeError, KeyError, OSError, RecursionError, ValueError
@@ -154,7 +155,8 @@ def best_score(
     name = score or names[0]
     if name not in names:
         raise UsageError(
-            f'--score must be one of {", ".join(names)}, got {score!r}.'
+            f'--score must be one of {", ".join(names)}, got {score!r}, which '
+            f'{run.name} does not have.'
         )
     validations = [r for r in run.scores if name in r]
     # a comparison with NaN is always false
@@ -192,6 +194,8 @@ def draw_curves(
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, panels, strict=False):
         for i, (label, points) in enumerate(lines):
+            if not points[0]:  # a run without this score
+                continue
             axis.plot(
                 *points,
                 label=label,
@@ -203,7 +207,7 @@ def draw_curves(
         axis.set_title(title)
         axis.set_xlabel('iteration')
         axis.grid(alpha=0.3)
-        if lines:
+        if axis.lines:
             axis.legend(fontsize=8, loc='best', framealpha=0.8)
     for axis in axes[len(panels) :]:
         axis.remove()

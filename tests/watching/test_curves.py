@@ -93,8 +93,12 @@ def test_draw(segmentor, detector, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text', ['{"lr": 1}', 'text', '[1]', '', '[' * 100000]
-)
+    'text',
+    [
+        '{"lr": 1}', 'text', '[1]', '', '[' * 100000,
+        '{"lr": 1, "iter": Infinity}', '{"lr": 1, "iter": NaN}',
+    ],
+)  # fmt: skip
 def test_other_files(tmp_path, text):
     path = tmp_path / 'scalars.json'
     path.write_text(text)
@@ -112,11 +116,36 @@ def test_tool(run_tool, segmentor, detector, tmp_path):
         f'the curves are in {out}',
     ]
     assert cv2.imread(str(out)) is not None
-    done = run_tool(TOOL, segmentor, '--score', 'mAP')
+    done = run_tool(TOOL, segmentor, detector, '--score', 'mIoU')
     assert done.returncode == 1
-    assert done.stderr.startswith('error: --score must be one of mIoU')
+    assert done.stderr == (
+        'error: --score must be one of coco/bbox_mAP, coco/bbox_mAP_s, got '
+        "'mIoU', which b does not have.\n"
+    )
     done = run_tool(TOOL, tmp_path)
     assert done.stderr.startswith('error: a run must be the work dir')
+
+
+def test_scores_of_only_some_validations(run_tool, tmp_path):
+    records = [step(1, 1), dict(mIoU=3.0, step=1), dict(mAcc=5.0, step=1)]
+    folder = write(tmp_path / 'c', records)
+    done = run_tool(TOOL, folder, '--out', tmp_path / 'curves.png')
+    line = 'c: 1 iteration, best mIoU 3 at iteration 1, last 3'
+    assert done.stdout.splitlines()[0] == line, done.stderr
+
+
+def test_legend_has_only_runs_with_the_score(segmentor, detector, tmp_path):
+    from matplotlib.axes import Axes
+
+    labels = []
+    runs = [read_run(segmentor), read_run(detector)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Axes, 'plot', lambda _, *points, label, **__: labels.append(label)
+        )
+        draw_curves(runs, tmp_path / 'curves.png')
+    # loss, learning rate, mIoU, mAP, aAcc
+    assert labels == ['a', 'b', 'a', 'b', 'a', 'b', 'a']
 
 
 def test_incomplete_last_line(segmentor):
