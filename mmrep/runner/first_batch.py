@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterator, Tuple
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger, print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch import nn
@@ -72,6 +73,9 @@ def try_prediction(runner: Runner) -> None:
         return
     if runner.cfg.get('compile_backbone'):  # compiling depends on the order
         return
+    wrapper = type(runner.model).__name__
+    if is_model_wrapper(runner.model) and 'Distributed' not in wrapper:
+        return  # FSDP: one process does not have all weights
     loader = runner.val_loop.dataloader
     modes = {m: m.training for m in model.modules()}
     with (
