@@ -48,6 +48,11 @@ _WARNINGS = (
         '`reduce_zero_label` will be deprecated',
         r'mmseg\.datasets\.transforms\.loading',
     ),
+    # called by MMSegmentation's own heads
+    (
+        '``build_pixel_sampler`` would be deprecated',
+        r'mmseg\.structures\.sampler\.builder',
+    ),
     # what MMSegmentation's test-time augmentation does
     (
         'The shape of value will convert from',

@@ -356,6 +356,12 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     first = inputs[0] if isinstance(inputs, list) else inputs
     channels, *size = first.shape
     least = getattr(model.data_preprocessor, 'size', None)
+    pair = isinstance(least, (list, tuple)) and len(least) == 2
+    if least is not None and not pair:
+        raise UsageError(
+            'model.data_preprocessor.size must be the height and the width of '
+            f'pictures in training, got {least!r}.'
+        )
     if key.startswith('train') and least:
         if any(s > m for s, m in zip(size, least, strict=True)):
             raise UsageError(

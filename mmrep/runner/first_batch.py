@@ -15,14 +15,15 @@ from typing import Any, Dict, Iterator, Tuple
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger, print_log
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch import nn
 
-from mmrep.errors import UsageError, explain_channels, one_line
+from mmrep.errors import UsageError, explain_channels
 from mmrep.files import is_full
 from mmrep.models.tta import unwrapped
-from mmrep.registry import type_name
+from mmrep.registry import reason_of, type_name
 from mmrep.runner.faults import explained_faults
 from mmrep.runner.optim_wrapper import NonFiniteError
 from mmrep.runner.sampler import seeded
@@ -37,8 +38,8 @@ def explained_start(runner: Runner, what: str) -> Iterator[None]:
 
     Args:
         runner (Runner): The run.
-        what (str): Beginning of the line, such as 'the model cannot take the
-            first batch of train_dataloader'.
+        what (str): Beginning of the line, such as 'the run stops at the first
+            batch of train_dataloader'.
 
     Raises:
         UsageError: Instead of any error but a full disk's, a lost process's
@@ -94,16 +95,16 @@ def _reason(error: Exception, runner: Runner) -> str:
     if channels:
         return channels
     # MMEngine's runners add the hook
-    text = re.sub(r' in <[^<>]* at 0x\w+>', '', one_line(error, True, True))
+    text = re.sub(r' in <[^<>]* at 0x\w+>', '', reason_of(error))
     last = traceback.extract_tb(error.__traceback__)[-1]
-    if len(text) < 60 and last.line:  # such as an assertion's
-        line = f'{last.line!r} ({Path(last.filename).name})'
-        text = f'{text.rstrip(": ")} at {line}'
+    line = last.line or 'raise'  # which repeats the text
+    if len(text) < 60 and line not in text and not line.startswith('raise'):
+        text += f' at {line!r} ({Path(last.filename).name})'
     return f'{where or "it"} fails with {text}'
 
 
 def _find_part(error: Exception, runner: Runner) -> Tuple[str, Any]:
-    """The innermost hook or module with a place in the config."""
+    """The innermost part of the run or the model that is in the config."""
     model = unwrapped(runner.model)
     names = {id(m): name for name, m in model.named_modules() if name}
     found: Tuple[str, Any] = '', None
@@ -111,6 +112,10 @@ def _find_part(error: Exception, runner: Runner) -> Tuple[str, Any]:
         part = frame.f_locals.get('hook', frame.f_locals.get('self'))
         if isinstance(part, Hook):
             found = _hook_key(part, runner.cfg), part
+        elif isinstance(part, OptimWrapper):
+            found = 'optim_wrapper', part
+        elif isinstance(part, _ParamScheduler):
+            found = 'param_scheduler', part
         elif isinstance(part, nn.Module) and id(part) in names:
             key = _model_key(names[id(part)], runner.cfg.get('model'))
             if key:

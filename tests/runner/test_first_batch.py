@@ -50,7 +50,7 @@ TRACEBACK = '; the traceback is in '
                 'model.auxiliary_head.in_channels': 8,
                 'model.auxiliary_head.in_index': 0,
             },
-            'the model cannot take the first batch of train_dataloader: a '
+            'the run stops at the first batch of train_dataloader: a '
             'layer of model.auxiliary_head (FCNHead) takes 8 channels but '
             'gets 16: in_channels of',
         ),
