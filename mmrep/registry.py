@@ -219,7 +219,7 @@ def failure_of(
     return place, reason_of(error)
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """What an error says, as part of a line, with a hint if it is known."""
     text = one_line(error, kind=True)
     unknown = ''

@@ -28,6 +28,7 @@ _LINES = (
     'Loads checkpoint by ',
     # of a run without schedulers
     '`save_param_scheduler` is True but `self.param_schedulers` is None',
+    '`resume_param_scheduler` is True but `self.param_schedulers` is None',
     # one line at the end says it
     'Traceback (most recent call last)',
     # called by MMEngine's own CheckpointHook

@@ -124,11 +124,12 @@ def check_levels(model: nn.Module) -> None:
         ranges = getattr(head, 'regress_ranges', None)
         if levels is None:
             continue
-        if ranges is not None and len(ranges) != levels:
+        listed = isinstance(ranges, (list, tuple))
+        if ranges is not None and not (listed and len(ranges) == levels):
             raise UsageError(
                 f'model.{name}.regress_ranges must have a range for each of '
                 f'{counted(levels, "stride")} (model.{name}.strides), got '
-                f'{len(ranges)}.'
+                f'{len(ranges) if listed else ranges}.'
             )
         if isinstance(maps, int) and maps != levels:
             raise UsageError(

@@ -416,7 +416,7 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
         _check_names(f'{key}.metric', names, _COCO_METRICS)
         items = _listed(metric.get('metric_items') or [])
         _check_names(f'{key}.metric_items', items, _COCO_ITEMS, False)
-        counts = list(metric.get('proposal_nums', (100, 300, 1000)))
+        counts = _listed(metric.get('proposal_nums', (100, 300, 1000)))
         if names != ['proposal_fast'] and (
             len(counts) != 3 or 100 not in counts
         ):

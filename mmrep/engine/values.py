@@ -17,7 +17,8 @@ _FREE = {
 }
 # Keys of a model whose numbers are 1 or more.
 _COUNTS = re.compile(
-    r'\.(base_|feat_|in_|mid_|out_)?channels$|_head(\.\d+)?\.num_classes$'
+    r'\.(base_|feat_|in_|mid_|out_)?channels$|\.strides$|'
+    r'_head(\.\d+)?\.num_classes$'
 )
 
 # Keys of paramwise_cfg.
@@ -53,8 +54,8 @@ def check_model_values(cfg: Config) -> None:
 
     Raises:
         UsageError: If the weight of a loss is not a number from 0, a number
-            of channels or classes is below 1, ``std`` is not above 0, or an
-            NMS is unknown.
+            of channels or classes or a stride is below 1, ``std`` is not above
+            0, no box is kept, or an NMS is unknown.
     """
     for key, value in _walk(cfg.get('model'), 'model'):
         weight = key.endswith('.loss_weight')
@@ -64,6 +65,11 @@ def check_model_values(cfg: Config) -> None:
             raise UsageError(f'{key} must be 0 or more, got {value!r}.')
         if _COUNTS.search(key) and min(_numbers(value), default=1) < 1:
             raise UsageError(f'{key} must be 1 or more, got {value!r}.')
+        if key.endswith('.max_per_img') and value == 0:
+            raise UsageError(
+                f'{key} must be the most boxes to keep, but is 0, which keeps '
+                'none.'
+            )
         if key.endswith('.nms.type'):
             # the module, whose function has the same name
             known = vars(import_module('mmcv.ops.nms'))

@@ -6,7 +6,6 @@ in the config, and keeps its traceback.
 """
 
 import logging
-import re
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,8 +52,11 @@ def explained_start(runner: Runner, what: str) -> Iterator[None]:
     except Exception as error:  # of any kind
         if is_full(error):
             raise
+        if isinstance(error, TypeError) and error.__suppress_context__:
+            # MMEngine's runners raise another one, which names the hook
+            error = error.__context__ or error
         raise UsageError(
-            f'{what}: {_reason(error, runner)}; {_log_traceback()}.'
+            f'{what}: {_reason(error, runner)}; {_log_traceback(error)}.'
         ) from error
 
 
@@ -86,7 +88,7 @@ def try_prediction(runner: Runner) -> None:
         module.training = mode
 
 
-def _reason(error: Exception, runner: Runner) -> str:
+def _reason(error: BaseException, runner: Runner) -> str:
     """The part of the config that fails, and why."""
     place, part = _find_part(error, runner)
     where = f'{place} ({type(part).__name__})' if place else ''
@@ -94,8 +96,7 @@ def _reason(error: Exception, runner: Runner) -> str:
     channels = explain_channels(error, layer)
     if channels:
         return channels
-    # MMEngine's runners add the hook
-    text = re.sub(r' in <[^<>]* at 0x\w+>', '', reason_of(error))
+    text = reason_of(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     line = last.line or 'raise'  # which repeats the text
     if len(text) < 60 and line not in text and not line.startswith('raise'):
@@ -103,7 +104,7 @@ def _reason(error: Exception, runner: Runner) -> str:
     return f'{where or "it"} fails with {text}'
 
 
-def _find_part(error: Exception, runner: Runner) -> Tuple[str, Any]:
+def _find_part(error: BaseException, runner: Runner) -> Tuple[str, Any]:
     """The innermost part of the run or the model that is in the config."""
     model = unwrapped(runner.model)
     names = {id(m): name for name, m in model.named_modules() if name}
@@ -156,10 +157,11 @@ def _hook_key(hook: Hook, cfg: Dict[str, Any]) -> str:
     return 'a hook'
 
 
-def _log_traceback() -> str:
+def _log_traceback(error: BaseException) -> str:
     """Write the traceback into the log file; say where it is."""
     # mmrep.compat.noise hides it from the terminal
-    print_log(traceback.format_exc(), 'current', logging.ERROR)
+    text = ''.join(traceback.format_exception(error))
+    print_log(text, 'current', logging.ERROR)
     files = [
         handler.baseFilename
         for handler in MMLogger.get_current_instance().handlers

@@ -72,6 +72,8 @@ def test_parts_that_do_not_learn(config, options, notes):
             {'optim_wrapper.paramwise_cfg.norm_decay_mul': 0},
             "got 'norm_decay_mul'; did you mean 'norm_decay_mult'?",
         ),
+        ({'model.test_cfg.max_per_img': 0}, 'is 0, which keeps none.'),
+        ({'model.backbone.strides': [4, 0]}, '1 or more, got [4, 0].'),
         ({'val_evaluator.nan_to_num': 'x'}, "from 0 or -1, got 'x'."),
     ],
 )
@@ -81,3 +83,10 @@ def test_values_that_are_ignored_or_read_late(options, message):
     with pytest.raises(UsageError) as error:
         check_config(cfg, 'train')
     assert message in str(error.value)
+
+
+def test_counts_that_are_not_a_list():
+    cfg = load_config(str(DETECTOR))
+    cfg.val_evaluator.proposal_nums = 3
+    with pytest.raises(UsageError, match='must be three numbers with 100'):
+        check_config(cfg, 'train')
