@@ -10,13 +10,12 @@ from typing import Any, Callable, Optional
 import torch.distributed as dist
 from mmengine.config import DictAction
 
-import mmrep
 from mmrep.compat.noise import silence_warnings
 from mmrep.errors import UsageError, explain_channels
 from mmrep.files import is_full
 from mmrep.runner.faults import explained_faults
 
-_PACKAGE = Path(mmrep.__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _python_format = warnings.formatwarning
 
 
