@@ -216,6 +216,11 @@ def failure_of(
         elif frame.f_code.co_name == 'build_dataloader':
             # called by loops, but not part of their config
             place, node = keys[0], built[keys[0]]
+    return place, reason_of(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, as part of a line, with a hint if it is known."""
     text = one_line(error, kind=True)
     unknown = ''
     if 'registry. Please check whether' in text:
@@ -223,6 +228,7 @@ def failure_of(
         unknown = str(error.args[0]).partition('. Please check')[0]
     elif 'Cannot find None in registry' in text:
         # mmcv names neither the norm nor its kind
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         name = frame.f_locals.get('layer_type', 'a layer')
         unknown = f'{name} is not in the model registry'
     if unknown:
@@ -238,7 +244,7 @@ def failure_of(
         # of an assertion, which shows what was expected
         last = traceback.extract_tb(error.__traceback__)[-1]
         text += f'{last.line} ({Path(last.filename).name})'
-    return place, text
+    return text
 
 
 def _find_part(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator
 
 import mmengine.logging
+from mmengine.logging import MMLogger
 
 # Beginnings of entries in the log.
 _LINES = (
@@ -27,6 +28,7 @@ _LINES = (
     'Loads checkpoint by ',
     # of a run without schedulers
     '`save_param_scheduler` is True but `self.param_schedulers` is None',
+    '`resume_param_scheduler` is True but `self.param_schedulers` is None',
     # one line at the end says it
     'Traceback (most recent call last)',
     # called by MMEngine's own CheckpointHook
@@ -46,6 +48,11 @@ _WARNINGS = (
     (
         '`reduce_zero_label` will be deprecated',
         r'mmseg\.datasets\.transforms\.loading',
+    ),
+    # called by MMSegmentation's own heads
+    (
+        '``build_pixel_sampler`` would be deprecated',
+        r'mmseg\.structures\.sampler\.builder',
     ),
     # what MMSegmentation's test-time augmentation does
     (
@@ -74,12 +81,15 @@ _print_log = mmengine.logging.print_log
 
 
 def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
-    """MMEngine's ``print_log``, without messages for debugging.
+    """MMEngine's ``print_log``, without prints on which no user can act.
 
     MMSegmentation and MMDetection use it on import to say that OneDL is
-    missing.
+    missing, and MMEngine while it loads a checkpoint.
     """
-    if logger is not None or level > logging.DEBUG:
+    noise = level <= logging.DEBUG or str(msg).startswith(_LINES)
+    # 'current' would create a logger if there is none
+    logs = logger is not None and bool(MMLogger._instance_dict)
+    if logs or not noise:
         _print_log(msg, logger, level)
 
 
@@ -89,9 +99,12 @@ def silence_prints() -> None:
 
 
 def silence_warnings() -> None:
-    """Make Python ignore the warnings named above."""
+    """Make Python and PyTorch ignore warnings on which no user can act."""
     for message, module in _WARNINGS:
         warnings.filterwarnings('ignore', message, module=module)
+    # that ONNX has no form of torchvision's operators, if it is not installed
+    exporter = 'torch.onnx._internal.exporter._registration'
+    logging.getLogger(exporter).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -124,11 +124,12 @@ def check_levels(model: nn.Module) -> None:
         ranges = getattr(head, 'regress_ranges', None)
         if levels is None:
             continue
-        if ranges is not None and len(ranges) != levels:
+        listed = isinstance(ranges, (list, tuple))
+        if ranges is not None and not (listed and len(ranges) == levels):
             raise UsageError(
                 f'model.{name}.regress_ranges must have a range for each of '
                 f'{counted(levels, "stride")} (model.{name}.strides), got '
-                f'{len(ranges)}.'
+                f'{len(ranges) if listed else ranges}.'
             )
         if isinstance(maps, int) and maps != levels:
             raise UsageError(
@@ -356,6 +357,12 @@ def check_input(key: str, model: nn.Module, sample: Dict[str, Any]) -> None:
     first = inputs[0] if isinstance(inputs, list) else inputs
     channels, *size = first.shape
     least = getattr(model.data_preprocessor, 'size', None)
+    pair = isinstance(least, (list, tuple)) and len(least) == 2
+    if least is not None and not pair:
+        raise UsageError(
+            'model.data_preprocessor.size must be the height and the width of '
+            f'pictures in training, got {least!r}.'
+        )
     if key.startswith('train') and least:
         if any(s > m for s, m in zip(size, least, strict=True)):
             raise UsageError(

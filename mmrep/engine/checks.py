@@ -10,12 +10,14 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, DefaultScope
+from mmengine.runner import Priority, get_priority
 
 from mmrep.engine.config import _evaluators, check_folder
 from mmrep.engine.outdated import check_age
 from mmrep.engine.pipelines import check_test_pipelines, gives_instances
 from mmrep.engine.values import (
     check_dataset_values,
+    check_groups,
     check_model_values,
     note_idle_parts,
 )
@@ -128,6 +130,7 @@ def check_config(cfg: Config, mode: str) -> List[str]:
             if folder is not None and '://' not in folder:
                 check_folder(place, folder)
         _check_averages(cfg)
+        _check_priorities(cfg)
         _check_compiler(cfg)
         notes += _note_order(cfg)
         notes += _note_warm_up(cfg)
@@ -186,6 +189,24 @@ def _check_compiler(cfg: Config) -> None:
             f'compile.backend must be one of {", ".join(known)}, got '
             f'{backend!r}.'
         )
+
+
+def _check_priorities(cfg: Config) -> None:
+    """Check when hooks are called."""
+    hooks = [*_values(cfg._cfg_dict, 'custom_hooks.*')]
+    for name, hook in (cfg.get('default_hooks') or {}).items():
+        hooks.append((f'default_hooks.{name}', hook))
+    for place, hook in hooks:
+        if not isinstance(hook, dict) or 'priority' not in hook:
+            continue
+        try:
+            get_priority(hook['priority'])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f'{place}.priority must be one of '
+                f'{", ".join(Priority.__members__)} or a whole number from 0 '
+                f'to 100, got {hook["priority"]!r}.'
+            ) from error
 
 
 def _check_averages(cfg: Config) -> None:
@@ -345,6 +366,7 @@ def _check_optimizer(cfg: Config) -> None:
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     if isinstance(optimizer, dict):
         _check_type(cfg, 'optim_wrapper.optimizer', optimizer, OPTIMIZERS)
+    check_groups(cfg.get('optim_wrapper') or {})
     constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     if constructor in _LAYER_DECAYS and type_name(backbone).startswith(
@@ -386,12 +408,15 @@ def _check_metric(key: str, metric: dict, cfg: Config) -> None:
     if kind == 'IoUMetric':
         names = _listed(metric.get('iou_metrics', ['mIoU']))
         _check_names(f'{key}.iou_metrics', names, _IOU_NAMES)
+        for name in ('beta', 'nan_to_num'):
+            if metric.get(name) is not None:
+                _check_number(f'{key}.{name}', metric[name], False, 0, -1)
     elif kind == 'CocoMetric':
         names = _listed(metric.get('metric', 'bbox'))
         _check_names(f'{key}.metric', names, _COCO_METRICS)
         items = _listed(metric.get('metric_items') or [])
         _check_names(f'{key}.metric_items', items, _COCO_ITEMS, False)
-        counts = list(metric.get('proposal_nums', (100, 300, 1000)))
+        counts = _listed(metric.get('proposal_nums', (100, 300, 1000)))
         if names != ['proposal_fast'] and (
             len(counts) != 3 or 100 not in counts
         ):

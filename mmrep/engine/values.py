@@ -1,5 +1,6 @@
 """Check that values of a config have the right type."""
 
+import difflib
 import re
 from importlib import import_module
 from numbers import Real
@@ -16,7 +17,15 @@ _FREE = {
 }
 # Keys of a model whose numbers are 1 or more.
 _COUNTS = re.compile(
-    r'\.(base_|feat_|in_|mid_|out_)?channels$|_head(\.\d+)?\.num_classes$'
+    r'\.(base_|feat_|in_|mid_|out_)?channels$|\.strides$|'
+    r'_head(\.\d+)?\.num_classes$'
+)
+
+# Keys of paramwise_cfg.
+_GROUPS = (
+    *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult'),
+    *('dwconv_decay_mult', 'flat_decay_mult', 'dcn_offset_lr_mult'),
+    'bypass_duplicate',
 )
 
 
@@ -45,8 +54,8 @@ def check_model_values(cfg: Config) -> None:
 
     Raises:
         UsageError: If the weight of a loss is not a number from 0, a number
-            of channels or classes is below 1, ``std`` is not above 0, or an
-            NMS is unknown.
+            of channels or classes or a stride is below 1, ``std`` is not above
+            0, no box is kept, or an NMS is unknown.
     """
     for key, value in _walk(cfg.get('model'), 'model'):
         weight = key.endswith('.loss_weight')
@@ -56,6 +65,11 @@ def check_model_values(cfg: Config) -> None:
             raise UsageError(f'{key} must be 0 or more, got {value!r}.')
         if _COUNTS.search(key) and min(_numbers(value), default=1) < 1:
             raise UsageError(f'{key} must be 1 or more, got {value!r}.')
+        if key.endswith('.max_per_img') and value == 0:
+            raise UsageError(
+                f'{key} must be the most boxes to keep, but is 0, which keeps '
+                'none.'
+            )
         if key.endswith('.nms.type'):
             # the module, whose function has the same name
             known = vars(import_module('mmcv.ops.nms'))
@@ -67,6 +81,28 @@ def check_model_values(cfg: Config) -> None:
         spread = key.endswith('data_preprocessor.std')
         if spread and min(_numbers(value), default=1) <= 0:
             raise UsageError(f'{key} must be above 0, got {value!r}.')
+
+
+def check_groups(wrapper: Dict[str, Any]) -> None:
+    """Check the keys of paramwise_cfg, because MMEngine ignores others.
+
+    Args:
+        wrapper (dict): Config of the optimizer wrapper.
+
+    Raises:
+        UsageError: If MMEngine's constructor does not read one.
+    """
+    constructor = wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    if constructor != 'DefaultOptimWrapperConstructor':
+        return
+    for key in wrapper.get('paramwise_cfg') or ():
+        if key not in _GROUPS:
+            close = difflib.get_close_matches(key, _GROUPS, 1, 0.6)
+            hint = f'; did you mean {close[0]!r}?' if close else '.'
+            raise UsageError(
+                'optim_wrapper.paramwise_cfg may have only '
+                f'{", ".join(_GROUPS)}, got {key!r}{hint}'
+            )
 
 
 def note_idle_parts(cfg: Config) -> List[str]:
@@ -83,6 +119,10 @@ def note_idle_parts(cfg: Config) -> List[str]:
     if rate == 0:
         notes.append(
             'optim_wrapper.optimizer.lr is 0: the run changes no parameter'
+        )
+    if _value_at(cfg._cfg_dict, 'optim_wrapper.clip_grad.max_norm') == 0:
+        notes.append(
+            'optim_wrapper.clip_grad.max_norm is 0: all gradients become 0'
         )
     model = cfg.get('model') or {}
     for place, part in [('model', model), *_walk(model, 'model')]:

@@ -6,7 +6,6 @@ in the config, and keeps its traceback.
 """
 
 import logging
-import re
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +15,15 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger, print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch import nn
 
-from mmrep.errors import UsageError, explain_channels, one_line
+from mmrep.errors import UsageError, explain_channels
 from mmrep.files import is_full
 from mmrep.models.tta import unwrapped
-from mmrep.registry import type_name
+from mmrep.registry import reason_of, type_name
 from mmrep.runner.faults import explained_faults
 from mmrep.runner.optim_wrapper import NonFiniteError
 from mmrep.runner.sampler import seeded
@@ -38,8 +38,8 @@ def explained_start(runner: Runner, what: str) -> Iterator[None]:
 
     Args:
         runner (Runner): The run.
-        what (str): Beginning of the line, such as 'the model cannot take the
-            first batch of train_dataloader'.
+        what (str): Beginning of the line, such as 'the run stops at the first
+            batch of train_dataloader'.
 
     Raises:
         UsageError: Instead of any error but a full disk's, a lost process's
@@ -53,8 +53,11 @@ def explained_start(runner: Runner, what: str) -> Iterator[None]:
     except Exception as error:  # of any kind
         if is_full(error):
             raise
+        if isinstance(error, TypeError) and error.__suppress_context__:
+            # MMEngine's runners raise another one, which names the hook
+            error = error.__context__ or error
         raise UsageError(
-            f'{what}: {_reason(error, runner)}; {_log_traceback()}.'
+            f'{what}: {_reason(error, runner)}; {_log_traceback(error)}.'
         ) from error
 
 
@@ -89,7 +92,7 @@ def try_prediction(runner: Runner) -> None:
         module.training = mode
 
 
-def _reason(error: Exception, runner: Runner) -> str:
+def _reason(error: BaseException, runner: Runner) -> str:
     """The part of the config that fails, and why."""
     place, part = _find_part(error, runner)
     where = f'{place} ({type(part).__name__})' if place else ''
@@ -97,17 +100,16 @@ def _reason(error: Exception, runner: Runner) -> str:
     channels = explain_channels(error, layer)
     if channels:
         return channels
-    # MMEngine's runners add the hook
-    text = re.sub(r' in <[^<>]* at 0x\w+>', '', one_line(error, True, True))
+    text = reason_of(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
-    if len(text) < 60 and last.line:  # such as an assertion's
-        line = f'{last.line!r} ({Path(last.filename).name})'
-        text = f'{text.rstrip(": ")} at {line}'
+    line = last.line or 'raise'  # which repeats the text
+    if len(text) < 60 and line not in text and not line.startswith('raise'):
+        text += f' at {line!r} ({Path(last.filename).name})'
     return f'{where or "it"} fails with {text}'
 
 
-def _find_part(error: Exception, runner: Runner) -> Tuple[str, Any]:
-    """The innermost hook or module with a place in the config."""
+def _find_part(error: BaseException, runner: Runner) -> Tuple[str, Any]:
+    """The innermost part of the run or the model that is in the config."""
     model = unwrapped(runner.model)
     names = {id(m): name for name, m in model.named_modules() if name}
     found: Tuple[str, Any] = '', None
@@ -115,6 +117,10 @@ def _find_part(error: Exception, runner: Runner) -> Tuple[str, Any]:
         part = frame.f_locals.get('hook', frame.f_locals.get('self'))
         if isinstance(part, Hook):
             found = _hook_key(part, runner.cfg), part
+        elif isinstance(part, OptimWrapper):
+            found = 'optim_wrapper', part
+        elif isinstance(part, _ParamScheduler):
+            found = 'param_scheduler', part
         elif isinstance(part, nn.Module) and id(part) in names:
             key = _model_key(names[id(part)], runner.cfg.get('model'))
             if key:
@@ -155,10 +161,11 @@ def _hook_key(hook: Hook, cfg: Dict[str, Any]) -> str:
     return 'a hook'
 
 
-def _log_traceback() -> str:
+def _log_traceback(error: BaseException) -> str:
     """Write the traceback into the log file; say where it is."""
     # mmrep.compat.noise hides it from the terminal
-    print_log(traceback.format_exc(), 'current', logging.ERROR)
+    text = ''.join(traceback.format_exception(error))
+    print_log(text, 'current', logging.ERROR)
     files = [
         handler.baseFilename
         for handler in MMLogger.get_current_instance().handlers

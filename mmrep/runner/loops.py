@@ -323,10 +323,10 @@ def _leave_workers_to_iterator() -> None:
 
 
 def _explained(runner: Runner, mode: str, first: bool) -> ContextManager[None]:
-    """Name the part that cannot take the first batch."""
+    """Name the part that fails at the first batch."""
     if not first:
         return nullcontext()
-    what = f'the model cannot take the first batch of {mode}_dataloader'
+    what = f'the run stops at the first batch of {mode}_dataloader'
     return explained_start(runner, what)
 
 

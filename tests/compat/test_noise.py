@@ -23,9 +23,13 @@ def test_imports_print_nothing():
     assert done.stdout + done.stderr == ''
 
 
-def test_print_log(capsys):
+def test_print_log(capsys, monkeypatch):
     assert print_log is noise.print_log
     print_log('debugging', level=logging.DEBUG)
+    print_log('Loads checkpoint by  backend from path: x.pth')
+    monkeypatch.setattr(MMLogger, '_instance_dict', {})
+    prefix = 'The prefix is not set in metric class IoUMetric.'
+    print_log(prefix, 'current', logging.WARNING)
     print_log('hello')
     assert capsys.readouterr().out == 'hello\n'
 

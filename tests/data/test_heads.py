@@ -57,6 +57,11 @@ def test_pictures_larger_than_their_padding(cfg, built):
     assert 'got (32, 48) for a picture of (32, 64)' in text
     check_input('val_dataloader', model, sample)
     check_input('train_dataloader', model, dict(inputs=torch.zeros(3, 9, 48)))
+    model.data_preprocessor.size = 64
+    text = message(check_input, 'train_dataloader', model, sample)
+    assert text.endswith(
+        'height and the width of pictures in training, got 64.'
+    )
 
 
 @pytest.mark.parametrize('classes', [5, 9])

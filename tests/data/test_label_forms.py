@@ -402,7 +402,7 @@ def other_colours(folder):
         ('yolo', yolo_line('cat .5 .5 .1 .1'), "got 'cat'"),
         ('masks', voc, 'only pictures were found'),
         ('masks', jpeg_masks, 'one colour for each class'),
-        ('masks', other_colours, 'has 1 others ((0, 128, 0))'),
+        ('masks', other_colours, 'but has 1 more, (0, 128, 0), in '),
     ],
 )
 def test_wrong_source(form, make, text, tmp_path):

@@ -94,45 +94,6 @@ def test_words_and_numbers_of_a_file(tmp_path, line, message):
     assert str(error.value).startswith(message)
 
 
-@pytest.mark.parametrize(
-    'config, options, notes',
-    [
-        (
-            SEGMENTOR,
-            {'optim_wrapper.optimizer.lr': 0},
-            ['optim_wrapper.optimizer.lr is 0: the run changes no parameter'],
-        ),
-        (
-            SEGMENTOR,
-            {'model.auxiliary_head.loss_decode.loss_weight': 0.0},
-            [
-                'model.auxiliary_head learns nothing: the loss_weight of its '
-                'loss is 0'
-            ],
-        ),
-        (
-            SEGMENTOR,
-            {
-                'model.decode_head.loss_decode': [
-                    dict(type='CrossEntropyLoss', loss_weight=0),
-                    dict(type='DiceLoss', loss_weight=0),
-                ]
-            },
-            [
-                'model.decode_head learns nothing: the loss_weight of each of '
-                'its losses is 0'
-            ],
-        ),
-        (DETECTOR, {'model.bbox_head.loss_cls.loss_weight': 0}, []),
-    ],
-    ids=['rate', 'one', 'all', 'some'],
-)
-def test_parts_that_do_not_learn(config, options, notes):
-    cfg = load_config(str(config), options)
-    assert check_config(cfg, 'train') == notes
-    assert check_config(cfg, 'test') == []
-
-
 def test_number_within_a_list():
     cfg = load_config(
         str(SEGMENTOR), {'train_cfg.dynamic_intervals': [(5, 0)]}

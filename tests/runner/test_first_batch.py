@@ -50,7 +50,7 @@ TRACEBACK = '; the traceback is in '
                 'model.auxiliary_head.in_channels': 8,
                 'model.auxiliary_head.in_index': 0,
             },
-            'the model cannot take the first batch of train_dataloader: a '
+            'the run stops at the first batch of train_dataloader: a '
             'layer of model.auxiliary_head (FCNHead) takes 8 channels but '
             'gets 16: in_channels of',
         ),
@@ -76,12 +76,26 @@ TRACEBACK = '; the traceback is in '
         ),
         (
             DETECTOR,
+            {**FPN, 'model.bbox_head.regress_ranges': 3},
+            'model.bbox_head.regress_ranges must have a range for each of 3 '
+            'strides (model.bbox_head.strides), got 3.',
+        ),
+        (
+            DETECTOR,
             {**FPN, 'model.neck.num_outs': 4},
             'model.bbox_head must have a stride for each of 4 maps of the '
             'neck (model.neck.num_outs), got 3.',
         ),
     ],
-    ids=['scales', 'channels', 'hook', 'level', 'ranges', 'strides'],
+    ids=[
+        'scales',
+        'channels',
+        'hook',
+        'level',
+        'ranges',
+        'no-list',
+        'strides',
+    ],
 )
 def test_values_read_late(
     run_tool, shapes_root, tmp_path, config, options, message

@@ -114,7 +114,7 @@ def _check_heads(cfg: Config, key: str, classes: Sequence[str]) -> None:
             if _HEAD.search(name) and count not in (None, len(classes)):
                 raise UsageError(
                     f'{name}.num_classes must be the number of classes of '
-                    f'{key}, {len(classes)} ({some(classes)}), got {count}.'
+                    f'{key}, {len(classes)} {some(classes)}, got {count}.'
                 )
             pending += [(f'{name}.{k}', v) for k, v in part.items()]
         elif isinstance(part, (list, tuple)):

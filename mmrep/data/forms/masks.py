@@ -19,7 +19,7 @@ from mmrep.data.forms.pictures import (
     list_pictures,
 )
 from mmrep.data.forms.reading import Source, progress, read_each
-from mmrep.errors import UsageError, listed, one_line
+from mmrep.errors import UsageError, counted, listed, one_line
 
 # Suffixes in the names of masks that are next to their pictures.
 _ENDS = (
@@ -255,9 +255,9 @@ class MaskReader:
             pixels = int(np.isin(values, unknown).sum())
             raise UsageError(
                 f'{mask.path} must have the colours of the palette, but has '
-                f'{len(unknown)} others ({shown}) in {pixels} pixels; add '
-                'them to the palette file, with the name void if they are '
-                'not a class.'
+                f'{len(unknown)} more, {shown}, in '
+                f'{counted(pixels, "pixel")}; add them to the '
+                'palette file, with the name void if they are not a class.'
             )
         lookup = np.array([self.table[v] for v in found.tolist()], np.uint8)
         return lookup[inverse].reshape(values.shape)
