@@ -6,6 +6,7 @@ Only the standard library is imported here, so ``--help`` appears at once:
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,21 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def explain_interrupts() -> None:
+    """Let Ctrl-C during the imports, which take seconds, print one line."""
+
+    def print_error(kind: type, *args: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.stderr.write('error: interrupted\n')
+        else:
+            sys.__excepthook__(kind, *args)
+
+    sys.excepthook = print_error
+
+
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse; refuse empty arguments, explain errors of ``--cfg-options``."""
+    explain_interrupts()
     _refuse_empty(parser)
     try:
         return parser.parse_args()
