@@ -24,6 +24,17 @@ _PARTIAL = re.compile(r'\.partial(-(?P<pid>\d{1,9})-(?P<host>[^.]*))?\.')
 _FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC))
 
 
+def as_path(value: Any, what: str) -> Path:
+    """A path that a user passed.
+
+    Raises:
+        UsageError: If it is not a path, or is '', which would be this folder.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise UsageError(f'{what} must be a path, got {value!r}.')
+    return Path(value)
+
+
 class WriteError(UsageError):
     """A file or folder cannot be written.
 

@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import List
 
+from mmrep_cli.arguments import explain_interrupts
+
 __all__ = ['config_names', 'main', 'run_script', 'shipped']
 
 COMMANDS = {
@@ -56,6 +58,7 @@ def config_names() -> List[str]:
 
 def main() -> None:
     """Run a command with the arguments after its name."""
+    explain_interrupts()
     parser = argparse.ArgumentParser(
         prog='mmrep',
         description='Large-kernel ConvNets for segmentation and detection.',

@@ -106,16 +106,20 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse; refuse empty arguments, explain errors of ``--cfg-options``.
+def explain_interrupts() -> None:
+    """End with one line on Ctrl-C and SIGTERM during the slow imports.
 
-    From here on until :func:`mmrep.engine.cli.run` takes over, Ctrl-C and
-    SIGTERM end the process without a traceback of the imports.
+    After them, :func:`mmrep.engine.cli.run` takes over.
     """
     if 'torch' not in sys.modules:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _end)
+
+
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse; refuse empty arguments, explain errors of ``--cfg-options``."""
+    explain_interrupts()
     _refuse_empty(parser)
     try:
         return parser.parse_args()

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from mmrep_cli.arguments import (
@@ -282,6 +283,8 @@ def _show(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
+    # an exit removes what is not complete
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     commands = {
         'convert': _convert,
         'new-config': _new_config,

@@ -30,12 +30,12 @@ from torch import nn
 
 from mmrep.data.datasets import LOADERS
 from mmrep.data.heads import check_dataset, check_input, check_model, heads
-from mmrep.data.images import built_datasets, built_transforms
+from mmrep.data.images import built_datasets, built_transforms, lacks_end
 from mmrep.data.samples import check_samples
 from mmrep.deploy import build_model
 from mmrep.engine import check_data
 from mmrep.engine.checks import check_config
-from mmrep.errors import UsageError, counted, one_line
+from mmrep.errors import UsageError, counted, listed, one_line
 
 _PACKAGE = osp.dirname(osp.dirname(__file__))
 # Share of a picture's area: a larger box is probably a mistake.
@@ -363,17 +363,26 @@ def _find_copies(report: DataReport, files: Dict[str, List[str]]) -> None:
                 content = file.read()
         except OSError:  # reported above
             continue
-        digests[path] = hashlib.sha1(content).hexdigest()
         image = _decode(content)
-        if image is None and path.lower().endswith(_COMMON):
+        broken = image is None and path.lower().endswith(_COMMON)
+        if broken or lacks_end(content):  # OpenCV fills the rest with grey
             unreadable.append(path)
+            continue
+        digests[path] = hashlib.sha1(content).hexdigest()
         look = None if image is None else _look(image)
         if look is not None:
             looks[path] = look
     if unreadable:
+        # of these, other checks have found the first
+        report.errors = [
+            error
+            for error in report.errors
+            if not any(path in error for path in unreadable)
+        ]
         report.errors.append(
-            f'{counted(len(unreadable), "picture")} cannot be read, e.g. '
-            f'{unreadable[0]}; replace or remove such files.'
+            f'{counted(len(unreadable), "picture")} cannot be read or '
+            f'{"lacks" if len(unreadable) == 1 else "lack"} the end of the '
+            f'file: {listed(unreadable)}; replace or remove them.'
         )
     for key, part in files.items():
         for path in part:

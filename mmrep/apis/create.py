@@ -11,6 +11,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmrep.apis.folder import load_weights, read_folder, save_folder
+from mmrep.apis.targets import check_integers, check_tensor, read_target
 from mmrep.checkpoint import (
     check_fit,
     fit_pretrained,
@@ -25,6 +26,7 @@ from mmrep.deploy import build_model
 from mmrep.deploy.models import model_kind
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
+from mmrep.files import as_path
 from mmrep.models.initialise import initialise
 
 Images = Union[Tensor, Sequence[Tensor]]
@@ -58,10 +60,12 @@ def create_model(
         UsageError: If the config or the file cannot be used, ``classes`` are
             not different names, or not ``num_classes`` of them.
     """
-    cfg = config if isinstance(config, Config) else load_config(config)
-    cfg = Config(cfg.to_dict())
+    if not isinstance(config, Config):
+        config = load_config(str(as_path(config, 'config')))
+    cfg = Config(config.to_dict())
     if classes is not None and (
-        isinstance(classes, str)
+        not isinstance(classes, Sequence)
+        or isinstance(classes, str)
         or not all(isinstance(name, str) for name in classes)
         or len(set(classes)) < len(classes)
     ):
@@ -71,12 +75,11 @@ def create_model(
     if classes is not None and num_classes is None:
         num_classes = len(classes)
     if num_classes is not None:
-        if num_classes < 1 or num_classes != len(
-            classes or range(num_classes)
-        ):
+        count = num_classes if classes is None else len(classes)
+        if type(num_classes) is not int or not num_classes == count > 0:
             raise UsageError(
                 'num_classes must be 1 or more, and as many as classes, got '
-                f'{num_classes} and {classes}.'
+                f'{num_classes!r} and {classes}.'
             )
         _set_classes(cfg.get('model'), num_classes)
     drop_weights(cfg.get('model'))
@@ -84,6 +87,7 @@ def create_model(
     initialise(model)
     meta = dataset_meta(cfg, {})
     if pretrained is not None:
+        pretrained = str(as_path(pretrained, 'pretrained'))
         loaded = load_checkpoint(pretrained)
         meta = dataset_meta(cfg, loaded)
         _load(model, get_state_dict(loaded), pretrained)
@@ -203,21 +207,24 @@ class _PlainModel(nn.Module):
                 replaced. Read it with :func:`mmrep.from_pretrained`.
 
         Raises:
-            UsageError: If safetensors is not installed, or
-                :func:`mmrep.from_pretrained` would not read the config.
+            UsageError: If safetensors is not installed,
+                :func:`mmrep.from_pretrained` would not read the config, or the
+                folder cannot be written. It is then as it was before.
         """
         save_folder(folder, self.model, self.cfg, self.classes)
 
     def _normalise(self, image: Tensor) -> Tensor:
         """RGB images (..., 3, H, W) in the form that the network takes."""
+        check_tensor(image, 'an image')
         if image.dim() < 3 or image.shape[-3] != self._channels:
             raise UsageError(
                 f'images must have {self._channels} channels in front of '
                 f'height and width, got the shape {tuple(image.shape)}.'
             )
         if image.is_floating_point():
-            # interpolation may exceed this slightly; a GPU waits for it once
-            if self._is_first and image.max() > 2:
+            # interpolation may exceed this slightly; a GPU would wait for each
+            looks = self._is_first or image.device.type == 'cpu'
+            if looks and image.numel() and not image.max() <= 2:
                 raise UsageError(
                     'images must be floats from 0 to 1 or uint8 from 0 to '
                     f'255, got floats up to {float(image.max()):g}.'
@@ -258,7 +265,8 @@ class Segmentor(_PlainModel):
         Args:
             images (Tensor): Shape (N, C, H, W), RGB as torchvision's
                 transforms return it: uint8 from 0 to 255, or floats from 0 to
-                1. The model normalises them.
+                1. The model normalises them. On a GPU, only the first batch is
+                checked for this range, because the GPU would wait each time.
             targets (Tensor, optional): Labels of shape (N, H, W), integers;
                 pixels with the config's ``ignore_index``, 255, are ignored.
                 Defaults to None.
@@ -269,6 +277,7 @@ class Segmentor(_PlainModel):
             including auxiliary ones; MMSegmentation minimises their sum.
         """
         is_first = self._is_first
+        check_tensor(images, 'images')
         x = self._normalise(images)
         if x.dim() != 4:
             raise UsageError(
@@ -278,11 +287,13 @@ class Segmentor(_PlainModel):
         meta = dict(img_shape=x.shape[2:], ori_shape=x.shape[2:])
         if targets is None:
             return self.model.encode_decode(x, [dict(meta) for _ in x])
+        check_tensor(targets, 'targets')
         if targets.shape != (len(x), *x.shape[2:]):
             raise UsageError(
                 f'targets must have the shape {(len(x), *x.shape[2:])}, got '
                 f'{tuple(targets.shape)}.'
             )
+        check_integers(targets, 'targets')
         if is_first:  # on a GPU a wrong label ends the process
             self._check_labels(targets)
         samples = [
@@ -340,7 +351,17 @@ class Detector(_PlainModel):
             targets, the best first. With them, the losses by name; MMDetection
             minimises their sum.
         """
+        if not isinstance(images, (Tensor, list, tuple)) or not len(images):
+            raise UsageError(
+                'images must be a tensor of (N, C, H, W) or a list of images, '
+                f'got a {type(images).__name__} without them.'
+            )
         images = [self._normalise(image) for image in images]
+        if any(image.dim() != 3 for image in images):
+            raise UsageError(
+                'each image must have the shape (C, H, W), got '
+                f'{[tuple(image.shape) for image in images]}.'
+            )
         shapes = [tuple(image.shape[1:]) for image in images]
         batch = self._pad(images)
         padded = tuple(batch.shape[2:])
@@ -348,10 +369,12 @@ class Detector(_PlainModel):
         if targets is None:
             found = self.model.predict(batch, samples, rescale=True)
             return [_detections(sample.pred_instances) for sample in found]
-        if len(targets) != len(images):
+        several = isinstance(targets, (list, tuple))
+        if not several or len(targets) != len(images):
+            got = len(targets) if several else f'a {type(targets).__name__}'
             raise UsageError(
                 f'targets must be a dict for each of {len(images)} images, '
-                f'got {len(targets)}.'
+                f'got {got}.'
             )
         for sample, target in zip(samples, targets, strict=True):
             self._add_target(sample, target, padded)
@@ -392,32 +415,22 @@ class Detector(_PlainModel):
     def _add_target(
         self, sample: Any, target: Dict[str, Tensor], padded: Tuple[int, ...]
     ) -> None:
-        needed = ['boxes', 'labels']
-        needed += ['masks'] if getattr(self.model, 'with_mask', False) else []
-        absent = [name for name in needed if name not in target]
-        if absent:
-            raise UsageError(
-                f'a target must have {", ".join(needed)}, got '
-                f'{", ".join(target) or "none"}.'
-            )
-        labels, known = target['labels'], _count_classes(self.model)
-        if known and ((labels < 0) | (labels >= known)).any():
-            raise UsageError(
-                f'labels must be 0 to {known - 1}, got {labels.tolist()}.'
-            )
-        instances = InstanceData(
-            bboxes=target['boxes'].reshape(-1, 4), labels=target['labels']
+        with_masks = bool(getattr(self.model, 'with_mask', False))
+        found = read_target(
+            target, sample.img_shape, _count_classes(self.model), with_masks
         )
-        if 'masks' in needed:
+        instances = InstanceData(bboxes=found['boxes'], labels=found['labels'])
+        if with_masks:
             from mmdet.structures.mask import BitmapMasks
 
-            masks = target['masks'].cpu().numpy().astype('uint8')
-            masks = BitmapMasks(masks, *sample.img_shape)
+            masks = BitmapMasks(
+                found['masks'].cpu().numpy(), *sample.img_shape
+            )
             instances.masks = masks.pad(padded)
         sample.gt_instances = instances
         sample.ignored_instances = InstanceData(
-            bboxes=target['boxes'].new_zeros(0, 4),
-            labels=target['labels'].new_zeros(0),
+            bboxes=found['boxes'].new_zeros(0, 4),
+            labels=found['labels'].new_zeros(0),
         )
 
 

@@ -7,6 +7,7 @@ the numbers in the folder.
 
 import json
 import re
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Optional, Sequence, Tuple
 
@@ -17,9 +18,10 @@ from mmengine.registry import Registry
 from torch import nn
 
 from mmrep.errors import UsageError, one_line
-from mmrep.files import replaced, write_json, write_text
+from mmrep.files import as_path, replaced
 from mmrep.version import __version__
 
+_FILES = ('README.md', 'config.json', 'model.safetensors')
 _WORDS = re.compile(r'[\w .,+-]*')
 _SUFFIXES = ('.json', '.pkl', '.pt', '.pth', '.py', '.yaml', '.yml')
 _CARD = """---
@@ -51,16 +53,15 @@ def save_folder(
     """See :meth:`mmrep.apis.create.Segmentor.save_pretrained`."""
     save_model, _ = _safetensors()
     check_config(cfg.to_dict().get('model'))
-    out = Path(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    with replaced(out / 'model.safetensors') as path:
-        save_model(model, str(path), metadata=dict(format='pt'))
+    out = as_path(folder, 'the folder of a model')
+    if out.exists() and not out.is_dir():
+        raise UsageError(f'{out} must be a folder, but is a file.')
+    is_new = not out.exists()
     content = dict(
         mmrep=__version__,
         classes=None if classes is None else list(classes),
         config=_mark_tuples(cfg.to_dict()),
     )
-    write_json(out / 'config.json', content)
     segments = cfg.get('default_scope') == 'mmseg'
     card = _CARD.format(
         task='image-segmentation' if segments else 'object-detection',
@@ -72,7 +73,25 @@ def save_folder(
         if classes
         else 'the names of its classes are not known.',
     )
-    write_text(out / 'README.md', card)
+    try:
+        with ExitStack() as stack:  # all three files, or none
+            readme, config, weights = (
+                stack.enter_context(replaced(out / name)) for name in _FILES
+            )
+            readme.write_text(card, encoding='utf-8')
+            config.write_text(
+                json.dumps(content, indent=1) + '\n', encoding='utf-8'
+            )
+            try:
+                save_model(model, str(weights), metadata=dict(format='pt'))
+            except Exception as error:  # safetensors has its own errors
+                raise UsageError(
+                    f'{out} cannot be written: {one_line(error)}.'
+                ) from error
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                out.rmdir()
 
 
 def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
@@ -82,7 +101,8 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
         UsageError: If mmrep did not save the folder, or its config names
             something that is not allowed.
     """
-    paths = [Path(folder, n) for n in ('config.json', 'model.safetensors')]
+    folder = as_path(folder, 'the folder of a model')
+    paths = [folder / name for name in _FILES[1:]]
     for path in paths:
         if not path.is_file():
             raise UsageError(
@@ -93,6 +113,11 @@ def read_folder(folder: str) -> Tuple[Config, Optional[Sequence[str]], Path]:
         content = json.loads(paths[0].read_text(encoding='utf-8'))
         config = _unmark_tuples(content['config'])
         classes = content['classes']
+        if not isinstance(config, dict) or type(classes) not in (
+            list,
+            type(None),
+        ):
+            raise TypeError('config must be a dict, classes a list or null')
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f'{paths[0]} is not what save_pretrained() writes: '

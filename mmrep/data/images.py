@@ -149,12 +149,16 @@ def find_other_shape(results: dict) -> Optional[str]:
 
 
 def is_truncated(path: str) -> bool:
-    """Whether a JPEG or PNG file lacks its end.
+    """Whether a JPEG or PNG file lacks its end."""
+    with open(path, 'rb') as file:
+        return lacks_end(file.read())
+
+
+def lacks_end(data: bytes) -> bool:
+    """Whether the content of a JPEG or PNG file lacks its end.
 
     Data after the end, which some cameras write, is not an error.
     """
-    with open(path, 'rb') as file:
-        data = file.read()
     if data.startswith(b'\xff\xd8'):
         # The end of the image follows its last scan. An earlier one may belong
         # to a thumbnail; the data of a scan contain neither marker.

@@ -20,7 +20,7 @@ from mmrep.data.forms.pictures import (
     place,
     split_of_name,
 )
-from mmrep.errors import UsageError, counted
+from mmrep.errors import UsageError
 
 # Most pictures and label maps to open; if there are more, a sample is.
 _SAMPLE = 200
@@ -92,15 +92,15 @@ def survey(folder: str) -> Survey:
         )
     for split in ('train', 'val'):
         if not found.counts.get(split):
-            if sum(found.counts.values()) < 2:
-                raise UsageError(
-                    f'{root} must hold pictures of train and val, but has '
-                    f'only {counted(sum(found.counts.values()), "picture")}; '
-                    'label more, and convert them again.'
-                )
+            few = sum(found.counts.values()) < 2
+            todo = (
+                'label more pictures, at least one for each, and convert again'
+                if few
+                else 'convert it with --split 0.8 0.1 0.1'
+            )
             raise UsageError(
                 f'{root} must hold pictures of train and val, but has none of '
-                f'{split}; convert it with --split 0.8 0.1 0.1.'
+                f'{split}; {todo}.'
             )
     return found
 

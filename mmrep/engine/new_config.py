@@ -20,6 +20,8 @@ _SMALL, _DETECTION = (480, 360), (1333, 800)
 _LEAST_OBJECT = 32
 # Samples that a run sees: small sets are repeated more often.
 _SAMPLES = 20000
+# Epochs that show whether training works.
+_LOOK = 8
 
 
 @dataclass
@@ -81,6 +83,8 @@ def write_config(
     cfg = Config.fromfile(find_config(base))
     plan = _plan(data, method, model, base, cfg, epochs, batch_size)
     plan.backbone = backbone
+    own = (backbone or {}).get('backbone', cfg.model.backbone)
+    plan.notes.append(_tell_weights(model, own))
     write = _segmentation if method == 'upernet' else _detection
     lines = [
         f'# {method} with {model} for {data.root.resolve().name}; written by '
@@ -184,6 +188,7 @@ def _plan(
         f'{base_batch}, {cfg.optim_wrapper.optimizer.lr:g}, times '
         f'{batch}/{base_batch}'
     )
+    is_default = epochs is None
     if epochs is None:
         most = 300 if not pretrained else 200
         epochs = int(min(most, max(24, _SAMPLES / count)))
@@ -196,16 +201,36 @@ def _plan(
         f'{counted(steps, "iteration")}; train longer if the loss still falls '
         'at the end'
     )
-    if not pretrained:
+    if is_default and epochs > _LOOK:
         notes.append(
-            'no pretrained weights, which is fine for a first look on any '
-            'machine; with few pictures, a model such as unireplknet-t '
-            'scores far better'
+            f'on a CPU, {counted(steps, "iteration")} take hours, as each '
+            f'takes seconds; --epochs {_LOOK} is enough for a first look '
+            f'({steps * _LOOK // epochs} iterations)'
         )
     pipeline = cfg.get('test_pipeline') or []
     multiples = [t for t in pipeline if t['type'] == 'ResizeToMultiple']
     multiple = multiples[0].size_divisor if multiples else None
     return _Plan(base, scale, crop, batch, lr, length, None, multiple, notes)
+
+
+def _tell_weights(model: str, backbone: dict) -> str:
+    """Which weights the backbone starts from, and how to get them."""
+    file = (backbone.get('init_cfg') or {}).get('checkpoint')
+    if not file:
+        return (
+            'no pretrained weights, which is fine for a first look on any '
+            'machine; with few pictures, a model such as unireplknet-t scores '
+            'far better'
+        )
+    get = (
+        'mmrep train downloads; without a network, download it elsewhere'
+        if '://' in file
+        else 'you must have; docs/model_zoo.md says where to get it'
+    )
+    return (
+        f'{model} starts from weights in {file}, which {get}, and give your '
+        'file with --cfg-options model.backbone.init_cfg.checkpoint=FILE'
+    )
 
 
 def _tell_data(data: Survey) -> str:

@@ -1,8 +1,10 @@
 """Test models as plain modules."""
 
+import errno
 import json
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,36 +19,6 @@ from mmrep.compat.configs import config_names
 from mmrep.deploy import build_model
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
-
-ARCH = dict(
-    _delete_=True,
-    channels=[8, 12, 16, 20],
-    depths=(1, 1, 1, 1),
-    kernel_sizes=(13, 9, 7, 5),
-)
-
-
-def small(name):
-    cfg = load_config(name)
-    backbone = dict(arch=ARCH)
-    cfg.merge_from_dict(dict(model=dict(backbone=backbone)))
-    widths = ARCH['channels']
-    if 'neck' in cfg.model:
-        cfg.model.neck.in_channels = widths[-len(cfg.model.neck.in_channels) :]
-    else:
-        cfg.model.decode_head.update(in_channels=widths, channels=16)
-        cfg.model.auxiliary_head.update(in_channels=16, channels=8)
-    return cfg
-
-
-@pytest.fixture(scope='module')
-def segmentor_cfg():
-    return small('upernet_replknet-tiny_shapes')
-
-
-@pytest.fixture(params=['fcos', 'cascade-mask-rcnn'])
-def detector_cfg(request):
-    return small(f'{request.param}_replknet-tiny_shapes')
 
 
 @pytest.fixture
@@ -91,8 +63,11 @@ def test_classes_are_different_names(segmentor_cfg, classes):
         mmrep.create_model(segmentor_cfg, classes=classes)
 
 
-def test_floats_of_0_to_255_are_refused(segmentor_cfg):
-    model = mmrep.create_model(segmentor_cfg)
+@pytest.mark.parametrize('first', [False, True])
+def test_floats_of_0_to_255_are_refused(segmentor_cfg, first):
+    model = mmrep.create_model(segmentor_cfg).eval()
+    if not first:
+        model(torch.rand(1, 3, 32, 32))
     with pytest.raises(UsageError, match='0 to 1 .* got floats up to 255'):
         model(torch.full((1, 3, 32, 32), 255.0))
 
@@ -245,12 +220,27 @@ def test_starts_from_a_backbone(segmentor_cfg, tmp_path):
     [
         (dict(num_classes=0), 'num_classes must be 1 or more'),
         (dict(num_classes=3, classes=['a']), 'as many as classes'),
+        (dict(num_classes='3'), "1 or more, .* got '3'"),
+        (dict(num_classes=2.0), '1 or more, .* got 2.0'),
+        (dict(num_classes=True), '1 or more, .* got True'),
+        (dict(classes=[]), '1 or more, .* got 0'),
+        (dict(classes=4), 'different names in a list, got 4'),
         (dict(pretrained='absent.pth'), 'must be an existing file'),
+        (dict(pretrained=''), "pretrained must be a path, got ''"),
+        (dict(pretrained=4), 'pretrained must be a path, got 4'),
     ],
 )
 def test_wrong_arguments(segmentor_cfg, arguments, line):
     with pytest.raises(UsageError, match=line):
         mmrep.create_model(segmentor_cfg, **arguments)
+
+
+@pytest.mark.parametrize('config', [None, 4, '', ['a']])
+def test_configs_that_are_none(config):
+    with pytest.raises(UsageError, match='config must be a path, got'):
+        mmrep.create_model(config)
+    with pytest.raises(UsageError, match='model must be a path, got'):
+        mmrep.from_pretrained(config)
 
 
 def test_nothing_is_warned_of(segmentor_cfg):
@@ -259,9 +249,9 @@ def test_nothing_is_warned_of(segmentor_cfg):
         mmrep.create_model(segmentor_cfg)
 
 
-def test_classifiers_are_refused():
+def test_classifiers_are_refused(tiny_arch):
     cfg = Config(dict(model=dict(type='mmrep.RepLKNet', arch='31B')))
-    cfg.model.arch = {k: v for k, v in ARCH.items() if k != '_delete_'}
+    cfg.model.arch = tiny_arch
     with pytest.raises(UsageError, match='must be a segmentor or a detector'):
         mmrep.create_model(cfg)
 
@@ -277,30 +267,6 @@ def test_labels_that_are_no_class(segmentor_cfg, batch):
     labels[1, 5, 5] = 3
     with pytest.raises(UsageError, match='0 to 2, or 255 .* ignore, got 3'):
         model(images, labels)
-
-
-def test_labels_of_boxes_that_are_no_class(detector_cfg):
-    model = mmrep.create_model(detector_cfg, num_classes=2)
-    boxes = torch.tensor([[8.0, 8, 40, 40]])
-    target = dict(boxes=boxes, labels=torch.tensor([2]))
-    target['masks'] = torch.ones(1, 64, 64)
-    with pytest.raises(UsageError, match=r'labels must be 0 to 1, got \[2\]'):
-        model(torch.rand(1, 3, 64, 64), [target])
-
-
-def test_wrong_images(segmentor_cfg, detector_cfg):
-    segmentor = mmrep.create_model(segmentor_cfg)
-    with pytest.raises(UsageError, match='must have 3 channels'):
-        segmentor(torch.rand(2, 1, 64, 64))
-    with pytest.raises(UsageError, match=r'shape \(N, C, H, W\)'):
-        segmentor(torch.rand(3, 64, 64))
-    with pytest.raises(UsageError, match=r'targets must have the shape'):
-        segmentor(torch.rand(2, 3, 64, 64), torch.zeros(2, 32, 32))
-    detector = mmrep.create_model(detector_cfg)
-    with pytest.raises(UsageError, match='a dict for each of 2 images'):
-        detector(torch.rand(2, 3, 64, 64), [{}])
-    with pytest.raises(UsageError, match='a target must have boxes, labels'):
-        detector(torch.rand(1, 3, 64, 64), [{}])
 
 
 @pytest.fixture
@@ -336,6 +302,42 @@ def test_folder_of_a_detector(detector_cfg, picture, tmp_path):
         found = model([picture])[0]
         again = mmrep.from_pretrained(tmp_path)([picture])[0]
     assert len(found['boxes']) and found['boxes'].equal(again['boxes'])
+
+
+def test_folders_that_cannot_be_written(saved, tmp_path):
+    model, folder = saved
+    for wrong in ('', None, 4):
+        with pytest.raises(UsageError, match='must be a path, got'):
+            model.save_pretrained(wrong)
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises(UsageError, match='must be a folder, but is a file'):
+        model.save_pretrained(tmp_path / 'file')
+    with pytest.raises(UsageError, match='cannot be written: Not a dir'):
+        model.save_pretrained(tmp_path / 'file/model')
+    assert {path.name for path in tmp_path.iterdir()} == {'file', 'model'}
+
+
+@pytest.mark.parametrize('part', ['save_model', 'write_text'])
+def test_folders_are_whole_or_as_before(saved, tmp_path, monkeypatch, part):
+    """On a full disk."""
+    model, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*args, **_):
+        if part == 'save_model':
+            Path(args[1]).write_bytes(b'the first bytes')
+            raise SafetensorError('I/O error: No space left on device')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    from safetensors import SafetensorError
+
+    owner = 'safetensors.torch' if part == 'save_model' else 'pathlib.Path'
+    monkeypatch.setattr(f'{owner}.{part}', full)
+    for place in (folder, tmp_path / 'new'):
+        with pytest.raises(UsageError, match='cannot be written: .*No space'):
+            model.save_pretrained(place)
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert after == before and not (tmp_path / 'new').exists()
 
 
 def edit(folder, change):
@@ -397,6 +399,15 @@ def test_folders_that_are_wrong(saved, tmp_path):
     (folder / 'config.json').write_text('{}')
     with pytest.raises(UsageError, match='is not what save_pretrained'):
         mmrep.from_pretrained(folder)
+    for content in (
+        '{"config": [], "classes": []}',
+        '[]',
+        '4',
+        '{"config": {}, "classes": 4}',
+    ):
+        (folder / 'config.json').write_text(content)
+        with pytest.raises(UsageError, match='is not what save_pretrained'):
+            mmrep.from_pretrained(folder)
     (folder / 'config.json').write_text('[')
     with pytest.raises(UsageError, match='is not what save_pretrained'):
         mmrep.from_pretrained(folder)

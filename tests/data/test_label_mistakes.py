@@ -361,5 +361,5 @@ def test_a_set_of_one_picture(tmp_path):
     own_sets.save_picture(tmp_path / 'src/a.jpg', 0)
     own_sets.save_voc(tmp_path / 'src/a.xml', 0)
     run('voc', tmp_path)
-    with pytest.raises(UsageError, match='only 1 picture; label more'):
+    with pytest.raises(UsageError, match='none of val; label more pictures'):
         survey(str(tmp_path / 'out'))

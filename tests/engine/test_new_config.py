@@ -136,6 +136,41 @@ def test_what_is_chosen(converted, tmp_path):
     assert cfg.train_dataloader.batch_size == 2
 
 
+@pytest.mark.parametrize(
+    ('form', 'iterations', 'look'),
+    [('voc', 900, 24), ('masks', 375, 10)],
+)
+def test_notes_say_how_long_it_takes(
+    form, iterations, look, converted, tmp_path
+):
+    path = tmp_path / 'my.py'
+    options = dict(model='replknet-tiny')
+    cfg, notes = write(converted[form], path, **options)
+    length = f'300 epochs of 10 pictures, {iterations} iterations'
+    assert any(length in note for note in notes)
+    [note] = [note for note in notes if 'on a CPU' in note]
+    assert f'{iterations} iterations take hours' in note
+    assert f'--epochs 8 is enough for a first look ({look} iter' in note
+    cfg, notes = write(converted[form], path, epochs=9, **options)
+    assert 'take hours' not in str(notes)
+
+
+@pytest.mark.parametrize(
+    ('form', 'model', 'text'),
+    [
+        ('voc', 'unireplknet-t', 'UniRepLKNet/resolve/main/unireplknet_t_'),
+        ('masks', 'unireplknet-t', 'UniRepLKNet/resolve/main/unireplknet_t_'),
+        ('voc', 'replknet-tiny', 'no pretrained weights'),
+    ],
+)
+def test_notes_say_where_the_weights_are(
+    form, model, text, converted, tmp_path
+):
+    _, notes = write(converted[form], tmp_path / 'my.py', model=model)
+    [note] = [note for note in notes if text in note]
+    assert ('init_cfg.checkpoint=FILE' in note) == (model == 'unireplknet-t')
+
+
 def test_small_objects_enlarge_the_pictures(tmp_path):
     own_sets.make_voc(tmp_path / 'src')
     convert('voc', str(tmp_path / 'src'), str(tmp_path / 'out'))
