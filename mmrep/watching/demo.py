@@ -159,7 +159,8 @@ def import_gradio() -> Any:
         import gradio
     except ImportError as error:
         raise UsageError(
-            'mmrep demo needs Gradio: pip install gradio.'
+            'mmrep demo needs Gradio: pip install gradio (tested: '
+            'requirements/demo.txt).'
         ) from error
     return gradio
 

@@ -99,7 +99,7 @@ def test_messages(small_segmentor, tmp_path, monkeypatch):
 
 def test_without_gradio(monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
-    with pytest.raises(UsageError, match='pip install gradio'):
+    with pytest.raises(UsageError, match='pip install gradio .*demo.txt'):
         import_gradio()
 
 
