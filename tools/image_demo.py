@@ -184,7 +184,8 @@ def write_clip(
     if clip.total and frames < clip.total:
         console.print(f'{clip.source} ends after {frames} of {clip.total}.')
     path = Path(args.out_dir, clip.name)
-    print(f'{frames} frames at {clip.rate:g} a second are in {path}')
+    count = counted(frames, 'frame')
+    print(f'{path} has {count} at {clip.rate:g} a second')
 
 
 if __name__ == '__main__':

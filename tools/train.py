@@ -83,10 +83,10 @@ def main() -> None:
                 'auto_scale_lr.base_batch_size in the config.'
             )
         cfg.auto_scale_lr.enable = True
-    if args.log_to:
-        log_to(cfg, args.log_to)
     if args.resume:
         enable_resume(cfg, args.resume)
+    if args.log_to:
+        log_to(cfg, args.log_to)
     check_data(
         cfg,
         'train_dataloader',

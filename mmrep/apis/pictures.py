@@ -206,6 +206,10 @@ class PictureReader:
                 results = self._load(dict(img_path=str(image)))
             except (OSError, cv2.error):
                 raise
+            except AssertionError as error:  # nothing was decoded
+                raise UsageError(
+                    f'{image} is not an image, or is damaged'
+                ) from error
             except Exception as error:  # each library has its own
                 text = one_line(error, kind=True)
                 raise UsageError(

@@ -116,7 +116,14 @@ class Demo:
             _CHIP.format(css(colours[i]), html.escape(names[i]), counts[i])
             for i in np.flatnonzero(counts)
         ]
-        return picture, ''.join(entries) or 'no box with this score'
+        if not entries:
+            best = max([0.0, *found.scores.tolist()])
+            entries.append(
+                f'no box has this score; the highest is {best:.2f}'
+                if best
+                else 'no boxes'
+            )
+        return picture, ''.join(entries)
 
     def _classes(self, count: int) -> Tuple[List[str], np.ndarray]:
         meta = self.inferencer.meta
@@ -152,7 +159,8 @@ def import_gradio() -> Any:
         import gradio
     except ImportError as error:
         raise UsageError(
-            'mmrep demo needs Gradio: pip install gradio.'
+            'mmrep demo needs Gradio: pip install gradio (tested: '
+            'requirements/demo.txt).'
         ) from error
     return gradio
 
@@ -207,6 +215,10 @@ def serve(
             page.close()
 
 
+def _from_0_to_1(value: Optional[float]) -> float:
+    return min(max(value or 0.0, 0.0), 1.0)
+
+
 def _page(demo: Demo, title: str) -> Any:
     gradio = import_gradio()
     segments = demo.inferencer.segments
@@ -223,6 +235,9 @@ def _page(demo: Demo, title: str) -> Any:
                 score_thr = gradio.Slider(
                     0, 1, 0.3, label='Minimum score', visible=not segments
                 )
+                for slider in opacity, score_thr:
+                    # a number that is typed may be outside, or empty
+                    slider.preprocess = _from_0_to_1
                 text = gradio.Markdown(container=False)
             with gradio.Column(scale=3, min_width=320):
                 picture = gradio.Image(

@@ -16,6 +16,7 @@ def log_to(cfg: Config, name: str) -> None:
     Args:
         cfg (Config): Config of the run, with ``work_dir``; changed in place.
         name (str): 'tensorboard' or 'wandb'; its package must be installed.
+            With ``cfg.resume``, W&B continues the work dir's newest run.
 
     Raises:
         UsageError: If it is not, or the config has no visualizer.
@@ -27,14 +28,18 @@ def log_to(cfg: Config, name: str) -> None:
     if find_spec(name) is None:
         raise UsageError(
             f'--log-to {name} needs a package that is not installed: '
-            f'pip install {name}.'
+            f'pip install {name} (tested: requirements/loggers.txt).'
         )
     if not cfg.get('visualizer'):
         raise UsageError('--log-to needs visualizer in the config.')
     backend = dict(type=f'mmengine.{LOGGERS[name]}')
     if name == 'wandb':
-        run = Path(cfg.work_dir).resolve().name
-        backend['init_kwargs'] = dict(project='mmrep', name=run)
+        work_dir = Path(cfg.work_dir).resolve()
+        backend['init_kwargs'] = dict(project='mmrep', name=work_dir.name)
+        earlier = sorted(work_dir.glob('*/vis_data/wandb/*run-*-*'))
+        if cfg.get('resume') and earlier:
+            own = earlier[-1].name.rpartition('-')[2]
+            backend['init_kwargs'].update(id=own, resume='allow')
     backends = list(cfg.visualizer.get('vis_backends') or [])
     if all(LOGGERS[name] not in str(part.get('type')) for part in backends):
         cfg.visualizer.vis_backends = [*backends, backend]

@@ -214,14 +214,17 @@ def _confusions(tally: Union[LabelTally, BoxTally]) -> List[tuple]:
 
 def _matrix(tally: Union[LabelTally, BoxTally]) -> Dict[str, Any]:
     """Shares of each true class in percent, by predicted class."""
-    confusion = tally.confusion
+    confusion, classes = tally.confusion, len(tally.palette)
     wrong = confusion.sum(0) + confusion.sum(1) - 2 * confusion.diagonal()
+    # a detector's last row and column, which the page explains
+    wrong[classes:] = wrong.sum() + 1
     shown = np.sort(np.argsort(-wrong, kind='stable')[:_MATRIX])
     total = confusion.sum(1, keepdims=True)
     shares = confusion / np.maximum(total, 1)
     return dict(
         names=[tally.classes[i] for i in shown],
-        total=len(tally.classes),
+        shown=int(np.sum(shown < classes)),
+        total=classes,
         rows=[
             (
                 tally.classes[i],

@@ -103,7 +103,9 @@ def open_clip(source: str, rate: Optional[float] = None) -> Clip:
         raise UsageError(
             f'the video must be an existing file or folder, got {source!r}.'
         )
+    level = cv2.setLogLevel(0)  # the error below says the same in one line
     capture = cv2.VideoCapture(int(source) if camera else source)
+    cv2.setLogLevel(level)
     if not capture.isOpened():
         raise UsageError(
             f'camera {source} cannot be opened.'
@@ -205,7 +207,7 @@ def write_video(
             if writer is not None:
                 writer.release()
         if not written:
-            raise UsageError(f'{clip.source} has no frames.')
+            raise UsageError(f'{clip.source} has no frames that can be read.')
         _check(partial, path, written)
     return written
 

@@ -74,7 +74,11 @@ def test_detector(picture):
     _, legend, _ = ask(picture, 0.5, 0.3)
     assert re.findall(r'></span>(.*?)</span>', legend) == ['a&lt; 1', 'b 2']
     _, legend, _ = ask(picture, 0.5, 0.95)
-    assert legend == 'no box with this score' and drawn == [0.3, 0.95]
+    assert legend == 'no box has this score; the highest is 0.90'
+    assert drawn == [0.3, 0.95]
+    sample.pred_instances = found[:0]
+    ask = Demo(ask.inferencer)
+    assert ask(picture, 0.5, 0)[1] == 'no boxes'
 
 
 def test_messages(small_segmentor, tmp_path, monkeypatch):
@@ -84,7 +88,7 @@ def test_messages(small_segmentor, tmp_path, monkeypatch):
     Image.new('1', (8000, 7000)).save(large)
     answer = ask(str(broken), 0.5, 0.3)
     assert answer[:2] == (None, '')
-    assert answer[2].startswith('broken.png is not an image')
+    assert answer[2] == 'broken.png is not an image, or is damaged'
     *_, text = ask(str(large), 0.5, 0.3)
     assert text.startswith('a picture may have at most 50 million pixels')
     Image.new('1', (20000, 20000)).save(large)
@@ -95,7 +99,7 @@ def test_messages(small_segmentor, tmp_path, monkeypatch):
 
 def test_without_gradio(monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
-    with pytest.raises(UsageError, match='pip install gradio'):
+    with pytest.raises(UsageError, match='pip install gradio .*demo.txt'):
         import_gradio()
 
 
@@ -172,6 +176,14 @@ def test_page(served, picture, tmp_path):
             'old => document.querySelector(\'img[src*="/file="]\').src != old',
             arg=page.evaluate('old => new URL(old, location).href', first),
         )
+        # as the slider is moved to its end if more is typed
+        number = page.locator('input[type=number]').first
+        for typed, value in (('5', 1), ('', 0)):
+            number.fill(typed)
+            number.blur()
+            page.wait_for_timeout(1500)
+            assert number.input_value() == str(value)
+            assert not page.locator('text=Error').count()
         # nothing is cut at the width of a telephone
         assert page.evaluate('document.body.scrollWidth') <= 390
         for file, words in (

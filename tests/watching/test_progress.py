@@ -86,7 +86,7 @@ def test_bar_at_a_terminal_alone(small_segmentor, shapes_root, tmp_path):
 def test_log_to(name, monkeypatch):
     cfg = Config(dict(work_dir='work_dirs/a', visualizer=dict(type='V')))
     monkeypatch.setattr('mmrep.watching.loggers.find_spec', lambda _: None)
-    with pytest.raises(UsageError, match=f'pip install {name}'):
+    with pytest.raises(UsageError, match=f'pip install {name} .*loggers.txt'):
         log_to(cfg, name)
     monkeypatch.setattr('mmrep.watching.loggers.find_spec', lambda _: True)
     for _ in range(2):
@@ -99,6 +99,22 @@ def test_log_to(name, monkeypatch):
         log_to(Config(dict(work_dir='a')), name)
     with pytest.raises(UsageError, match='one of tensorboard, wandb'):
         log_to(cfg, 'other')
+
+
+def test_resumed_run_is_the_same_for_wandb(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmrep.watching.loggers.find_spec', lambda _: True)
+    for name in ('1/vis_data/wandb/run-1-old', '2/vis_data/wandb/run-2-own'):
+        (tmp_path / name).mkdir(parents=True)
+    for resume, own in ((False, {}), (True, dict(id='own', resume='allow'))):
+        visualizer = dict(type='V')
+        cfg = Config(
+            dict(work_dir=str(tmp_path), visualizer=visualizer, resume=resume)
+        )
+        log_to(cfg, 'wandb')
+        (backend,) = cfg.visualizer.vis_backends
+        assert backend.init_kwargs == dict(
+            project='mmrep', name=tmp_path.name, **own
+        )
 
 
 @pytest.mark.slow

@@ -188,7 +188,8 @@ def test_detector(tmp_path, monkeypatch):
     assert '<h1>fcos_b</h1>' in text and 'weights.pth' in text
     assert cells(text, 'Classes')[3] == ['class 3', '75.0', '0.0', '–', '2',
                                          '0']  # fmt: skip
-    assert 'classes of 31 with most errors' in re.sub(r'\s+', ' ', text)
+    assert 'the 24 classes of 30 with most' in re.sub(r'\s+', ' ', text)
+    assert re.findall(r'<tr><th>(.*?)<', text)[-1] == 'nothing'
     worst = text.partition('Worst pictures')[2].partition('Best pictures')
     assert re.findall(r'<div>(\d\d)', worst[0]) == [
         f'{i:02}' for i in range(6)

@@ -47,7 +47,7 @@ def test_clip(run_tool, small_segmentor, clip, tmp_path):
     done = run_tool(TOOL, clip, *small_segmentor, '--out-dir', out)
     assert done.returncode == 0, done.stderr[-3000:]
     path = out / 'clip.mp4'
-    assert done.stdout == f'6 frames at 12.5 a second are in {path}\n'
+    assert done.stdout == f'{path} has 6 frames at 12.5 a second\n'
     assert '100%' in done.stderr
     frames, rate = read_all(path)
     assert (len(frames), rate) == (6, 12.5)
@@ -131,7 +131,7 @@ def test_camera_ends_with_an_interrupt(inferencer, tmp_path, monkeypatch):
     assert (len(frames), rate) == (20, 20)
 
 
-def test_wrong_input(inferencer, clip, tmp_path):
+def test_wrong_input(inferencer, clip, tmp_path, capfd):
     assert is_video('0') and is_video('a/CLIP.MP4')
     assert not is_video('a.jpg') and not is_video(str(tmp_path))
     broken = tmp_path / 'broken.mp4'
@@ -142,6 +142,10 @@ def test_wrong_input(inferencer, clip, tmp_path):
         open_clip(str(tmp_path / 'absent.mp4'))
     with pytest.raises(UsageError, match='camera 99 cannot be opened'):
         open_clip('99')
+    assert 'VIDEOIO' not in capfd.readouterr().err
+    none = open_clip(str(clip))._replace(frames=iter(()))
+    with pytest.raises(UsageError, match='no frames that can be read'):
+        write_video(inferencer, none, tmp_path)
     for rate in (0, math.nan, math.inf):
         with pytest.raises(UsageError, match=f'above 0, got {rate}'):
             open_clip(str(tmp_path), rate)
