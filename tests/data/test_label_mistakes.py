@@ -263,7 +263,7 @@ def test_colours_that_the_palette_lacks(count, more, tmp_path):
     pixels[0, :count] = [[7, 7, i] for i in range(count)]
     Image.fromarray(pixels).save(source / 'masks/pic00.png')
     shown = ', '.join(f'(7, 7, {i})' for i in range(min(count, 10)))
-    refused('masks', tmp_path, f'has {count} others ({shown}{more}) in')
+    refused('masks', tmp_path, f'has {count} more, {shown}{more}, in')
 
 
 def no_objects(source):

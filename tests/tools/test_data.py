@@ -19,6 +19,7 @@ from sweep import sweep
 
 from mmrep.analysis import data_report
 from mmrep.analysis.data_report import DataReport
+from mmrep_cli.arguments import stop_text
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/data.py'
@@ -247,16 +248,21 @@ def test_a_conversion_that_is_ended_leaves_nothing(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {'src', 'log'}
 
 
-def test_an_interrupt_during_imports_is_one_line(tmp_path):
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
+def test_an_interrupt_during_imports_is_one_line(name, tmp_path):
     (tmp_path / 'mmrep').mkdir()
-    (tmp_path / 'mmrep/__init__.py').write_text('raise KeyboardInterrupt')
+    (tmp_path / 'mmrep/__init__.py').write_text(
+        f'import os, signal\nos.kill(os.getpid(), signal.{name})\n'
+    )
     done = subprocess.run(
         [sys.executable, TOOL, 'convert', 'voc', 'a', 'b'],
         env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{ROOT}'},
         capture_output=True,
         text=True,
     )
-    assert done.returncode and done.stderr == 'error: interrupted\n'
+    number = getattr(signal, name)
+    assert done.returncode == 128 + number
+    assert done.stderr == f'error: {stop_text(number)}\n'
 
 
 def test_pictures_that_look_the_same(tmp_path):
