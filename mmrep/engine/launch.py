@@ -235,7 +235,8 @@ def _build(cfg: Config, keys: Sequence[str], build: Callable[[], Any]) -> Any:
             classes, palette = map(frame.f_locals.get, ('classes', 'palette'))
             text = (
                 'metainfo.palette must have a colour for each of '
-                f'{counted(len(classes), "class")}, got {len(palette)}'
+                f'{counted(len(classes), "class")}, got {len(palette)}; set '
+                'both, or no palette'
             )
         if text.endswith('in METAINFO.'):
             # how MMSegmentation's datasets fail with other classes

@@ -55,7 +55,8 @@ def check_model_values(cfg: Config) -> None:
     Raises:
         UsageError: If the weight of a loss is not a number from 0, a number
             of channels or classes or a stride is below 1, ``std`` is not above
-            0, no box is kept, or an NMS is unknown.
+            0, no box is kept, or an NMS is unknown or its threshold is not
+            from 0 to 1.
     """
     for key, value in _walk(cfg.get('model'), 'model'):
         weight = key.endswith('.loss_weight')
@@ -69,6 +70,12 @@ def check_model_values(cfg: Config) -> None:
             raise UsageError(
                 f'{key} must be the most boxes to keep, but is 0, which keeps '
                 'none.'
+            )
+        if key.endswith('.nms.iou_threshold') and not (
+            isinstance(value, Real) and 0 <= value <= 1
+        ):
+            raise UsageError(
+                f'{key} must be a number from 0 to 1, got {value!r}.'
             )
         if key.endswith('.nms.type'):
             # the module, whose function has the same name

@@ -73,6 +73,10 @@ def test_parts_that_do_not_learn(config, options, notes):
             "got 'norm_decay_mul'; did you mean 'norm_decay_mult'?",
         ),
         ({'model.test_cfg.max_per_img': 0}, 'is 0, which keeps none.'),
+        (
+            {'model.test_cfg.nms': dict(type='nms', iou_threshold=-1)},
+            'nms.iou_threshold must be a number from 0 to 1, got -1.',
+        ),
         ({'model.backbone.strides': [4, 0]}, '1 or more, got [4, 0].'),
         ({'val_evaluator.nan_to_num': 'x'}, "from 0 or -1, got 'x'."),
     ],

@@ -360,7 +360,7 @@ def test_palette_of_another_length(tool):
     )
     assert (
         '(train_dataloader.dataset): metainfo.palette must have a colour for '
-        'each of 7 classes, got 5 ('
+        'each of 7 classes, got 5; set both, or no palette ('
     ) in error_of(tool('train', extra))
 
 
