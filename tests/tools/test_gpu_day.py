@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,7 @@ def commands(args, work):
         yield Command(name, words, seconds, None, {{}}, grace=0.5)
 
 gpu_day.commands = commands
+gpu_day.has_cuda = lambda: {device}
 gpu_day.REST = 3
 gpu_day.LOST = 2
 gpu_day.main()
@@ -55,9 +57,9 @@ with open({path!r}, 'wb') as file:
 """
 
 
-def day(out, codes, *args):
+def day(out, codes, *args, device=True):
     """Run a day of small programs: name to (code, seconds)."""
-    script = DAY.format(tools=str(TOOLS), codes=codes)
+    script = DAY.format(tools=str(TOOLS), codes=codes, device=device)
     return subprocess.run(
         [sys.executable, '-', '--out', str(out), *map(str, args)],
         input=textwrap.dedent(script),
@@ -135,6 +137,56 @@ def test_resume_runs_what_has_not_run(tmp_path):
     assert other.returncode == 2 and '--toy' in other.stderr
 
 
+@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGTERM))
+def test_an_interrupted_command_gets_a_second_chance(number, tmp_path):
+    """Its processes end, and a third call leaves it alone."""
+    code = 'import os, time; print(os.getpid(), flush=True); time.sleep(999)'
+    codes = {'facts-long': (code, 300), 'fit-good': (GOOD, 5)}
+    script = DAY.format(tools=str(TOOLS), codes=codes, device=True)
+    log = tmp_path / 'work/facts-long.log'
+    for count in (1, 2):
+        process = subprocess.Popen(
+            [sys.executable, '-c', script, '--out', tmp_path, '--resume'],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not log.is_file() or len(log.read_text().split()) < count:
+            assert process.poll() is None
+            time.sleep(0.05)
+        if count == 2:
+            other = day(tmp_path, codes, '--resume')
+            assert other.returncode == 2 and 'another call' in other.stderr
+        process.send_signal(number)
+        assert process.wait(60) != 0
+        assert not is_running(log.read_text().split()[-1])
+        ended = ends(tmp_path)['facts-long']
+        assert ended == 'stopped: gpu_day.py was interrupted'
+    assert day(tmp_path, codes, '--resume').returncode == 0
+    assert len(log.read_text().split()) == 2
+    assert ends(tmp_path)['fit-good'] == 'done'
+
+
+@pytest.mark.parametrize(
+    ('args', 'text'),
+    [
+        (['--minutes', '0'], '--minutes must be above 0'),
+        (['--minutes', 'nan'], '--minutes must be above 0'),
+        (['--minutes', 'inf'], 'at most 1440, got inf'),
+        ([], 'finds no CUDA device; --toy runs'),
+    ],
+)
+def test_what_cannot_be_measured(args, text, tmp_path):
+    done = day(tmp_path / 'out', {}, *args, device=False)
+    assert done.returncode == 2 and text in done.stderr
+
+
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / 'file'
+    path.touch()
+    done = day(path, {})
+    assert done.returncode == 2 and 'must be a folder' in done.stderr
+
+
 @pytest.mark.slow
 def test_a_training_lasts_until_the_time_is_over(tmp_path):
     code = (
@@ -149,7 +201,7 @@ def test_a_training_lasts_until_the_time_is_over(tmp_path):
         done = subprocess.run(
             [sys.executable, '-', '--out', str(tmp_path), '--resume',
              '--minutes', '0.15'],
-            input=script.format(tools=str(TOOLS), codes=codes),
+            input=script.format(tools=str(TOOLS), codes=codes, device=True),
             capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -14,15 +14,16 @@ files with the results:
     results.json   what the commands wrote, by command and file
     logs.txt       their output
 
-DIR/work has the rest. --resume runs what has not run yet and continues the
-training; a command that does not fit into --minutes waits for the next call.
---steps runs some steps again. --toy runs every step at toy size, with Triton
-in its interpreter. It needs Linux and the packages named in its first lines of
-output.
+DIR/work has the rest. --resume runs what has not run yet or was interrupted
+once, and continues the training; a command that does not fit into --minutes
+waits for the next call. --steps runs some steps again. --toy runs every step
+at toy size, with Triton in its interpreter. It needs Linux and the packages
+named in its first lines of output.
 """
 
 import argparse
 import ctypes
+import fcntl
 import json
 import os
 import platform
@@ -63,6 +64,8 @@ GRACE, LOST = 5, 10
 # prctl(PR_SET_CHILD_SUBREAPER): processes that a command leaves behind stay
 # our children.
 SUBREAPER = 36
+# Longest --minutes.
+DAY_MINUTES = 24 * 60
 ENDED = 'done', 'failed', 'crashed', 'cut', 'disk full'
 
 
@@ -87,9 +90,18 @@ def parse_args():
         help="source of the published implicit GEMM's PyTorch extension",
     )
     parser.add_argument(
-        '--wheels', default='WHEELS', metavar='DIR', help='missing packages'
+        '--wheels',
+        default='WHEELS',
+        metavar='DIR',
+        help='folder of wheels, for the line that names missing packages',
     )
-    return parser, parser.parse_args()
+    args = parser.parse_args()
+    if not 0 < args.minutes <= DAY_MINUTES:
+        parser.error(
+            f'--minutes must be above 0, and at most {DAY_MINUTES}, got '
+            f'{args.minutes:g}'
+        )
+    return parser, args
 
 
 class Day:
@@ -143,6 +155,8 @@ class Day:
         known = self.record['commands']
         entry = known.get(command.name, {})
         ended = entry.get('ended', '').partition(':')[0] in ENDED
+        # not again and again, if it is what stops the machine
+        ended |= entry.get('stops', 0) > 1
         goes_on = command.seconds == float('inf') and entry.get('status') != 0
         if self.args.steps:
             if command.step not in self.args.steps:
@@ -159,7 +173,8 @@ class Day:
         folder.mkdir(parents=True, exist_ok=True)
         limit = min(command.seconds, self.left() - LOST)
         entry.update(
-            ended='cut: the script itself was stopped',
+            ended='stopped: gpu_day.py was interrupted',
+            stops=entry.get('stops', 0) + 1,
             command=' '.join(command.words),
             limit=round(limit),
         )
@@ -175,6 +190,7 @@ class Day:
         entry.update(
             ended=ended,
             status=status,
+            stops=0,
             seconds=round(entry['seconds'] + time.monotonic() - start, 1),
         )
 
@@ -375,9 +391,22 @@ def is_there(name):
     return util.find_spec(name) is not None
 
 
+def has_cuda():
+    """Whether PyTorch sees a device; in a process, to leave CUDA alone."""
+    code = 'import torch; raise SystemExit(not torch.cuda.is_available())'
+    return not subprocess.run([sys.executable, '-c', code]).returncode
+
+
 def main():
     parser, args = parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(args.out, os.O_RDONLY)  # locked until the end
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        parser.error(f'another call of gpu_day.py is writing to {args.out}')
+    except OSError as error:
+        parser.error(f'{args.out} must be a folder to write to ({error})')
     if (args.out / 'gpu_day.json').is_file():
         if not (args.resume or args.steps):
             parser.error(f'{args.out} holds a run: --resume continues it')
@@ -387,6 +416,10 @@ def main():
         ):
             parser.error(f'{args.out} holds a run with another --toy')
     say_what_is_missing(args.wheels)
+    if not (args.toy or has_cuda()):
+        parser.error(
+            'PyTorch finds no CUDA device; --toy runs every step on a CPU'
+        )
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     # even if a shell ignores it, as after '&'
     signal.signal(signal.SIGINT, signal.default_int_handler)
