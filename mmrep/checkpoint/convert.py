@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmrep.checkpoint.fit import compare_states, problems, some
+from mmrep.checkpoint.fit import (
+    compare_states,
+    problems,
+    refuse_fused_windows,
+    some,
+)
 from mmrep.checkpoint.layouts import LAYOUTS, Released, State
 from mmrep.checkpoint.loading import CheckpointError, load_checkpoint
 from mmrep.errors import UsageError
@@ -144,6 +149,7 @@ def recognise(state: State) -> Released:
     Raises:
         CheckpointError: If no known layout fits.
     """
+    refuse_fused_windows(state)
     for layout in LAYOUTS:
         released = layout(state)
         if released is not None:

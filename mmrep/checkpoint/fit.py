@@ -71,6 +71,24 @@ def some(keys: Iterable[str], limit: int = 3) -> str:
     return ', '.join(keys[:limit]) + more
 
 
+def refuse_fused_windows(found: Iterable[str]) -> None:
+    """Refuse WBMM's files in the authors' deploy form.
+
+    Args:
+        found (Iterable[str]): Names of the tensors.
+
+    Raises:
+        CheckpointError: If it is such a file.
+    """
+    fused = [k for k in found if k.endswith(('.R_fused', '.M_fused'))]
+    if fused:
+        raise CheckpointError(
+            "the checkpoint is WBMM in the authors' deploy form, which cannot "
+            f'be read ({some(fused)}); give the training form that it was '
+            'made from, and merge that with tools/reparameterize.py.'
+        )
+
+
 def check_fit(
     model: nn.Module, found: Dict[str, Tensor], strict: bool = True
 ) -> Optional[str]:
@@ -90,6 +108,7 @@ def check_fit(
     Raises:
         CheckpointError: If it does not fit.
     """
+    refuse_fused_windows(found)
     fitting, *differing = compare_states(model.state_dict(), found)
     missing, mismatched, unexpected = differing
     if not any(differing):

@@ -74,9 +74,14 @@ def load_config(
             cfg.pop(key)
         name_types(cfg._cfg_dict, cfg.get('default_scope') or 'mmengine')
     except Exception as error:
+        text = one_line(error, kind=not isinstance(error, UsageError))
+        if isinstance(error, ImportError) and 'mmpretrain' in text:
+            text += (
+                '; ConvNeXt is in MMPretrain: pip install -r '
+                'requirements/convnext.txt'
+            )
         raise UsageError(
-            f'the config {filename} cannot be read: '
-            f'{one_line(error, kind=not isinstance(error, UsageError))}'
+            f'the config {filename} cannot be read: {text}'
         ) from error
     if cfg_options:
         _check_keys(cfg, cfg_options)

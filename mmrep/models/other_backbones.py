@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mmrep.ops import convert_depthwise
+from mmrep.ops import DepthwiseConv2d, convert_depthwise
 from mmrep.registry import MODELS
 
 
@@ -34,6 +34,11 @@ def fast_depthwise(
     """
     model = MODELS.build(backbone)
     if not convert_depthwise(model, min_kernel, backend):
+        if any(isinstance(m, DepthwiseConv2d) for m in model.modules()):
+            raise ValueError(
+                f'{type(model).__name__} uses the operator already, so '
+                'FastDepthwise changes nothing; give the backbone itself.'
+            )
         raise ValueError(
             f'{type(model).__name__} has no depth-wise layer with a kernel '
             f'size of {min_kernel} or more that the operator can compute.'

@@ -138,7 +138,8 @@ def convert_depthwise(
     """Let the eligible ``nn.Conv2d`` layers of a model use the operator.
 
     Layers change class in place: parameters, hooks and references to them stay
-    the same. Subclasses of ``nn.Conv2d`` are not changed.
+    the same. Subclasses of ``nn.Conv2d`` are not changed, among them the
+    layers of mmrep's backbones, which use the operator already.
 
     Args:
         model: Any model; it may itself be such a layer.

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
+from mmrep.checkpoint import check_fit
 from mmrep.checkpoint.convert import convert
 from mmrep.checkpoint.loading import CheckpointError
 from mmrep.models import WBMM, UniRepLKNet
@@ -126,3 +127,22 @@ def test_wbmm_file(tmp_path, deploy):
     assert not found.problems and found.deploy is deploy is model.deploy
     for name, value in found.state.items():
         assert torch.equal(value, source.state_dict()[name]), name
+
+
+@pytest.mark.parametrize('name', ['R_fused', 'M_fused'])
+def test_wbmm_file_in_the_authors_deploy_form(tmp_path, name):
+    """They rename the table of each window, or expand it."""
+    arch = {**ARCH, 'kernel_sizes': (('W7',), (3,), ('W7', 3), ('W7',))}
+    model = WBMM(arch, deploy=True)
+    state = {
+        key.replace('relative_position_bias_table', name).replace(
+            'dwconv.bias', 'dwconv.bias_fused'
+        ): value
+        for key, value in imagenet(model).items()
+    }
+    path = save(tmp_path / 'fused.pth', dict(model=state))
+    text = f"authors' deploy form.*0.0.dwconv.{name}.*reparameterize.py.$"
+    with pytest.raises(CheckpointError, match=text):
+        convert(path, model)
+    with pytest.raises(CheckpointError, match=text):
+        check_fit(model, state)

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -398,3 +399,10 @@ def test_data_root_reaches_annotation_files_of_metrics():
     assert cfg.val_evaluator[0].ann_file == f'elsewhere/{name}'
     assert cfg.val_evaluator[1] == dict(type='Other')
     assert cfg.test_evaluator.ann_file == '/other/test.json'
+
+
+def test_convnext_without_mmpretrain(monkeypatch):
+    for name in ('mmpretrain', 'mmpretrain.models.backbones.convnext'):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match='requirements/convnext.txt$'):
+        load_config(str(CONFIGS / 'upernet_convnext-t_ade20k.py'))

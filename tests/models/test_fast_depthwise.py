@@ -65,6 +65,17 @@ def test_convnext():
     check(*pair('upernet_convnext-t_ade20k'), 18)
 
 
+def test_a_backbone_with_the_operator():
+    arch = dict(
+        channels=(8, 12, 16, 32),
+        depths=(1, 1, 2, 1),
+        kernel_sizes=(17, 15, 9, 7),
+        focus_heads=(2, 4),
+    )
+    with pytest.raises(ValueError, match='OverLoCK uses the operator already'):
+        fast_depthwise(dict(type='mmrep.OverLoCK', arch=arch))
+
+
 def test_arguments_reach_the_layers():
     with pytest.raises(ValueError, match='ResNet has no depth-wise'):
         fast_depthwise(dict(type='mmseg.ResNet', depth=18))
