@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmrep.models import UniRepLKNet
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = [
     f'{method}_wbmm-{size}_{data}'
@@ -14,7 +16,26 @@ NAMES = [
 
 
 def test_every_published_row_is_there():
-    assert {p.stem for p in CONFIGS.glob('*wbmm-*.py')} == set(NAMES)
+    found = {p.stem for p in CONFIGS.glob('*wbmm-*.py')}
+    assert {name for name in found if 'tiny' not in name} == set(NAMES)
+
+
+def test_small_config():
+    """UniRepLKNet-F's recipe, channels and depths, so the two compare."""
+    cfg, other = (
+        Config.fromfile(CONFIGS / f'upernet_{name}-tiny_camvid.py').to_dict()
+        for name in ('wbmm', 'unireplknet')
+    )
+    arch = cfg['model']['backbone'].pop('arch')
+    published = UniRepLKNet.arch_settings[
+        other['model']['backbone'].pop('arch')
+    ]
+    assert {k: v for k, v in published.items() if k != 'kernel_sizes'} == {
+        k: v for k, v in arch.items() if k != 'kernel_sizes'
+    }
+    assert cfg['model']['backbone'].pop('type') == 'mmrep.WBMM'
+    other['model']['backbone'].pop('type')
+    assert cfg == other
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -135,14 +135,31 @@ def test_learns_and_is_found_from_mmdet():
     assert all(p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_program(tmp_path):
-    from mmrep.deploy.export import export_program
+def test_window_product_is_exported_with_free_sizes():
+    """The number of windows depends on the size of the map."""
+    layer = WindowProduct(3, 7).eval()
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    x = torch.randn(2, 3, 16, 20)
+    program = torch.export.export(layer, (x,), dynamic_shapes=(free,))
+    for shape in ((1, 3, 16, 9), (3, 3, 15, 50)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(program.module()(x), layer(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dynamic', [False, True])
+def test_onnx(randomise, tmp_path, dynamic):
+    from mmrep.deploy.export import export_onnx
     from mmrep.deploy.exportable import exportable
 
     arch = dict(
-        channels=(8, 8), depths=(1, 1), kernel_sizes=(('W7',), ('W7',))
+        channels=(8, 8), depths=(2, 1), kernel_sizes=(('W7', 3), ('W7',))
     )
-    model = WBMM(arch, out_indices=(0, 1), deploy=True).eval()
-    out = f'{tmp_path}/m.pt2'
-    done = export_program(exportable(model), out, (64, 96), dynamic=False)
-    assert all(d[0].relative < 1e-4 for d in done.differences.values())
+    model = WBMM(arch, out_indices=(0, 1), deploy=True)
+    module = exportable(randomise(model).eval())
+    out = f'{tmp_path}/m.onnx'
+    done = export_onnx(module, out, (64, 96), dynamic)
+    assert done.dynamic is dynamic
+    assert all(
+        d.relative < 1e-4 for found in done.differences.values() for d in found
+    )

@@ -22,8 +22,8 @@ class WBMM(UniRepLKNet):
     shows what a large kernel gains. It takes the arguments of
     :class:`UniRepLKNet`; ``arch`` is 'T', 'S' or a dict, whose
     ``kernel_sizes`` may have the word 'W7' for a block with windows of 7x7.
-    Exported files have a fixed size (``--static``), because the number of
-    windows depends on it.
+    An ONNX file may have free sizes. A ``.pt2`` program needs ``--static``,
+    because its guards refuse maps that the windows divide.
 
     Examples:
         >>> backbone = WBMM('T', out_indices=(3, ))

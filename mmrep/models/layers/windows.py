@@ -60,19 +60,22 @@ class WindowProduct(nn.Module):
         """
         size = self.window_size
         n, c, height, width = x.shape
-        x = F.pad(x, (0, -width % size, 0, -height % size))
-        rows, columns = x.shape[2] // size, x.shape[3] // size
+        # In this form torch.export needs a second for free sizes; with a
+        # remainder, and with reshape, half a minute. ONNX rounds the quotient
+        # of a negative number up.
+        rows = (height + size - 1) // size
+        columns = (width + size - 1) // size
+        x = F.pad(x, (0, columns * size - width, 0, rows * size - height))
+        x = x.unflatten(3, (columns, size)).unflatten(2, (rows, size))
         # (C, N * windows, places)
-        x = x.reshape(n, c, rows, size, columns, size)
-        x = x.permute(1, 0, 2, 4, 3, 5).reshape(c, -1, size * size)
+        x = x.permute(1, 0, 2, 4, 3, 5).flatten(4).flatten(1, 3)
         index = self.relative_position_index
         matrix = table.index_select(1, index.flatten())
         out = x @ matrix.unflatten(1, index.shape)
         if bias is not None:
             out = out + bias[:, None, None]
-        out = out.reshape(c, n, rows, columns, size, size)
-        out = out.permute(1, 2, 4, 3, 5, 0)
-        out = out.reshape(n, rows * size, columns * size, c)
+        out = out.unflatten(2, (size, size)).unflatten(1, (n, rows, columns))
+        out = out.permute(1, 2, 4, 3, 5, 0).flatten(3, 4).flatten(1, 2)
         return out[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
     def merge(self) -> Tuple[Tensor, Optional[Tensor]]:
