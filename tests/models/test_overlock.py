@@ -2,8 +2,7 @@ import copy
 
 import pytest
 import torch
-from mmcv.cnn.bricks import DropPath
-from overlock_reference import PARTS, Reference, official_keys
+from overlock_reference import Reference, official_keys
 from sweep import sweep
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -204,39 +203,6 @@ def test_depthwise_goes_through_the_operator(arch):
     assert all(isinstance(m, DepthwiseConv2d) for m in convs)
 
 
-@pytest.mark.parametrize(
-    'indices, built', [((0,), 1), ((1,), 2), ((0, 2), 5), ((2, 3), 6)]
-)
-def test_out_indices(arch, randomise, indices, built):
-    full = randomise(OverLoCK(arch)).eval()
-    model = OverLoCK(arch, out_indices=indices).eval()
-    for i, part in enumerate(PARTS):
-        assert all(hasattr(model, name) is (i < built) for name in part)
-    found = model.load_state_dict(full.state_dict(), strict=False)
-    assert not found.missing_keys
-    x = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        outs, expected = model(x), full(x)
-    assert len(outs) == len(indices)
-    for i, out in zip(indices, outs, strict=True):
-        torch.testing.assert_close(out, expected[i])
-    if len(indices) > 1 or indices == (0,):
-        sum(out.pow(3).mean() for out in model.train()(x)).backward()
-        assert all(p.grad is not None for p in model.parameters())
-
-
-def test_drop_path_grows_linearly_per_block(arch):
-    model = OverLoCK(arch, drop_path_rate=0.5, norm_eval=True)
-    rates = [m.drop_prob for m in model.modules() if isinstance(m, DropPath)]
-    blocks = 5 + 6
-    assert rates == pytest.approx([0.05 * i for i in range(blocks)])
-    x = torch.randn(4, 3, 64, 64)
-    model.train()
-    assert not torch.equal(model(x)[-1], model(x)[-1])
-    model.eval()
-    assert torch.equal(model(x)[-1], model(x)[-1])
-
-
 @pytest.mark.parametrize('norm_type', ['BN', 'SyncBN'])
 def test_norm_cfg_reaches_every_norm(arch, norm_type):
     model = OverLoCK(arch, norm_cfg=dict(type=norm_type, eps=1e-3))
@@ -245,50 +211,6 @@ def test_norm_cfg_reaches_every_norm(arch, norm_type):
     sync = norm_type == 'SyncBN'
     assert all(isinstance(m, nn.SyncBatchNorm) is sync for m in norms)
     assert all(m.eps == 1e-3 for m in norms)
-
-
-def test_with_cp_changes_memory_only(arch, randomise):
-    model = randomise(OverLoCK(arch))
-    saving = OverLoCK(arch, with_cp=True)
-    saving.load_state_dict(model.state_dict())
-    calls = []
-    for _, blocks in PARTS:
-        for block in getattr(saving, blocks):
-            block.register_forward_pre_hook(lambda *args: calls.append(1))
-    x = torch.randn(2, 3, 64, 64)
-    for m in (model, saving):
-        sum(out.square().mean() for out in m(x)).backward()
-    assert len(calls) == 22, 'each block must run again in the backward pass'
-    for (name, p), q in zip(
-        model.named_parameters(), saving.parameters(), strict=True
-    ):
-        torch.testing.assert_close(p.grad, q.grad, msg=name)
-    for (name, a), b in zip(
-        model.named_buffers(), saving.buffers(), strict=True
-    ):
-        torch.testing.assert_close(a, b, msg=name)
-
-
-@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3, 4, 6])
-def test_frozen_stages(arch, frozen_stages):
-    model = OverLoCK(arch, frozen_stages=frozen_stages).train()
-    names = [('patch_embed1', 0), ('blocks1', 1), ('extra_norm', 9)]
-    for i, part in enumerate(PARTS[1:], start=2):
-        names += [(name, i) for name in part]
-    for name, frozen_from in names:
-        part = getattr(model, name)
-        frozen = frozen_stages >= frozen_from
-        assert part.training is not frozen, name
-        assert all(p.requires_grad is not frozen for p in part.parameters())
-
-
-def test_norm_eval(arch):
-    model = OverLoCK(arch, norm_eval=True).train()
-    before = copy.deepcopy(dict(model.named_buffers()))
-    model(torch.randn(2, 3, 64, 64))
-    assert model.blocks1.training
-    for name, buffer in model.named_buffers():
-        assert torch.equal(buffer, before[name]), name
 
 
 def test_layer_depth():
@@ -384,20 +306,9 @@ def test_published_initialisation(arch):
             assert 0.015 < p.std() < 0.025, name
 
 
-def test_found_from_mmseg(arch):
-    from mmseg.registry import MODELS
-
-    cfg = dict(type='mmrep.OverLoCK', arch=arch)
-    assert isinstance(MODELS.build(cfg), OverLoCK)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'dynamic, size',
-    [(False, (96, 160)), (True, (96, 160)), (True, (288, 320))],
-)
-def test_onnx(randomise, tmp_path, dynamic, size):
-    """Maps below and above the large kernel, by one file if dynamic."""
+def test_onnx_of_large_maps(randomise, tmp_path):
+    """Maps above the large kernel, and, in the check, below it."""
     from mmrep.deploy.export import export_onnx
     from mmrep.deploy.exportable import exportable
 
@@ -410,7 +321,7 @@ def test_onnx(randomise, tmp_path, dynamic, size):
     )
     model = randomise(OverLoCK(arch, deploy=True)).eval()
     out = str(tmp_path / 'overlock.onnx')
-    done = export_onnx(exportable(model), out, size, dynamic)
+    done = export_onnx(exportable(model), out, (288, 320), dynamic=True)
     assert all(
         d.relative < 1e-4 for found in done.differences.values() for d in found
     )

@@ -4,7 +4,6 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks import DropPath
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -286,19 +285,6 @@ def test_depthwise_goes_through_the_operator(arch, monkeypatch):
     assert len(convs) == 6 and all(m.bias is not None for m in convs)
 
 
-def test_out_indices(arch):
-    full = UniRepLKNet(arch).eval()
-    x = torch.randn(1, 3, 64, 64)
-    model = UniRepLKNet(arch, out_indices=(0, 2)).eval()
-    assert len(model.stages) == len(model.downsample_layers) == 3
-    assert not hasattr(model, 'norm1'), 'would get no gradient'
-    model.load_state_dict(full.state_dict(), strict=False)
-    outs, expected = model(x), full(x)
-    assert len(outs) == 2
-    torch.testing.assert_close(outs[0], expected[0])
-    torch.testing.assert_close(outs[1], expected[2])
-
-
 @pytest.mark.parametrize('channels, size', [(1, (32, 500)), (6, (300, 16))])
 def test_in_channels_and_aspect_ratios(arch, channels, size):
     """Audio is one channel, thin and long; point clouds have three views."""
@@ -309,19 +295,6 @@ def test_in_channels_and_aspect_ratios(arch, channels, size):
     assert model.downsample_layers[0][0].weight.grad.abs().sum() > 0
     for i, out in enumerate(outs):
         assert out.shape[2:] == tuple(-(-n // (4 << i)) for n in size)
-
-
-def test_drop_path_grows_linearly_per_block(arch):
-    model = UniRepLKNet(
-        arch, drop_path_rate=0.5, layer_scale_init_value=1.0, norm_eval=True
-    )
-    rates = [m.drop_prob for m in model.modules() if isinstance(m, DropPath)]
-    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
-    x = torch.randn(4, 3, 64, 64)
-    model.train()
-    assert not torch.equal(model(x)[-1], model(x)[-1])
-    model.eval()
-    assert torch.equal(model(x)[-1], model(x)[-1])
 
 
 @pytest.mark.parametrize('norm_eval', [False, True])
@@ -372,58 +345,6 @@ def test_layer_scale(arch, value):
     model.switch_to_deploy()
     for out, reference in zip(model(x), expected, strict=True):
         torch.testing.assert_close(out, reference, rtol=1e-4, atol=1e-5)
-
-
-def test_with_cp_changes_memory_only(arch):
-    model = UniRepLKNet(arch)
-    saving = UniRepLKNet(arch, with_cp=True)
-    saving.load_state_dict(model.state_dict())
-    calls = []
-    for stage in saving.stages:
-        for block in stage:
-            block.register_forward_pre_hook(lambda *args: calls.append(1))
-    x = torch.randn(2, 3, 64, 64)
-    for m in (model, saving):
-        sum(out.square().mean() for out in m(x)).backward()
-    assert len(calls) == 12, 'each block must run again in the backward pass'
-    for (name, p), q in zip(
-        model.named_parameters(), saving.parameters(), strict=True
-    ):
-        torch.testing.assert_close(p.grad, q.grad, msg=name)
-    for (name, a), b in zip(
-        model.named_buffers(), saving.buffers(), strict=True
-    ):
-        torch.testing.assert_close(a, b, msg=name)
-    calls.clear()
-    saving.eval()(x)
-    assert len(calls) == 6, 'no recomputation outside training'
-
-
-@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 2, 4])
-def test_frozen_stages(arch, frozen_stages):
-    model = UniRepLKNet(arch, frozen_stages=frozen_stages).train()
-    parts = [('stem', model.downsample_layers[0], 0)]
-    for i in range(4):
-        parts.append((f'stages.{i}', model.stages[i], i + 1))
-        parts.append((f'norm{i}', getattr(model, f'norm{i}'), 9))
-        if i:
-            down = model.downsample_layers[i]
-            parts.append((f'downsample_layers.{i}', down, i + 1))
-    for name, part, frozen_from in parts:
-        frozen = frozen_stages >= frozen_from
-        assert part.training is not frozen, name
-        assert all(p.requires_grad is not frozen for p in part.parameters()), (
-            name
-        )
-
-
-def test_norm_eval(arch):
-    model = UniRepLKNet(arch, norm_eval=True).train()
-    before = copy.deepcopy(dict(model.named_buffers()))
-    model(torch.randn(2, 3, 64, 64))
-    assert model.stages[0].training
-    for name, buffer in model.named_buffers():
-        assert torch.equal(buffer, before[name]), name
 
 
 @pytest.mark.parametrize(
@@ -505,17 +426,6 @@ def test_switch_to_deploy(arch, randomise, norm, dtype, tolerance):
     assert not any(issubclass(kind, _BatchNorm) for kind in kinds)
 
 
-def test_switch_keeps_device_dtype_and_state(arch):
-    with torch.device('meta'):
-        model = UniRepLKNet(arch).half().requires_grad_(False).eval()
-    model.switch_to_deploy()
-    for name, p in model.named_parameters():
-        assert p.is_meta and p.dtype == torch.half, name
-        assert not p.requires_grad, name
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    assert not any(m.training for m in layers)
-
-
 def test_fusing_norms_changes_nothing(arch, randomise):
     model = randomise(UniRepLKNet(arch)).double().eval()
     x = torch.randn(1, 3, 64, 64, dtype=torch.double)
@@ -568,10 +478,3 @@ def test_starts_from_released_weights(arch, tmp_path):
 
 
 NORMS = ('norm0', 'norm1', 'norm2', 'norm3')
-
-
-def test_found_from_mmseg(arch):
-    from mmseg.registry import MODELS
-
-    cfg = dict(type='mmrep.UniRepLKNet', arch=arch)
-    assert isinstance(MODELS.build(cfg), UniRepLKNet)

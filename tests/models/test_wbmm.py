@@ -144,22 +144,3 @@ def test_window_product_is_exported_with_free_sizes():
     for shape in ((1, 3, 16, 9), (3, 3, 15, 50)):
         x = torch.randn(shape)
         torch.testing.assert_close(program.module()(x), layer(x))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('dynamic', [False, True])
-def test_onnx(randomise, tmp_path, dynamic):
-    from mmrep.deploy.export import export_onnx
-    from mmrep.deploy.exportable import exportable
-
-    arch = dict(
-        channels=(8, 8), depths=(2, 1), kernel_sizes=(('W7', 3), ('W7',))
-    )
-    model = WBMM(arch, out_indices=(0, 1), deploy=True)
-    module = exportable(randomise(model).eval())
-    out = f'{tmp_path}/m.onnx'
-    done = export_onnx(module, out, (64, 96), dynamic)
-    assert done.dynamic is dynamic
-    assert all(
-        d.relative < 1e-4 for found in done.differences.values() for d in found
-    )
