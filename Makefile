@@ -84,7 +84,8 @@ $(UPSTREAM)/.installed: requirements/upstream.txt requirements/tests.txt \
 	$(UPSTREAM)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-$(CUDA)/.installed: requirements/cuda.txt requirements/export.txt
+$(CUDA)/.installed: requirements/cuda.txt requirements/export.txt \
+    requirements/other_signals.txt
 	test -x $(CUDA)/bin/python || $(PYTHON) -m venv $(CUDA)
 	$(CUDA)/bin/python -m pip install --quiet -r requirements/cuda.txt
 	$(CUDA)/bin/python -m pip install --quiet --no-deps --editable .
