@@ -15,11 +15,10 @@ from mmrep.checkpoint.fit import (
     compare_states,
     problems,
     refuse_fused_windows,
-    some,
 )
 from mmrep.checkpoint.layouts import LAYOUTS, Released, State
 from mmrep.checkpoint.loading import CheckpointError, load_checkpoint
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, listed
 from mmrep.files import replaced, torch_save
 
 _EMA_NAMES = ('model_ema', 'state_dict_ema', 'ema_state_dict')
@@ -70,11 +69,13 @@ class Match:
             ('not in such a file', self.to_train),
         ):
             for reason, keys in groups.items():
-                lines.append(f'{title}: {len(keys)}, {reason} ({some(keys)})')
+                shown = listed(keys, 3)
+                lines.append(f'{title}: {len(keys)}, {reason} ({shown})')
         for title in ('missing', 'unexpected', 'mismatched'):
             keys = getattr(self, title)
             lines.append(
-                f'{title}: {len(keys)}' + (f' ({some(keys)})' if keys else '')
+                f'{title}: {len(keys)}'
+                + (f' ({listed(keys, 3)})' if keys else '')
             )
         return '\n'.join(lines)
 
@@ -107,7 +108,7 @@ def weights_of(checkpoint: Dict[str, Any], ema: bool = False) -> State:
         if not averages:
             raise CheckpointError(
                 'the checkpoint must hold averaged weights under one of '
-                f'{", ".join(_EMA_NAMES)}, but holds {some(checkpoint)}.'
+                f'{", ".join(_EMA_NAMES)}, but holds {listed(checkpoint, 3)}.'
             )
         holder = averages[0]
     elif averages and not {'state_dict', 'model'} & checkpoint.keys():
@@ -156,7 +157,7 @@ def recognise(state: State) -> Released:
             return released
     raise CheckpointError(
         'the layout of the checkpoint is not known (docs/model_zoo.md lists '
-        f'the known ones); it begins with {some(state)}.'
+        f'the known ones); it begins with {listed(state, 3)}.'
     )
 
 

@@ -5,7 +5,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional
 from torch import Tensor, nn
 
 from mmrep.checkpoint.loading import CheckpointError
-from mmrep.errors import counted
+from mmrep.errors import counted, listed
 
 # Parts of the names of parameters that only a merged model has.
 MERGED = ('lkb_reparam', 'lk_origin.bias', 'dwconv.bias')
@@ -54,7 +54,7 @@ def problems(
 ) -> str:
     """Differences as part of a line, or '' if there are none."""
     return '; '.join(
-        f'{len(keys)} {kind} ({some(keys)})'
+        f'{len(keys)} {kind} ({listed(keys, 3)})'
         for kind, keys in (
             ('parameters of the model are missing', missing),
             ('have another shape', mismatched),
@@ -62,13 +62,6 @@ def problems(
         )
         if keys
     )
-
-
-def some(keys: Iterable[str], limit: int = 3) -> str:
-    """The first few keys, and how many more there are."""
-    keys = list(keys)
-    more = f' and {len(keys) - limit} more' if len(keys) > limit else ''
-    return ', '.join(keys[:limit]) + more
 
 
 def refuse_fused_windows(found: Iterable[str]) -> None:
@@ -84,8 +77,8 @@ def refuse_fused_windows(found: Iterable[str]) -> None:
     if fused:
         raise CheckpointError(
             "the checkpoint is WBMM in the authors' deploy form, which cannot "
-            f'be read ({some(fused)}); give the training form that it was '
-            'made from, and merge that with tools/reparameterize.py.'
+            f'be read ({listed(fused, 3)}); give the training form that it '
+            'was made from, and merge that with tools/reparameterize.py.'
         )
 
 
@@ -146,11 +139,11 @@ def _describe_start(anew: List[str], unexpected: List[str]) -> str:
         parts.append(
             f'initial values remain in {counted(len(anew), "parameter")}, '
             'which the checkpoint lacks or holds in another shape '
-            f'({some(anew)})'
+            f'({listed(anew, 3)})'
         )
     if unexpected:
         parts.append(
             f'not used: {len(unexpected)} of the checkpoint '
-            f'({some(unexpected)})'
+            f'({listed(unexpected, 3)})'
         )
     return f'the model starts from the checkpoint; {"; ".join(parts)}.'

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 from torch import nn
 
 from mmrep.data.images import built_datasets, built_transforms
-from mmrep.errors import UsageError, counted
+from mmrep.errors import UsageError, counted, listed
 
 # They make their own labels: edges, depths.
 _OWN_LABELS = ('STDCHead', 'VPDDepthHead')
@@ -262,8 +262,7 @@ def _check_classes(key: str, head: nn.Module, classes: Sequence[str]) -> None:
     count = num_labels(head)
     if len(classes) == count:
         return
-    names = ', '.join(map(str, classes[:6]))
-    names += f' and {len(classes) - 6} more' if len(classes) > 6 else ''
+    names = listed(classes, 6)
     if getattr(head, 'out_channels', None) == 1:
         raise UsageError(
             'a head with one output distinguishes two classes, labels 0 and '

@@ -21,7 +21,7 @@ from mmrep.data.images import (
     find_colours,
 )
 from mmrep.data.labels import JPEG, LabelCheck
-from mmrep.errors import UsageError, agreed, counted, one_line, share
+from mmrep.errors import UsageError, agreed, counted, listed, one_line, share
 
 # How many label maps are read, and for how many seconds.
 SAMPLE = 100
@@ -338,11 +338,8 @@ def _judge(
     absent = [i for i in absent if i != ignored]
     if not trains or not absent:
         return []
-    shown = ', '.join(
-        f'{i} ({names[i]})' if i < len(names) else str(i) for i in absent[:6]
-    )
-    more = f' and {len(absent) - 6} more' if len(absent) > 6 else ''
+    labels = (f'{i} ({names[i]})' if i < len(names) else i for i in absent)
     return [
-        f'{key}: no pixel of label {shown}{more} in {read}; '
+        f'{key}: no pixel of label {listed(labels, 6)} in {read}; '
         + ('they are not learned.' if whole else 'rare or missing.')
     ]

@@ -7,7 +7,6 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmrep.checkpoint import get_state_dict, load_checkpoint
-from mmrep.checkpoint.fit import some
 from mmrep.deploy.compare import Difference, compare, outputs
 from mmrep.deploy.deploy_form import (
     deploy_config,
@@ -15,7 +14,7 @@ from mmrep.deploy.deploy_form import (
     to_deploy_form,
 )
 from mmrep.deploy.models import build_model, load_model
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, listed
 from mmrep.files import replaced, torch_save
 
 
@@ -166,6 +165,6 @@ def _check_unmerged(cfg: Config, checkpoint: str, trust: bool) -> None:
     if here:
         raise UsageError(
             f'the checkpoint {checkpoint} is already merged: it holds '
-            f'{some(here, 1)}, which only a deploy form has. Give the '
+            f'{listed(here, 1)}, which only a deploy form has. Give the '
             'checkpoint from training.'
         )

@@ -291,9 +291,7 @@ def by(size: Sequence[int]) -> str:
 
 def some(names: Iterable[Any]) -> str:
     """The first few names, and how many more there are."""
-    names = [str(name) for name in names]
-    more = f' and {len(names) - 6} more' if len(names) > 6 else ''
-    return f'({", ".join(names[:6])}{more})'
+    return f'({listed(names, 6)})'
 
 
 def _identity(file: CocoFile) -> Tuple[Dict[Any, str], List[Tuple[Any, str]]]:

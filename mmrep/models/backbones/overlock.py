@@ -3,8 +3,8 @@
 Paper: `OverLoCK: An Overview-first-Look-Closely-next ConvNet with
 Context-Mixing Dynamic Kernels <https://arxiv.org/abs/2502.20087>`_ (CVPR
 2025). Source: https://github.com/LMMMEng/OverLoCK/blob/2c8ab3b/models/overlock.py
-(Apache-2.0; the released weights likewise). Parameter names are that file's,
-so the released checkpoints load as they are.
+(Apache-2.0). Parameter names are that file's, so the released checkpoints load
+as they are.
 
 The base net (stages 1 to 3) feeds two nets. The overview net is an ordinary
 fourth stage. The focus net repeats the third and fourth stage; it concatenates
