@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -113,13 +114,17 @@ def test_masks(run_tool, detector, tmp_path):
     config, checkpoint = detector(CASCADE)
     file = tmp_path / 'm.onnx'
     run(run_tool, EXPORT, config, checkpoint, file, '--masks', 'raw')
-    for model in (checkpoint, file):
+    runs = dict(pth=[checkpoint], onnx=[file])
+    if find_spec('openvino'):
+        runs['openvino'] = [file, '--runtime', 'openvino']
+    for name, model in runs.items():
         run(
-            run_tool, TEST, config, model, '--work-dir', tmp_path / 'work',
-            '--out', tmp_path / model.suffix[1:],
+            run_tool, TEST, config, *model, '--work-dir', tmp_path / 'work',
+            '--out', tmp_path / name,
         )  # fmt: skip
-    for kind in ('bbox', 'segm'):
-        check_same(*(found(tmp_path / x, kind) for x in ('pth', 'onnx')))
+        for kind in ('bbox', 'segm'):
+            folders = tmp_path / 'pth', tmp_path / name
+            check_same(*(found(folder, kind) for folder in folders))
     masks = [x['segmentation'] for x in found(tmp_path / 'pth', 'segm')]
     assert sum(map(coco_masks.area, masks)) > 50
     run(
