@@ -20,7 +20,12 @@ from mmrep.deploy.runtime import ExportedFile
 from mmrep.deploy.runtime.parts import PARTS, cost_of_parts
 from mmrep.deploy.whole import whole_model
 from mmrep.deploy.whole.boxes import paste
-from mmrep.deploy.whole.detections import Found, _check_left, _pair
+from mmrep.deploy.whole.detections import (
+    Found,
+    _check_left,
+    _mask_difference,
+    _pair,
+)
 from mmrep.deploy.whole.doubts import near_cut, near_suppression
 from mmrep.deploy.whole.metadata import describe_whole, model_of
 from mmrep.engine import load_config
@@ -382,7 +387,7 @@ def detections(*rows):
 
 
 def agree(expected, found, rules=RULES, doubts=()):
-    worst, both = _pair('x', expected, found, 1e-4)
+    worst, _, both = _pair(expected, found, 1e-4)
     _check_left('x', both, rules, torch.tensor(doubts).reshape(-1, 4))
     return worst
 
@@ -467,9 +472,60 @@ def test_masks_must_agree():
     mask[:, :35] = True
     other = mask.clone()
     other[0, 35, :2] = True
-    agree(box._replace(masks=mask), box._replace(masks=mask))
+
+    def miss(found, doubts=None):
+        same = [box._replace(masks=x) for x in (mask, found)]
+        return _mask_difference('x', same, lambda: doubts)
+
+    assert miss(mask) == 0
+    doubts = torch.zeros_like(mask)
+    doubts[0, 35] = True
+    assert miss(other, doubts) == 0
     with pytest.raises(UsageError, match='IoU of 0.998.*less than 0.999'):
-        agree(box._replace(masks=mask), box._replace(masks=other))
+        miss(other, torch.zeros_like(mask))
+    other[0, 20, :2] = False  # where the model is sure
+    with pytest.raises(UsageError, match='IoU of 0.998.*less than 0.999'):
+        miss(other, doubts)
+
+
+@pytest.mark.parametrize('name', sweep(['mask', 'cascade']))
+def test_pixels_at_the_threshold_may_differ(make, name):
+    _, model = make(name)
+    module = whole_model(model)
+    image = module.example((64, 72), 2)
+
+    def set_logits(value):
+        for _, head in module.mask_stages:
+            nn.init.zeros_(head.conv_logits.weight)
+            nn.init.constant_(head.conv_logits.bias, value)
+
+    def compare(logit):
+        with torch.no_grad():
+            set_logits(-logit)
+            found = dict(zip(module.names, module(image), strict=True))
+            set_logits(logit)
+            expected = module.expected(image)
+        assert expected['found'][1].masks.sum() > 100 + found['masks'].sum()
+        return module.compare('x', expected, found, 1e-4)
+
+    assert compare(1e-6)[-1].name == 'masks'
+    with pytest.raises(UsageError, match='mask of the x input has an IoU'):
+        compare(1e-3)
+
+
+def test_pixels_of_thin_boxes_may_differ(make):
+    """A box may be off by a little, which moves the edge of its mask."""
+    _, model = make('mask')
+    module = whole_model(model)
+    image = module.example((64, 72))
+    ramp = torch.linspace(0, 1, 28).expand(1, 1, 28, 28)
+    module.segment = lambda *args: ramp
+    one, other = (
+        detections([x, 10.0, x + 2.2, 30.0, 0.9, 0.0]) for x in (9.401, 9.399)
+    )
+    assert not module.doubtful_pixels(image, 0, (one, one), 1e-4).any()
+    found = module.doubtful_pixels(image, 0, (one, other), 1e-4)
+    assert found.nonzero()[:, 2].tolist() == [10] * 20
 
 
 def test_metadata(small_segmentor):

@@ -1,6 +1,7 @@
 """Check whether a file finds the same as MMDetection's model."""
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -81,11 +82,26 @@ class WholeDetector(WholeModel):
             ],
             # computed only if something differs
             doubts=lambda: self.doubtful_proposals(image),
+            pixels=partial(self.doubtful_pixels, image),
         )
 
     def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
         """Proposals (n, 4) of each image that depend on the last digits."""
         return [image.new_zeros((0, 4), dtype=torch.float32) for _ in image]
+
+    def doubtful_pixels(
+        self, images: Tensor, i: int, same: Sequence[Found], tolerance: float
+    ) -> Tensor:
+        """Pixels (n, H, W) that may or may not belong to a mask.
+
+        Args:
+            images (Tensor): Shape (N, C, H, W).
+            i (int): Index of the image.
+            same (list[Found]): The same n detections of it, from the model
+                and from the file.
+            tolerance (float): Largest difference of a probability.
+        """
+        raise NotImplementedError
 
     def compare(
         self,
@@ -95,18 +111,18 @@ class WholeDetector(WholeModel):
         tolerance: float,
     ) -> List[Difference]:
         """The largest differences; raise if a detection has no counterpart."""
-        size = None
-        worst = dict(boxes=0.0, scores=0.0, masks=0.0)
+        worst: Dict[str, float] = {}
         for i, reference in enumerate(expected['found']):
             size = None if reference.masks is None else reference.masks.shape
             result = read_outputs(found, i, size, self.mask_threshold)
-            own, both = _pair(name, reference, result, tolerance)
+            own, same, both = _pair(reference, result, tolerance)
             if any(alone for _, alone in both):
                 doubts = expected['doubts']()[i]
                 _check_left(name, both, self.rules, doubts)
-            worst = {key: max(worst[key], own[key]) for key in worst}
-        if size is None:
-            del worst['masks']
+            if size is not None:
+                pixels = partial(expected['pixels'], i, same, tolerance)
+                own['masks'] = _mask_difference(name, same, pixels)
+            worst = {key: max(worst.get(key, 0.0), own[key]) for key in own}
         return [Difference(key, v, v) for key, v in worst.items()]
 
     @property
@@ -139,13 +155,14 @@ def read_outputs(
 
 
 def _pair(
-    name: str, expected: Found, found: Found, tolerance: float
-) -> Tuple[Dict[str, float], List[Tuple[Found, List[int]]]]:
-    """The largest differences, and the detections that only one side has."""
+    expected: Found, found: Found, tolerance: float
+) -> Tuple[Dict[str, float], List[Found], List[Tuple[Found, List[int]]]]:
+    """The largest differences, the same detections, those of one side."""
     pixels = tolerance * PIXELS
     left = set(range(len(found.labels)))
     alone: List[int] = []
-    worst = dict(boxes=0.0, scores=0.0, masks=0.0)
+    places: List[Tuple[int, int]] = []
+    worst = dict(boxes=0.0, scores=0.0)
     for i, (box, score, label) in enumerate(zip(*expected[:3], strict=True)):
         pairs = [
             (
@@ -162,21 +179,43 @@ def _pair(
             continue
         off, score_off, j = min(pairs)
         left.remove(j)
+        places.append((i, j))
         worst['boxes'] = max(worst['boxes'], off)
         worst['scores'] = max(worst['scores'], score_off)
-        if expected.masks is not None:
-            miss = _mask_difference(expected.masks[i], found.masks[j])
-            worst['masks'] = max(worst['masks'], miss)
-    if worst['masks'] > 1 - MASK_IOU:
-        raise UsageError(
-            f'a mask of the {name} input has an IoU of '
-            f'{1 - worst["masks"]:.5f} with that of the model, less than '
-            f'{MASK_IOU}; nothing was written.'
+    same = [
+        Found(
+            *(None if v is None else v[[p[k] for p in places]] for v in side)
         )
-    return worst, [(expected, alone), (found, sorted(left))]
+        for k, side in enumerate((expected, found))
+    ]
+    return worst, same, [(expected, alone), (found, sorted(left))]
 
 
-def _mask_difference(expected: Tensor, found: Tensor) -> float:
+def _mask_difference(
+    name: str, same: Sequence[Found], doubts: Callable[[], Tensor]
+) -> float:
+    """The largest 1 - IoU of two masks; raise if it is too large.
+
+    Args:
+        name (str): Name of the input.
+        same (list[Found]): The same detections of both sides.
+        doubts (Callable): Computes the pixels (n, H, W) that do not count; it
+            is called only if masks differ too much with them.
+    """
+    masks = [found.masks for found in same]
+    worst = max(map(_miss, *masks), default=0.0)
+    if worst > 1 - MASK_IOU:
+        sure = ~doubts()
+        worst = max(map(_miss, *(m & sure for m in masks)))
+    if worst > 1 - MASK_IOU:
+        raise UsageError(
+            f'a mask of the {name} input has an IoU of {1 - worst:.5f} with '
+            f'that of the model, less than {MASK_IOU}; nothing was written.'
+        )
+    return worst
+
+
+def _miss(expected: Tensor, found: Tensor) -> float:
     """1 - IoU, or 0 if only one pixel differs."""
     wrong = (expected != found).sum().item()
     if wrong <= 1:

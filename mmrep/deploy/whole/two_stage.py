@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
-from mmrep.deploy.whole.detections import WholeDetector
+from mmrep.deploy.whole.detections import Found, WholeDetector
 from mmrep.deploy.whole.doubts import near_cut, near_suppression
 from mmrep.deploy.whole.operators import NOTHING, nms_mask, roi_align
 from mmrep.deploy.whole.picture import MASKS
@@ -143,6 +143,26 @@ class WholeTwoStageDetector(WholeDetector):
             _doubtful([[part[i] for part in level] for level in levels], cfg)
             for i in range(len(image))
         ]
+
+    def doubtful_pixels(
+        self, images: Tensor, i: int, same: Sequence[Found], tolerance: float
+    ) -> Tensor:
+        """See :meth:`WholeDetector.doubtful_pixels`.
+
+        In a thin box, a small shift of the box changes probabilities much.
+        """
+        image = images[i : i + 1]
+        with torch.no_grad():
+            maps = self.neck(self.backbone(self.prepare(image)))
+            pasted = []
+            for found in same:
+                masks = self.segment(
+                    maps, found.boxes[None], found.labels[None]
+                )
+                pasted.append(B.paste(masks[0], found.boxes, image.shape[2:]))
+        low = torch.minimum(*pasted) - tolerance
+        high = torch.maximum(*pasted) + tolerance
+        return (low <= self.mask_threshold) & (self.mask_threshold <= high)
 
     def refine(
         self,
