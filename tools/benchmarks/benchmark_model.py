@@ -169,6 +169,7 @@ from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import replaced, write_json
 from mmrep.machine import facts
+from mmrep.models.precision import HALF, check_precision
 
 
 def check(args: argparse.Namespace) -> None:
@@ -225,6 +226,12 @@ def list_jobs(args: argparse.Namespace) -> List[List[Tuple[Config, Case]]]:
     on_gpu = torch.cuda.is_available() and not args.checkpoints
     device = 'cuda' if on_gpu else 'cpu'
     switches = [parse_switches(text) for text in args.switches]
+    if device == 'cpu' and 'inference' in args.mode:
+        for name in HALF:
+            if any(name in some for some in switches):
+                slow = check_precision(name, device)
+                if slow:
+                    note(slow)
     groups, reasons = [], {}
     for found in models(args):
         jobs = []
