@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
+from mmrep.compat.noise import silence_warnings
 from mmrep.deploy import build_model, load_model, to_deploy_form
 from mmrep.deploy.export import export_onnx
 from mmrep.deploy.exportable import exportable
@@ -285,6 +286,7 @@ def _make(
     *args: Any,
 ) -> None:
     """Make a file and send why it could not be made, or None."""
+    silence_warnings()
     torch.set_num_threads(threads)
     import_custom(cfg)
     try:

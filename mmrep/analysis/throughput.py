@@ -35,6 +35,7 @@ from mmrep.analysis.inference import (
     import_custom,
 )
 from mmrep.analysis.training import build_training_step
+from mmrep.compat.noise import silence_warnings
 from mmrep.deploy.quantize.score import score
 from mmrep.errors import UsageError, one_line
 from mmrep.models.precision import HALF
@@ -221,6 +222,7 @@ def measure(
         for i, (cfg, case) in enumerate(jobs):
             report(f'building {i + 1}/{len(jobs)}: {case}')
             workers.append(_Worker(cfg, case, threads, clock))
+            workers[-1].wait_until_built()
         for turn in range(repeats):
             report(f'turn {turn + 1}/{repeats}')
             for worker in workers:
@@ -293,7 +295,9 @@ class _Worker:
         )
         self.process.start()
         theirs.close()
-        self._receive()  # when it is built
+
+    def wait_until_built(self) -> None:
+        self._receive()
 
     def _receive(self) -> Any:
         try:
@@ -332,6 +336,7 @@ def _serve(
     pipe: Any, cfg: Config, case: Case, threads: int, clock: str
 ) -> None:
     """Build a case, then answer requests; runs in the case's process."""
+    silence_warnings()
     now = _CLOCKS[clock]
     try:
         step, memory, find_more = _prepare(cfg, case, threads)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -328,6 +329,13 @@ def test_wrong_calibration_images(cfg, path, tmp_path, shapes_root, change):
     with pytest.raises(UsageError, match=text):
         quantize(cfg, path, str(out), 3)
     assert not out.exists()
+
+
+def test_no_room_for_temporary_files(path, tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=1000)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage)
+    with pytest.raises(UsageError, match=f'but {tmp_path} has 0 MB left'):
+        FloatFile(path, str(tmp_path))
 
 
 def test_no_runtime(cfg, path, monkeypatch):
