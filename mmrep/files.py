@@ -21,7 +21,8 @@ from mmrep.errors import UsageError
 # of one process on one machine, or of several that write together
 _PARTIAL = re.compile(r'\.partial(-(?P<pid>\d{1,9})-(?P<host>[^.]*))?\.')
 
-_FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC))
+# the disk, the user's quota, a limit on the size of files
+_FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC), errno.EFBIG)
 
 
 def as_path(value: Any, what: str) -> Path:
@@ -49,7 +50,7 @@ class WriteError(UsageError):
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk or the user's quota is full."""
+    """Whether an error says that a disk, a quota or a file is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 

@@ -21,9 +21,9 @@ def facts(device: Optional[str] = None) -> Dict[str, Any]:
 
     Returns:
         dict[str, Any]: ``device``, ``name`` (of the processor or GPU),
-        ``cores``, ``threads``, ``instructions`` (of the CPU), ``torch``,
-        ``cuda`` (on a GPU), ``python``, ``mmrep``, ``date`` (UTC) and
-        ``commit``.
+        ``cores``, ``threads``, ``instructions`` (of the CPU), ``bf16`` and
+        ``vnni`` (whether it has these instructions), ``torch``, ``cuda`` (on
+        a GPU), ``python``, ``mmrep``, ``date`` (UTC) and ``commit``.
     """
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -34,6 +34,8 @@ def facts(device: Optional[str] = None) -> Dict[str, Any]:
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
         'instructions': torch.backends.cpu.get_cpu_capability(),
+        'bf16': torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        'vnni': torch.cpu._is_vnni_supported(),
         'torch': torch.__version__,
         **({'cuda': torch.version.cuda} if on_gpu else {}),
         'python': platform.python_version(),

@@ -1,3 +1,4 @@
+import errno
 import json
 import signal
 import socket
@@ -11,6 +12,7 @@ import torch
 from mmrep.errors import UsageError
 from mmrep.files import (
     WriteError,
+    is_full,
     new_folder,
     partial_path,
     remove_remains,
@@ -18,6 +20,14 @@ from mmrep.files import (
     torch_save,
     write_json,
 )
+
+
+@pytest.mark.parametrize(
+    'number, full',
+    [(errno.ENOSPC, True), (errno.EFBIG, True), (errno.EACCES, False)],
+)
+def test_is_full(number, full):
+    assert is_full(OSError(number, 'reason')) == full
 
 
 def names_in(folder):

@@ -7,6 +7,7 @@ def test_facts_of_a_cpu():
     assert found['cores'] >= 1 and found['threads'] >= 1
     assert len(found['commit']) == 40 or found['commit'] == 'unknown'
     assert 'cuda' not in found
+    assert {type(found[key]) for key in ('bf16', 'vnni')} == {bool}
 
 
 def test_no_git(monkeypatch):

@@ -75,10 +75,11 @@ from rich.progress import track
 
 from mmrep.deploy.quantize import Quantized, quantize
 from mmrep.deploy.quantize.files import check_installed, export_float
+from mmrep.deploy.quantize.pictures import calibration_paths
 from mmrep.deploy.quantize.score import validation
 from mmrep.engine import check_data, load_config, set_data_root
 from mmrep.engine.cli import run
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, counted
 from mmrep.files import write_json
 from mmrep.machine import facts
 
@@ -93,6 +94,7 @@ def main() -> None:
     if args.data_root:
         set_data_root(cfg, args.data_root, loaders)
     check_data(cfg, *loaders)
+    calibration_paths(cfg, args.calibrate)  # before the export, for its errors
     with TemporaryDirectory(prefix='mmrep.quantize.') as folder:
         model = args.model
         if Path(model).suffix != '.onnx':
@@ -163,8 +165,8 @@ def report(done: Quantized) -> str:
     lines.append(
         f'{done.layers - len(done.in_float)} of {done.layers} layers are '
         f'quantized, with weights in {done.weight_bits} bits; scored '
-        f'{done.scorings} times on the {done.scored_on} set, calibrated on '
-        f'{done.calibrated_on} images.'
+        f'{counted(done.scorings, "time")} on the {done.scored_on} set, '
+        f'calibrated on {counted(done.calibrated_on, "image")}.'
     )
     if done.in_float:
         lines.append('In float: ' + ', '.join(done.in_float))

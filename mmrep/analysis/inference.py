@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
+from mmrep.compat.noise import silence_warnings
 from mmrep.deploy import build_model, load_model, to_deploy_form
 from mmrep.deploy.export import export_onnx
 from mmrep.deploy.exportable import exportable
@@ -26,7 +27,7 @@ from mmrep.deploy.quantize.score import validation
 from mmrep.deploy.runtime import load_exported
 from mmrep.deploy.runtime.files import open_session
 from mmrep.engine import check_data
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.models.precision import check_precision, use_half
 
 # Forms that are exported files, and forms in PyTorch.
@@ -43,7 +44,7 @@ def build_form(
     half: Optional[str] = None,
     channels_last: bool = False,
     cuda_graph: bool = False,
-) -> Callable[[], Any]:
+) -> 'Form':
     """Build a form of a config's network with random weights.
 
     Args:
@@ -63,9 +64,6 @@ def build_form(
             False.
         cuda_graph (bool): On a GPU, record the network as a CUDA graph, or
             compile it in the mode that uses one. Defaults to False.
-
-    Returns:
-        Callable: Runs the network once.
 
     Raises:
         UsageError: If the form does not exist or cannot run like this.
@@ -89,6 +87,7 @@ def build_form(
         check_precision(half, device)
         use_half(model, half)
     network = exportable(model, keep_pooling=True).to(device)
+    megabytes = _megabytes(network)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
         image = image.contiguous(memory_format=torch.channels_last)
@@ -96,27 +95,28 @@ def build_form(
         mode = 'reduce-overhead' if cuda_graph else 'default'
         network = torch.compile(network, mode=mode, dynamic=False)
     elif cuda_graph:
-        return _cuda_graph(network, image)
+        return Form(_cuda_graph(network, image), megabytes)
 
     @torch.inference_mode()
     def run() -> Any:
         return network(image)
 
-    return run
+    return Form(run, megabytes)
 
 
-class Predictor(NamedTuple):
-    """A trained model in a form, from pictures to predictions.
+class Form(NamedTuple):
+    """A network in a form.
 
     Attributes:
-        run: Predicts a batch of noise once.
-        model: A segmentor or detector, or what replaces one.
+        run: Runs it once on a batch of noise.
         megabytes: Size of its weights or its file.
+        model: A segmentor or detector, or what replaces one, if the weights
+            are trained.
     """
 
     run: Callable[[], Any]
-    model: nn.Module
     megabytes: float
+    model: Optional[nn.Module] = None
 
 
 def build_predictor(
@@ -126,7 +126,7 @@ def build_predictor(
     shape: Tuple[int, int],
     batch_size: int = 1,
     half: Optional[str] = None,
-) -> Predictor:
+) -> Form:
     """Build a form of a trained model on the CPU.
 
     Unlike in :func:`build_form`, all forms begin with pictures and end with
@@ -163,7 +163,7 @@ def build_predictor(
         if half:
             check_precision(half, 'cpu')
             use_half(model, half)
-        megabytes = sum(x.nbytes for x in model.state_dict().values()) / 1e6
+        megabytes = _megabytes(model)
         if form == 'compile':
             for part in (model.backbone, getattr(model, 'neck', None)):
                 if part is not None:
@@ -174,7 +174,11 @@ def build_predictor(
     def run() -> Any:
         return model.test_step(dict(batch))
 
-    return Predictor(run, model, megabytes)
+    return Form(run, megabytes, model)
+
+
+def _megabytes(model: nn.Module) -> float:
+    return sum(x.nbytes for x in model.state_dict().values()) / 1e6
 
 
 def _noise(model: nn.Module, shape: Tuple[int, int], count: int) -> dict:
@@ -234,7 +238,7 @@ def _cuda_graph(network: nn.Module, image: Tensor) -> Callable[[], Any]:
 
 def _file_form(
     cfg: Config, form: str, shape: Tuple[int, int], batch_size: int
-) -> Callable[[], Any]:
+) -> Form:
     """A file in its runtime; another process makes the file.
 
     So the peak memory is that of the runtime.
@@ -250,29 +254,47 @@ def _file_form(
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, 'model.onnx'))
         _in_child(_export, cfg, path, image if form == 'int8' else None)
+        megabytes = Path(path).stat().st_size / 1e6
         session = open_session(path, package)
-    return lambda: session.run(image)
+    return Form(lambda: session.run(image), megabytes)
 
 
 def _in_child(make: Callable[..., None], cfg: Config, *args: Any) -> None:
     """Make a file in another process, whose memory does not count here."""
     context = multiprocessing.get_context('spawn')
-    threads = torch.get_num_threads()
-    child = context.Process(target=_make, args=(make, threads, cfg, *args))
+    pipe, theirs = context.Pipe(duplex=False)
+    child = context.Process(
+        target=_make,
+        args=(theirs, make, torch.get_num_threads(), cfg, *args),
+    )
     child.start()
+    theirs.close()
+    try:
+        error = pipe.recv()
+    except EOFError:
+        error = 'the process that makes its file was killed.'
     child.join()
-    if child.exitcode:
-        raise UsageError(
-            'its file cannot be made; the message above says why.'
-        )
+    if error:
+        raise UsageError(error)
 
 
 def _make(
-    make: Callable[..., None], threads: int, cfg: Config, *args: Any
+    pipe: Any,
+    make: Callable[..., None],
+    threads: int,
+    cfg: Config,
+    *args: Any,
 ) -> None:
+    """Make a file and send why it could not be made, or None."""
+    silence_warnings()
     torch.set_num_threads(threads)
     import_custom(cfg)
-    make(cfg, *args)
+    try:
+        make(cfg, *args)
+    except Exception as error:  # the parent tells it
+        pipe.send(one_line(error, kind=not isinstance(error, UsageError)))
+    else:
+        pipe.send(None)
 
 
 def _export(cfg: Config, path: str, image: Optional[Tensor]) -> None:

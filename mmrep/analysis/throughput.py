@@ -35,6 +35,7 @@ from mmrep.analysis.inference import (
     import_custom,
 )
 from mmrep.analysis.training import build_training_step
+from mmrep.compat.noise import silence_warnings
 from mmrep.deploy.quantize.score import score
 from mmrep.errors import UsageError, one_line
 from mmrep.models.precision import HALF
@@ -212,14 +213,16 @@ def measure(
             or ``times`` in milliseconds per batch, their median ``ms``,
             ``images_per_second`` computed from it, and ``peak_mb``: weights,
             gradients, optimizer and activations; on the CPU, what the
-            allocator has not returned. For a case with a checkpoint, also
-            ``file_mb`` and ``score``, in points on the validation set.
+            allocator has not returned. For inference also ``file_mb``, the
+            size of its weights or its file, and with a checkpoint ``score``,
+            in points on the validation set.
     """
     workers: List[_Worker] = []
     try:
         for i, (cfg, case) in enumerate(jobs):
             report(f'building {i + 1}/{len(jobs)}: {case}')
             workers.append(_Worker(cfg, case, threads, clock))
+            workers[-1].wait_until_built()
         for turn in range(repeats):
             report(f'turn {turn + 1}/{repeats}')
             for worker in workers:
@@ -292,7 +295,9 @@ class _Worker:
         )
         self.process.start()
         theirs.close()
-        self._receive()  # when it is built
+
+    def wait_until_built(self) -> None:
+        self._receive()
 
     def _receive(self) -> Any:
         try:
@@ -331,6 +336,7 @@ def _serve(
     pipe: Any, cfg: Config, case: Case, threads: int, clock: str
 ) -> None:
     """Build a case, then answer requests; runs in the case's process."""
+    silence_warnings()
     now = _CLOCKS[clock]
     try:
         step, memory, find_more = _prepare(cfg, case, threads)
@@ -401,18 +407,20 @@ def _build(
         made = build_predictor(
             cfg, case.checkpoint, case.form, case.shape, case.batch_size, half
         )
+        trained = made.model
 
         def find_more() -> Dict[str, Any]:
-            points = score(cfg, made.model, '')
+            points = score(cfg, trained, '')
             return dict(file_mb=made.megabytes, score=points)
 
         return made.run, find_more
+    more: Dict[str, Any] = {}
     if case.mode == 'training':
         step = build_training_step(
             cfg, case.shape, case.batch_size, case.device, switches
         )
     else:
-        step = build_form(
+        step, more['file_mb'], _ = build_form(
             cfg,
             case.form,
             case.shape,
@@ -423,13 +431,13 @@ def _build(
             'cuda_graph' in switches,
         )
     if case.device == 'cpu':
-        return step, dict
+        return step, more.copy
 
     def synchronous() -> None:
         step()
         torch.cuda.synchronize()
 
-    return synchronous, dict
+    return synchronous, more.copy
 
 
 def _warm_up(step: Callable[[], Any]) -> None:
@@ -498,9 +506,9 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
     unit = 'CPU ms' if rows and rows[0]['clock'] == 'cpu' else 'ms'
     head = ['model', 'what', 'switches', 'batch', unit, 'images/s']
     head += ['speed-up', 'peak MB']
-    scored = any('score' in row for row in rows)
-    if scored:
-        head += ['file MB', 'score']
+    for key, title in (('file_mb', 'file MB'), ('score', 'score')):
+        if any(key in row for row in rows):
+            head.append(title)
     lines = [f'| {" | ".join(head)} |', '| --- ' * len(head) + '|']
     for row in rows:
         training = row['mode'] == 'training'
@@ -522,9 +530,11 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
                 f'{reference / row["ms"]:.2f}',
                 '' if row['peak_mb'] is None else f'{row["peak_mb"]:.0f}',
             ]
+            if 'file_mb' in row:
+                cells.append(f'{row["file_mb"]:.1f}')
             if 'score' in row:
                 points = (f'{k} {v:.2f}' for k, v in row['score'].items())
-                cells += [f'{row["file_mb"]:.1f}', ', '.join(points)]
+                cells.append(', '.join(points))
         cells += [''] * (len(head) - len(cells))
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)

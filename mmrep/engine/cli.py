@@ -116,9 +116,13 @@ def run(main: Callable[[], None]) -> None:
     if dist.is_initialized():
         # A process group has threads, and a thread that needs Python while the
         # interpreter shuts down aborts the process. The group exists as long
-        # as something refers to it, such as a model in a reference cycle.
+        # as something refers to it, such as a model in a reference cycle. The
+        # reducer of DDP must not be the last: its end waits for the threads
+        # and does not let them have Python, so both would wait forever.
+        group = dist.group.WORLD
         dist.destroy_process_group()
         gc.collect()
+        del group
     if status:
         sys.exit(status)
 

@@ -16,7 +16,7 @@ def test_forms_give_the_same_maps(cfg, form):
     out = []
     for name in ('train', form):
         torch.manual_seed(0)
-        out.append(build_form(cfg, name, (64, 96), 2)())
+        out.append(build_form(cfg, name, (64, 96), 2).run())
     assert out[0].shape == (2, 7, 64, 96)
     torch.testing.assert_close(*out, rtol=1e-3, atol=1e-4)
 
@@ -28,9 +28,13 @@ def test_onnx_runtime(cfg):
         type='FCNHead', in_channels=20, in_index=3, channels=8, num_convs=1,
         num_classes=7, norm_cfg=dict(type='BN'),
     )  # fmt: skip
+    sizes = []
     for form in ('onnx', 'int8'):
-        (out,) = build_form(cfg, form, (64, 96), 2)().values()
+        run, megabytes, _ = build_form(cfg, form, (64, 96), 2)
+        (out,) = run().values()
         assert out.shape == (2, 7, 64, 96)
+        sizes.append(megabytes)
+    assert sizes[0] > sizes[1] > 0
 
 
 def test_wrong_forms_of_trained_models(cfg):
@@ -38,6 +42,13 @@ def test_wrong_forms_of_trained_models(cfg):
         build_predictor(cfg, 'm.pth', 'merged', (64, 64))
     with pytest.raises(UsageError, match='its own precision'):
         build_predictor(cfg, 'm.pth', 'int8', (64, 64), half='bf16')
+
+
+@pytest.mark.slow
+def test_file_that_cannot_be_made(cfg):
+    """The process that makes it says why in one line."""
+    with pytest.raises(UsageError, match='^the checkpoint must be an exist'):
+        build_predictor(cfg, 'm.pth', 'onnx', (64, 64))
 
 
 def test_wrong_forms(cfg):
@@ -60,9 +71,9 @@ def test_cuda_graph(cfg):
     out = []
     for cuda_graph in (False, True):
         torch.manual_seed(0)
-        run = build_form(
+        form = build_form(
             cfg, 'deploy', (64, 96), device='cuda', half='bf16',
             channels_last=True, cuda_graph=cuda_graph,
         )  # fmt: skip
-        out.append(run().float())
+        out.append(form.run().float())
     torch.testing.assert_close(*out, rtol=1e-2, atol=1e-2)

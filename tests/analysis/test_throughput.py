@@ -112,7 +112,8 @@ def test_other_backbone_before_the_same_head(cfg):
     other = with_baseline(cfg, 'swin-b')
     assert cfg.model.backbone.type == 'mmrep.RepLKNet'
     other.model.backbone.depths = (1, 1, 1, 1)
-    assert build_form(other, 'deploy', (64, 96))().shape == (1, 7, 64, 96)
+    out = build_form(other, 'deploy', (64, 96)).run()
+    assert out.shape == (1, 7, 64, 96)
     assert other.model.decode_head.channels == cfg.model.decode_head.channels
     assert missing_package('swin-b') is None
     fcos = load_config(str(ROOT / 'configs/fcos_replknet-tiny_shapes.py'))
@@ -176,6 +177,7 @@ def test_measure(cfg, monkeypatch):
     assert 'form must be one of' in rows[1]['error']
     assert rows[2]['ms'] > rows[0]['ms']
     assert rows[2]['peak_mb'] > rows[0]['peak_mb'] > 0
+    assert rows[0]['file_mb'] > 0 and 'file_mb' not in rows[2]
 
 
 def test_one_after_the_other_in_this_process(cfg):
@@ -255,6 +257,23 @@ def test_table():
         '| a | deploy form | plain | 2×4×8 | 50 | 40 | 2.00 | 10 |',
         '| a | training step | bf16+with_cp | 2×4×8 | 100 | 20 | 1.00 | 10 |',
         '| b | train form | plain | 2×4×8 | E: no / room |  |  |  |',
+    ]
+
+
+def test_columns_of_files():
+    row = dict(
+        model='a', mode='inference', form='int8', switches=(), batch_size=1,
+        shape=(4, 8), device='cpu', ms=100.0, images_per_second=10.0,
+        peak_mb=10.4, clock='wall', file_mb=3.21,
+    )  # fmt: skip
+    training = {**row, 'mode': 'training'}
+    del training['file_mb']
+    assert table([row, training]).splitlines() == [
+        '| model | what | switches | batch | ms | images/s | speed-up '
+        '| peak MB | file MB |',
+        '| --- ' * 9 + '|',
+        '| a | int8 form | plain | 1×4×8 | 100 | 10 | 1.00 | 10 | 3.2 |',
+        '| a | training step | plain | 1×4×8 | 100 | 10 | 1.00 | 10 |  |',
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -311,23 +312,30 @@ def test_wrong_calibration_images(cfg, path, tmp_path, shapes_root, change):
     shutil.copytree(shapes_root, data)
     set_data_root(cfg, str(data), LOADERS)
     images = sorted((data / 'images/training').iterdir())
-    text = 'the calibration set'
     if change == 'none':
         cfg.train_dataloader = None
         text = 'must define train_dataloader'
     elif change == 'folder':
         shutil.rmtree(data / 'images/training')
         (data / 'images/training').mkdir()
+        text = 'the calibration set.*must have images, but has none'
     elif change == 'broken':
         images[0].write_bytes(b'no image')
         text = f'{images[0]} is not a readable image'
     else:
         images[0].write_bytes(images[0].read_bytes()[:-40])
-        text = f'{images[0]} of the calibration set cannot be read'
+        text = f'calibration set cannot be read .{images[0]} is truncated'
     out = tmp_path / 'int8.onnx'
     with pytest.raises(UsageError, match=text):
         quantize(cfg, path, str(out), 3)
     assert not out.exists()
+
+
+def test_no_room_for_temporary_files(path, tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=1000)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage)
+    with pytest.raises(UsageError, match=f'but {tmp_path} has 0 MB left'):
+        FloatFile(path, str(tmp_path))
 
 
 def test_no_runtime(cfg, path, monkeypatch):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,15 +48,30 @@ def start(script, *args, env=None, options):
         ['bash', ROOT / f'tools/{script}.sh', CONFIG, *map(str, args),
          '--cfg-options', *(f'{k}={v}' for k, v in options.items())],
         env={**os.environ, **CPU, 'PYTHON': sys.executable,
-             'PORT': str(free_port()), 'OMP_NUM_THREADS': '1', **(env or {})},
+             'PORT': str(free_port()), 'OMP_NUM_THREADS': '1',
+             'PYTHONFAULTHANDLER': '1', **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )  # fmt: skip
 
 
+def children(pid):
+    found = map(
+        int, Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    )
+    return [each for child in found for each in (child, *children(child))]
+
+
 def end_of(process):
-    log = process.communicate(timeout=300)[0]
+    try:
+        log = process.communicate(timeout=300)[0]
+    except subprocess.TimeoutExpired:
+        for pid in (*children(process.pid), process.pid):
+            os.kill(pid, signal.SIGABRT)  # each says where it was
+        pytest.fail(
+            f'no end after 300 s:\n{process.communicate()[0][-20000:]}'
+        )
     assert process.returncode == 0, log[-3000:]
     return log
 

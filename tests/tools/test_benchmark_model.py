@@ -8,6 +8,7 @@ import cv2
 import pytest
 
 from mmrep.analysis.throughput import missing_package
+from mmrep.models.precision import check_precision
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/benchmarks/benchmark_model.py'
@@ -66,6 +67,29 @@ def test_wrong_input(small_segmentor, monkeypatch, capsys, wrong, text):
     said = capsys.readouterr().err
     assert said.startswith('error: ') and text in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_configs_follow_each_other(run_tool, small_segmentor, tmp_path):
+    """One with an error costs only its own rows; what lacks is said."""
+    config, out = small_segmentor[0], tmp_path / 'out.json'
+    other = tmp_path / 'other.py'
+    other.write_text(
+        f"_base_ = '{config}'\nmodel = dict(neck=dict(type='No'))\n"
+    )
+    done = run_tool(
+        TOOL, config, other, '--shape', 64, 64, '--batch-sizes', 1, '--form',
+        'deploy', '--switches', 'plain', 'bf16', '--repeats', 1, '--mode',
+        'inference', '--out', out,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert '2 of 4 cases could not be measured' in done.stderr
+    rows = json.loads(out.read_text())['rows']
+    assert [row['model'] for row in rows] == ['small'] * 2 + ['other'] * 2
+    assert ['error' in row for row in rows] == [False] * 2 + [True] * 2
+    assert 0.4 < rows[1]['file_mb'] / rows[0]['file_mb'] < 0.6
+    slow = check_precision('bf16', 'cpu')
+    assert ('no instructions for bf16' in done.stderr) == (slow is not None)
 
 
 @pytest.mark.parametrize(

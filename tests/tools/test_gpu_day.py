@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ gpu_day.commands = commands
 gpu_day.has_cuda = lambda: {device}
 gpu_day.REST = 3
 gpu_day.LOST = 2
-gpu_day.main()
+sys.exit(gpu_day.main())
 """
 GOOD = "print('well done')"
 HANG = """
@@ -92,7 +93,7 @@ def test_what_goes_wrong_costs_its_own_time(tmp_path):
     }
     start = time.monotonic()
     done = day(tmp_path, codes)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1 and not done.stderr
     # what hangs would sleep for 999 s
     assert time.monotonic() - start < 500
     assert ends(tmp_path) == {
@@ -122,8 +123,8 @@ def test_resume_runs_what_has_not_run(tmp_path):
         'tests-fails': (f'{once}; 1 / 0', 1),
         'fit-long': (GOOD, 60),
     }
-    assert day(tmp_path, codes, '--minutes', 0.2).returncode == 0
-    assert ends(tmp_path)['fit-long'] == 'waits for the next call'
+    assert day(tmp_path, codes, '--minutes', 0.2).returncode == 1
+    assert ends(tmp_path)['fit-long'] == 'waits for a call with 1.0 min left'
     again = day(tmp_path, codes)
     assert again.returncode == 2 and 'holds a run' in again.stderr
     assert day(tmp_path, codes, '--minutes', 2, '--resume').returncode == 0
@@ -137,7 +138,9 @@ def test_resume_runs_what_has_not_run(tmp_path):
     assert other.returncode == 2 and '--toy' in other.stderr
 
 
-@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGTERM))
+@pytest.mark.parametrize(
+    'number', (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+)
 def test_an_interrupted_command_gets_a_second_chance(number, tmp_path):
     """Its processes end, and a third call leaves it alone."""
     code = 'import os, time; print(os.getpid(), flush=True); time.sleep(999)'
@@ -148,7 +151,8 @@ def test_an_interrupted_command_gets_a_second_chance(number, tmp_path):
         process = subprocess.Popen(
             [sys.executable, '-c', script, '--out', tmp_path, '--resume'],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while not log.is_file() or len(log.read_text().split()) < count:
             assert process.poll() is None
@@ -157,13 +161,52 @@ def test_an_interrupted_command_gets_a_second_chance(number, tmp_path):
             other = day(tmp_path, codes, '--resume')
             assert other.returncode == 2 and 'another call' in other.stderr
         process.send_signal(number)
-        assert process.wait(60) != 0
-        assert not is_running(log.read_text().split()[-1])
-        ended = ends(tmp_path)['facts-long']
-        assert ended == 'stopped: gpu_day.py was interrupted'
+        said = process.communicate(timeout=60)[1]
+        if number != signal.SIGKILL:
+            assert process.returncode == 128 + number
+            assert said == 'interrupted: --resume continues\n'
+        # the system ends it after a SIGKILL, at once but not before
+        end = time.monotonic() + 10
+        while is_running(log.read_text().split()[-1]):
+            assert time.monotonic() < end
+            time.sleep(0.05)
     assert day(tmp_path, codes, '--resume').returncode == 0
     assert len(log.read_text().split()) == 2
+    assert ends(tmp_path)['facts-long'] == (
+        'runs, or was interrupted twice: --steps facts runs it again'
+    )
     assert ends(tmp_path)['fit-good'] == 'done'
+
+
+def test_another_machine_gets_the_four_files(tmp_path):
+    """Results and logs are kept, and later commands can read them."""
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    second.mkdir()
+    found = "'work/fit-a/a.json').write_text('[1]')"
+    codes = {
+        'fit-a': (f'import pathlib; (pathlib.Path({str(first)!r}) / {found}; '
+                  "print('USDT: noise'); print('well done')", 5),
+        'fit-b': ('print(open({path!r}).read())'.format(
+            path=str(second / 'work/fit-a/a.json')), 60),
+    }  # fmt: skip
+    assert day(first, codes, '--minutes', 0.2).returncode == 0
+    for path in first.iterdir():
+        if path.is_file():
+            shutil.copy(path, second)
+    assert day(second, codes, '--resume').returncode == 0
+    assert ends(second) == {'fit-a': 'done', 'fit-b': 'done'}
+    results = json.loads((second / 'results.json').read_text())
+    assert results['fit-a'] == {'a.json': [1]}
+    logs = (second / 'logs.txt').read_text()
+    assert logs == '==== fit-a\nwell done\n\n==== fit-b\n[1]\n\n'
+
+
+@pytest.mark.parametrize('text', ('', '[]', '{"toy": true}', '{"toy": fal'))
+def test_a_damaged_record(text, tmp_path):
+    (tmp_path / 'gpu_day.json').write_text(text)
+    done = day(tmp_path, {}, '--resume')
+    assert done.returncode == 2 and 'gpu_day.json is damaged' in done.stderr
+    assert (tmp_path / 'gpu_day.json').read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -234,12 +277,35 @@ def test_a_full_disk(small_disk, where):
         'fit-good': (GOOD, 30),
     }
     done = day(small_disk, codes)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     found = ends(small_disk)
     assert found['facts-fills'].startswith('disk full'), found
     assert found['fit-good'] == 'done'
     used = sum(p.stat().st_size for p in small_disk.rglob('*') if p.is_file())
     assert used < 4 << 20
+
+
+def test_a_disk_that_another_program_fills(small_disk):
+    path = small_disk / 'large'
+    write = f'open({str(path)!r}, "wb").write(bytes(15 << 20)); '
+    codes = {
+        'facts-beside': (write + 'import time; time.sleep(99)', 30),
+        'fit-good': (GOOD, 30),
+    }
+    assert day(small_disk, codes).returncode == 0
+    assert {*ends(small_disk).values()} == {'waits for free disk'}
+    path.unlink()
+    codes['facts-beside'] = (GOOD, 30)
+    assert day(small_disk, codes, '--resume').returncode == 0
+    assert {*ends(small_disk).values()} == {'done'}
+    codes['fit-fills'] = (
+        f'open({str(path)!r}, "wb").write(bytes(1 << 24))',
+        9,
+    )
+    done = day(small_disk, codes, '--resume')
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: cannot write the results')
+    assert not [*small_disk.glob('*.new')]
 
 
 @pytest.mark.slow

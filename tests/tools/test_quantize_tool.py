@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,19 @@ def test_wrong_input(
     )  # fmt: skip
     assert text in error_of(done)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_calibration_images(
+    run_tool, small_segmentor, shapes_root, tmp_path
+):
+    """It is said before the checkpoint is exported."""
+    data = tmp_path / 'data'
+    shutil.copytree(shapes_root, data)
+    for path in (data / 'images/training').iterdir():
+        path.unlink()
+    done = run_tool(
+        TOOL, *small_segmentor, tmp_path / 'm.onnx', '--data-root', data
+    )
+    assert 'must have images, but has none' in error_of(done)
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['data']

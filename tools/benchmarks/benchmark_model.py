@@ -3,9 +3,9 @@
 No weights or data are needed: models have random weights and get random
 images. A training step includes AdamW's update. Inference is the network from
 normalised images to a segmentor's logits or to the maps of a detector's neck,
-in one or several forms. All cases of a call take turns, each in its own
-process and all in memory, so ratios come from one run. A GPU is used if there
-is one; CUDA_VISIBLE_DEVICES= hides it.
+in one or several forms. All cases of a config take turns, each in its own
+process and all in memory, so ratios come from one run; then the next config
+follows. A GPU is used if there is one; CUDA_VISIBLE_DEVICES= hides it.
 
     tools/benchmarks/benchmark_model.py CONFIG --form train deploy onnx compile
     tools/benchmarks/benchmark_model.py CONFIG --mode training \\
@@ -128,10 +128,14 @@ def parse_args() -> argparse.Namespace:
         '--one-process',
         action='store_true',
         help='run all cases in this process, which saves their start-up '
-        'time; memory is then measured only on a GPU, and --out is written '
-        'after each case',
+        'time; memory is then measured only on a GPU',
     )
-    parser.add_argument('--out', metavar='JSON', help='file for the results')
+    parser.add_argument(
+        '--out',
+        metavar='JSON',
+        help='file for the results, written after each config, or after each '
+        'case with --one-process',
+    )
     parser.add_argument(
         '--picture', metavar='PNG', help='file for a bar chart of the times'
     )
@@ -165,6 +169,7 @@ from mmrep.engine.cli import run
 from mmrep.errors import UsageError
 from mmrep.files import replaced, write_json
 from mmrep.machine import facts
+from mmrep.models.precision import HALF, check_precision
 
 
 def check(args: argparse.Namespace) -> None:
@@ -191,10 +196,11 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError('--clock cpu does not measure a GPU.')
 
 
-def models(
-    args: argparse.Namespace,
-) -> Iterator[Tuple[str, Config, Optional[str]]]:
-    """The configs' models with their weights, and the baselines."""
+Model = Tuple[str, Config, Optional[str]]
+
+
+def models(args: argparse.Namespace) -> Iterator[List[Model]]:
+    """Each config's model with its weights; baselines with the first."""
     for i, path in enumerate(args.configs):
         cfg = load_config(path, args.cfg_options)
         if not isinstance(cfg.get('model'), dict):
@@ -205,40 +211,50 @@ def models(
         weights = args.checkpoints[i] if args.checkpoints else None
         if weights:
             check_data(cfg, *loaders)
-        yield Path(path).stem, cfg, weights
+        found: List[Model] = [(Path(path).stem, cfg, weights)]
         for baseline in args.baselines if i == 0 else []:
             package = missing_package(baseline)
             if package:
                 note(f'{baseline} is skipped: it needs {package}')
             else:
-                yield baseline, with_baseline(cfg, baseline), None
+                found.append((baseline, with_baseline(cfg, baseline), None))
+        yield found
 
 
-def list_jobs(args: argparse.Namespace) -> List[Tuple[Config, Case]]:
+def list_jobs(args: argparse.Namespace) -> List[List[Tuple[Config, Case]]]:
+    """For each config the cases that take turns."""
     on_gpu = torch.cuda.is_available() and not args.checkpoints
     device = 'cuda' if on_gpu else 'cpu'
     switches = [parse_switches(text) for text in args.switches]
-    found = list(models(args))
-    jobs, reasons = [], {}
-    for mode, batch_size in itertools.product(args.mode, args.batch_sizes):
-        forms = args.form if mode == 'inference' else ['train']
-        for (name, cfg, weights), form, some in itertools.product(
-            found, forms, switches
-        ):
-            case = Case(
-                name, mode, form, some, batch_size, tuple(args.shape), device,
-                weights,
-            )  # fmt: skip
-            reason = case.unfit()
-            if reason is None:
-                jobs.append((cfg, case))
-            else:
-                reasons[str(case)] = reason
-    if not jobs:
+    if device == 'cpu' and 'inference' in args.mode:
+        for name in HALF:
+            if any(name in some for some in switches):
+                slow = check_precision(name, device)
+                if slow:
+                    note(slow)
+    groups, reasons = [], {}
+    for found in models(args):
+        jobs = []
+        for mode, batch_size in itertools.product(args.mode, args.batch_sizes):
+            forms = args.form if mode == 'inference' else ['train']
+            for (name, cfg, weights), form, some in itertools.product(
+                found, forms, switches
+            ):
+                case = Case(
+                    name, mode, form, some, batch_size, tuple(args.shape),
+                    device, weights,
+                )  # fmt: skip
+                reason = case.unfit()
+                if reason is None:
+                    jobs.append((cfg, case))
+                else:
+                    reasons[str(case)] = reason
+        groups.append(jobs)
+    if not any(groups):
         raise UsageError(f'nothing to measure: {next(iter(reasons.values()))}')
     for case, reason in reasons.items():
         note(f'{case} is skipped: {reason}')
-    return jobs
+    return groups
 
 
 def note(text: str) -> None:
@@ -293,19 +309,19 @@ def main() -> None:
     if args.threads is None:
         args.threads = torch.get_num_threads()
     check(args)
-    jobs = list_jobs(args)
+    groups = list_jobs(args)
     found = circumstances(args)
     options = args.repeats, args.threads, args.clock, note
-    if args.one_process:
-        rows = []
-        for row in measure_here(jobs, *options):
-            rows.append(row)
+    rows: List[dict] = []
+    for jobs in groups:
+        if args.one_process:
+            parts = ([row] for row in measure_here(jobs, *options))
+        else:
+            parts = iter([measure(jobs, *options)])
+        for part in parts:
+            rows += part
             if args.out:
                 write_json(args.out, {**found, 'rows': rows})
-    else:
-        rows = measure(jobs, *options)
-        if args.out:
-            write_json(args.out, {**found, 'rows': rows})
     print(table(rows))
     if args.picture and any('ms' in row for row in rows):
         draw(rows, args.picture)

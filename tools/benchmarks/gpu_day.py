@@ -18,7 +18,7 @@ DIR/work has the rest. --resume runs what has not run yet or was interrupted
 once, and continues the training; a command that does not fit into --minutes
 waits for the next call. --steps runs some steps again. --toy runs every step
 at toy size, with Triton in its interpreter. It needs Linux and the packages
-named in its first lines of output.
+named in its first lines of output. The exit status is 1 if a command failed.
 """
 
 import argparse
@@ -27,6 +27,8 @@ import fcntl
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -64,9 +66,14 @@ GRACE, LOST = 5, 10
 # prctl(PR_SET_CHILD_SUBREAPER): processes that a command leaves behind stay
 # our children.
 SUBREAPER = 36
+# prctl(PR_SET_PDEATHSIG): a command ends with us, even if we are killed.
+DEATH_SIGNAL = 1
+LIBC = ctypes.CDLL(None)
 # Longest --minutes.
 DAY_MINUTES = 24 * 60
 ENDED = 'done', 'failed', 'crashed', 'cut', 'disk full'
+# Begins the lines that PyTorch's profiler writes whenever it starts or stops.
+NOISE = b'USDT:'
 
 
 def parse_args():
@@ -74,14 +81,22 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--minutes', type=float, default=28)
+    parser.add_argument(
+        '--minutes', type=float, default=28, help='defaults to 28'
+    )
     parser.add_argument('--resume', action='store_true', help='continue DIR')
-    parser.add_argument('--steps', nargs='+', choices=SHOWS, metavar='STEP')
+    parser.add_argument(
+        '--steps', nargs='+', choices=SHOWS, metavar='STEP',
+        help=f'some of {", ".join(SHOWS)}',
+    )  # fmt: skip
     parser.add_argument(
         '--toy', action='store_true', help='toy sizes, without a GPU'
     )
     parser.add_argument(
-        '--data-root', type=Path, default=ROOT / 'data/camvid', help='CamVid'
+        '--data-root',
+        type=Path,
+        default=ROOT / 'data/camvid',
+        help='CamVid; defaults to data/camvid',
     )
     parser.add_argument(
         '--extension',
@@ -101,6 +116,9 @@ def parse_args():
             f'--minutes must be above 0, and at most {DAY_MINUTES}, got '
             f'{args.minutes:g}'
         )
+    # commands run in other folders
+    args.data_root = args.data_root.resolve()
+    args.extension = args.extension and args.extension.resolve()
     return parser, args
 
 
@@ -109,27 +127,53 @@ class Day:
 
     Args:
         args: The command line.
+        record: What earlier calls have recorded.
     """
 
-    def __init__(self, args):
+    def __init__(self, args, record):
         self.args, self.folder = args, args.out.resolve()
         self.work = self.folder / 'work'
         self.end = time.monotonic() + args.minutes * 60
         self.path = self.folder / 'gpu_day.json'
-        self.record = {'toy': args.toy, 'calls': [], 'commands': {}}
-        if self.path.is_file():
-            self.record = json.loads(self.path.read_text())
-        self.record['calls'].append(
+        self.record = record
+        self.failed = False
+        self.unpack()
+        record['calls'].append(
             {
-                'date': time.strftime('%Y-%m-%d %H:%M', time.gmtime()),
-                'minutes': args.minutes,
+                'date': now(),
+                'commit': commit(),
+                'words': sys.argv[1:],
                 'python': platform.python_version(),
                 'packages': versions(),
             }
         )
+        commits = {call.get('commit') for call in record['calls']}
+        if len(commits) > 1:
+            print('warning: the calls are of several commits', flush=True)
         # this much must stay free for the record
         size = shutil.disk_usage(args.out).total
         self.spare = min(200 << 20, size // 10)
+
+    def unpack(self):
+        """Restore what is in the four files, after a change of machines."""
+        try:
+            results = json.loads((self.folder / 'results.json').read_text())
+            text = (self.folder / 'logs.txt').read_text()
+        except (OSError, ValueError):
+            return  # nothing, or cut in the middle
+        parts = re.split(r'^==== (\S+)\n', text, flags=re.MULTILINE)
+        logs = dict(zip(parts[1::2], parts[2::2], strict=True))
+        for name, files in results.items():
+            folder = self.work / name
+            if folder.exists() or name not in self.record['commands']:
+                continue
+            folder.mkdir(parents=True)
+            folder.with_suffix('.log').write_text(logs.get(name, '')[:-1])
+            for file, value in files.items():
+                if not isinstance(value, str):
+                    value = json.dumps(value)
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_text(value)
 
     def left(self):
         """Seconds until the end of this call."""
@@ -144,7 +188,12 @@ class Day:
             if command.needs:
                 entry['ended'] = f'skipped: {command.needs}'
             elif self.left() < LOST + needed(command):
-                entry['ended'] = 'waits for the next call'
+                minutes = (LOST + needed(command)) / 60
+                entry['ended'] = (
+                    f'waits for a call with {minutes:.1f} min left'
+                )
+            elif self.is_full():
+                entry['ended'] = 'waits for free disk'
             else:
                 self.run_one(command, entry)
             self.write()
@@ -172,10 +221,15 @@ class Day:
         folder = self.work / command.name
         folder.mkdir(parents=True, exist_ok=True)
         limit = min(command.seconds, self.left() - LOST)
+        stops = entry.get('stops', 0) + 1
+        ended = 'runs, or was interrupted'
+        if stops > 1:
+            ended += f' twice: --steps {command.step} runs it again'
         entry.update(
-            ended='stopped: gpu_day.py was interrupted',
-            stops=entry.get('stops', 0) + 1,
-            command=' '.join(command.words),
+            ended=ended,
+            stops=stops,
+            date=now(),
+            command=shlex.join(command.words),
             limit=round(limit),
         )
         self.write()
@@ -183,10 +237,16 @@ class Day:
         log = folder.with_suffix('.log')
         with log.open('ab') as file:
             ended, status = attempt(command, file, limit, self.is_full)
-        if self.is_full():
-            ended = f'disk full: {folder.name} was removed'
-            shutil.rmtree(folder, ignore_errors=True)
+        training = command.seconds == float('inf')
+        if self.is_full() and not training:
+            if size_of(folder, log) > self.spare // 2:
+                ended = f'disk full: {folder.name} was removed'
+                shutil.rmtree(folder, ignore_errors=True)
+            elif ended == 'disk full':  # by another program
+                ended = 'waits for free disk'
         shorten(log)
+        bad = {*ENDED} - {'done', 'cut' if training else 'done'}
+        self.failed |= ended.partition(':')[0] in bad
         entry.update(
             ended=ended,
             status=status,
@@ -207,20 +267,26 @@ class Day:
             if log.is_file():
                 logs[name] = log.read_text(errors='replace')
             results[name] = {}
-            for path in sorted((self.work / name).glob('*')):
+            folder = self.work / name
+            # a training says in its own folder why it has failed
+            for path in sorted(
+                {*folder.glob('*'), *folder.rglob('output.txt')}
+            ):
                 if path.suffix not in ('.json', '.jsonl', '.md', '.txt'):
                     continue
+                file = str(path.relative_to(folder))
                 room = min(RESULT, RESULTS - size)
                 if path.stat().st_size > room:
-                    results[name][path.name] = 'too large to keep'
+                    results[name][file] = 'too large to keep'
                     continue
                 size += path.stat().st_size
-                results[name][path.name] = content(path)
+                results[name][file] = content(path)
         replace(self.folder / 'results.json', json.dumps(results))
         text = ''.join(f'==== {n}\n{log}\n' for n, log in logs.items())
         replace(self.folder / 'logs.txt', text)
         about = results.get('facts-device', {}).get('facts.json')
-        replace(self.folder / 'gpu_day.md', self.table(logs, about or {}))
+        about = about if isinstance(about, dict) else {}  # cut in the middle
+        replace(self.folder / 'gpu_day.md', self.table(logs, about))
 
     def table(self, logs, about):
         """All commands, and the end of each one's output, as Markdown."""
@@ -234,6 +300,7 @@ class Day:
             ended, seconds = entry['ended'], entry['seconds']
             lines.append(f'| {name} | {ended} | {seconds:.0f} | {shows} |')
             tail = '\n'.join(logs.get(name, '').splitlines()[-25:])
+            tail = re.sub(r'[^\n\t -\U0010ffff]', '', tail.replace('```', ''))
             if tail:
                 said.append(f'\n## {name}\n\n```text\n{tail}\n```\n')
         keys = 'name', 'torch', 'date', 'commit'
@@ -262,6 +329,7 @@ def attempt(command, log, limit, is_full):
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=lambda: LIBC.prctl(DEATH_SIGNAL, signal.SIGKILL),
         )
     except OSError as error:
         return f'failed: {error}', None
@@ -335,8 +403,19 @@ def descendants():
     return found
 
 
+def size_of(folder, log):
+    """Bytes of what a command has written."""
+    files = [log, *folder.rglob('*')]
+    return sum(path.lstat().st_size for path in files)
+
+
 def shorten(log):
-    """Keep only the beginning and the end of a long log."""
+    """Keep the beginning and the end of a long log, without noise."""
+    with log.open('rb') as file:
+        if NOISE in file.read(LOG):
+            file.seek(0)
+            kept = [line for line in file if not line.startswith(NOISE)]
+            log.write_bytes(b''.join(kept))
     if log.stat().st_size <= LOG:
         return
     with log.open('rb') as file:
@@ -360,8 +439,27 @@ def content(path):
 def replace(path, text):
     """Write a file completely, or keep the old one."""
     draft = path.with_name(path.name + '.new')
-    draft.write_text(text)
-    os.replace(draft, path)
+    try:
+        draft.write_text(text)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def now():
+    return time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
+
+
+def commit():
+    """The commit of this file, or None."""
+    try:
+        done = subprocess.run(
+            ['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True,
+            text=True,
+        )  # fmt: skip
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def versions():
@@ -382,7 +480,8 @@ def say_what_is_missing(wheels):
         print(
             f'missing: {", ".join(missing)}; from a folder of wheels: '
             f'{sys.executable} -m pip install --no-index --no-deps --target '
-            f'/tmp/site {wheels}/*.whl && export PYTHONPATH=/tmp/site',
+            f'/tmp/site {wheels}/*.whl && '
+            'export PYTHONPATH=/tmp/site:$PYTHONPATH',
             flush=True,
         )
 
@@ -407,32 +506,56 @@ def main():
         parser.error(f'another call of gpu_day.py is writing to {args.out}')
     except OSError as error:
         parser.error(f'{args.out} must be a folder to write to ({error})')
-    if (args.out / 'gpu_day.json').is_file():
+    record = {'toy': args.toy, 'calls': [], 'commands': {}}
+    path = args.out / 'gpu_day.json'
+    if path.is_file():
         if not (args.resume or args.steps):
             parser.error(f'{args.out} holds a run: --resume continues it')
-        if (
-            json.loads((args.out / 'gpu_day.json').read_text())['toy']
-            != args.toy
-        ):
-            parser.error(f'{args.out} holds a run with another --toy')
+        try:
+            known = json.loads(path.read_text())
+            record = {key: known[key] for key in record}
+        except (ValueError, TypeError, KeyError):
+            parser.error(
+                f'{path} is damaged; take another --out, or remove it to '
+                'run everything again'
+            )
+        if record['toy'] != args.toy:
+            parser.error(
+                f'{args.out} was made with{"" if record["toy"] else "out"} '
+                '--toy; call it the same way, or take another --out'
+            )
+    elif args.resume:
+        print(f'{args.out} is empty: a new run', flush=True)
     say_what_is_missing(args.wheels)
-    if not (args.toy or has_cuda()):
+    if is_there('torch') and not (args.toy or has_cuda()):
         parser.error(
             'PyTorch finds no CUDA device; --toy runs every step on a CPU'
         )
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    # even if a shell ignores it, as after '&'
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    day = Day(args)
+    LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
+    for name in 'SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT':
+        # even if a shell ignores it, as after '&'
+        signal.signal(getattr(signal, name), stop)
+    day = Day(args, record)
     if day.is_full():
-        parser.error(f'{args.out} needs {day.spare >> 20} MB of free disk')
+        parser.error(f'{args.out} needs {day.spare / 1e6:.1f} MB of free disk')
     try:
-        day.run()
-    finally:
-        day.write()
+        try:
+            day.run()
+        finally:
+            day.write()
+    except OSError as error:
+        return f'error: cannot write the results: {error}'
     print((args.out / 'gpu_day.md').read_text().partition('\n## ')[0])
+    return int(day.failed)
+
+
+def stop(number, frame):
+    """End with everything that runs, once."""
+    for name in 'SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT':
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    print('interrupted: --resume continues', file=sys.stderr, flush=True)
+    sys.exit(128 + number)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ python tools/benchmarks/gpu_facts.py facts.json
 
 import argparse
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -39,9 +40,9 @@ def device_facts(index):
     return {name: str(getattr(properties, name)) for name in names}
 
 
-def nvidia_smi():
+def nvidia_smi(*options):
     """The output of the driver, or why there is none."""
-    command = ['nvidia-smi', f'--query-gpu={QUERY}', '--format=csv']
+    command = ['nvidia-smi', *options]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=20
@@ -56,7 +57,10 @@ def main():
     found = {
         **facts(),
         'devices': [device_facts(i) for i in range(torch.cuda.device_count())],
-        'nvidia-smi': nvidia_smi(),
+        'system': platform.platform(),
+        'nvidia-smi': nvidia_smi(f'--query-gpu={QUERY}', '--format=csv'),
+        # other processes, ECC, MIG
+        'nvidia-smi table': nvidia_smi(),
         'cudnn': torch.backends.cudnn.version(),
         'nccl': torch.cuda.nccl.version() if torch.cuda.is_available() else '',
         'backends': backend_report(),

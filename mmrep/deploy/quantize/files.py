@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Iterable, Iterator, List, Sequence
@@ -27,6 +28,9 @@ from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.errors import UsageError, one_line
 
 INSTALL = 'pip install -r requirements/export.txt'
+# Sizes of the float file that the intermediate files take; on a full disk,
+# ONNX Runtime writes incomplete files without an error.
+ROOM = 6
 
 
 def check_installed() -> None:
@@ -81,7 +85,8 @@ class FloatFile:
         names (dict[str, str]): What reports call them, by their nodes.
 
     Raises:
-        UsageError: If it is already quantized, or has no layers.
+        UsageError: If it is already quantized, or has no layers, or the disk
+            of the folder is too full.
     """
 
     def __init__(self, path: str, folder: str) -> None:
@@ -89,6 +94,14 @@ class FloatFile:
         from onnxruntime.quantization import quant_pre_process
 
         self.folder = Path(folder)
+        needed = ROOM * Path(path).stat().st_size
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise UsageError(
+                f'quantizing needs {needed / 1e6:.0f} MB for temporary files, '
+                f'but {folder} has {free / 1e6:.0f} MB left; free some space, '
+                'or set TMPDIR to another folder.'
+            )
         given = onnx.load(path)
         check_float(given.graph, path)
         self.texts = {x.key: x.value for x in given.metadata_props}

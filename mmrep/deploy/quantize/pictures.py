@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmrep.data.datasets import first_dataset
 from mmrep.data.images import find_truncated
-from mmrep.deploy.inputs import picture_input
+from mmrep.deploy.inputs import picture_input, prepared_picture
 from mmrep.errors import UsageError, one_line
 
 
@@ -21,7 +21,7 @@ def calibration_paths(cfg: Config, count: int) -> List[str]:
         count (int): Number of images; all if there are fewer.
 
     Raises:
-        UsageError: If there are none.
+        UsageError: If there are none, or one cannot be read.
     """
     dataset = first_dataset(cfg, 'train_dataloader')
     if dataset is None:
@@ -38,17 +38,29 @@ def calibration_paths(cfg: Config, count: int) -> List[str]:
             built.get_data_info(i * length // count).get('img_path')
             for i in range(count)
         ]
-    except Exception as error:  # empty or absent; data sets differ
-        raise UsageError(
-            'the calibration set, the data set of train_dataloader, cannot '
-            f'be read: {one_line(error, kind=True)}'
-        ) from error
+    except Exception as error:  # data sets differ
+        text = one_line(error, kind=True)
+        # how MMEngine's data sets fail if they are empty
+        if not text.endswith('need at least one array to concatenate'):
+            raise UsageError(
+                'the calibration set, the data set of train_dataloader, '
+                f'cannot be read: {text}'
+            ) from error
+        paths = []
     paths = [path for path in paths if path]
     if not paths:
         raise UsageError(
             'the calibration set, the data set of train_dataloader, must '
             'have images, but has none; check its data_prefix and ann_file.'
         )
+    for path in paths:
+        reason = find_truncated(dict(img_path=path))
+        if reason:
+            raise UsageError(
+                f'an image of the calibration set cannot be read ({reason}); '
+                'fix or remove it.'
+            )
+        prepared_picture(cfg, path)
     return paths
 
 
@@ -64,12 +76,6 @@ def calibration_input(cfg: Config, model: Any, path: str) -> Tensor:
         Tensor: Shape (1, C, H, W).
 
     Raises:
-        UsageError: If it cannot be read completely.
+        UsageError: If it cannot be read.
     """
-    reason = find_truncated(dict(img_path=path))
-    if reason:
-        raise UsageError(
-            f'the image {path} of the calibration set cannot be read '
-            f'({reason}); fix or remove it.'
-        )
     return model.file.fed(picture_input(cfg, model, path))

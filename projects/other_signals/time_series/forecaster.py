@@ -135,8 +135,8 @@ class UniRepLKNetForecaster(Forecaster):
         label_len (int): Number of last input steps from which the decoder
             starts. Defaults to 24.
         pred_len (int): Number of forecast steps. Defaults to 24.
-        num_marks (int): Features of a time: 4 for hours, 3 for days.
-            Defaults to 4.
+        num_marks (int): Features of a time: 4 for hours, 3 for days, one
+            less without the day of the year. Defaults to 4.
         heads (int): Heads of the correlations. Defaults to 16.
         ffn_channels (int): Channels in the decoder's feed-forward net.
             Defaults to 2048.

@@ -16,22 +16,24 @@ from mmrep.registry import DATASETS, METRICS
 SPLITS = ('train', 'val', 'test')
 
 
-def time_marks(times: pd.DatetimeIndex, step: str) -> np.ndarray:
+def time_marks(
+    times: pd.DatetimeIndex, step: str, day_of_year: bool = True
+) -> np.ndarray:
     """Features of times, each from -0.5 to 0.5.
 
     Args:
         times (DatetimeIndex): T times.
         step (str): 'h' for the hour and the days of week, month and year,
             'D' for the days only.
+        day_of_year (bool): Whether the last one is the day of the year.
+            Defaults to True.
 
     Returns:
-        ndarray: Shape (T, 4) or (T, 3).
+        ndarray: Shape (T, 2 to 4).
     """
-    marks = [
-        times.dayofweek / 6,
-        (times.day - 1) / 30,
-        (times.dayofyear - 1) / 365,
-    ]
+    marks = [times.dayofweek / 6, (times.day - 1) / 30]
+    if day_of_year:
+        marks.append((times.dayofyear - 1) / 365)
     if step == 'h':
         marks.insert(0, times.hour / 23)
     return np.stack(marks, 1).astype(np.float32) - 0.5
@@ -149,6 +151,8 @@ class SeriesDataset(Dataset):
         max_gap (int): Longest gap, in steps, that is filled. Defaults to 6.
         unit (float): Factor of each value. Defaults to 1.
         stride (int): Steps from one window to the next. Defaults to 1.
+        day_of_year (bool): Whether the model sees the day of the year, which
+            only helps if the training series cover it. Defaults to True.
         data_root (str): Folder of the files. Defaults to '', the current
             folder.
     """
@@ -167,6 +171,7 @@ class SeriesDataset(Dataset):
         max_gap: int = 6,
         unit: float = 1,
         stride: int = 1,
+        day_of_year: bool = True,
         data_root: str = '',
     ) -> None:
         if split not in SPLITS:
@@ -196,7 +201,7 @@ class SeriesDataset(Dataset):
         self.pred_len = pred_len
         values, self.measured = fill_gaps(table, limits, max_gap)
         self.values = values * np.float32(unit)
-        self.marks = time_marks(table.index, step)
+        self.marks = time_marks(table.index, step, day_of_year)
         self.metainfo = dict(series=tuple(map(str, table.columns)))
         # windows without a long gap
         length = input_len + pred_len

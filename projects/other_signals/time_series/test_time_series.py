@@ -81,6 +81,10 @@ def test_windows_and_splits_in_the_order_of_time(table):
         [5 / 23 - 0.5, 1 / 6 - 0.5, -0.5, -0.5],
         atol=1e-6,
     )
+    less = SeriesDataset(table, 'train', day_of_year=False)
+    assert torch.equal(
+        less[5]['inputs']['marks'], sample['inputs']['marks'][:, :3]
+    )
     # the splits follow one another
     np.testing.assert_array_equal(
         np.concatenate([d.values for d in splits.values()]),
@@ -260,7 +264,7 @@ def forecaster():
 def batch(windows=2, stations=3):
     return dict(
         series=50 + 10 * torch.randn(windows, 48, stations),
-        marks=torch.rand(windows, 72, 4) - 0.5,
+        marks=torch.rand(windows, 72, 3) - 0.5,
     )
 
 

@@ -7,6 +7,7 @@ source = dict(
     columns='*',
     step='D',
     limits=(0, 100),
+    day_of_year=True,
 )
 train_dataloader = dict(dataset=source)
 val_dataloader = dict(dataset=source)

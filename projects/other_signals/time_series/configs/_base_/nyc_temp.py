@@ -1,6 +1,7 @@
 # Hourly temperature at New York's three airports in 2013 (degrees Fahrenheit),
 # in the file that prepare_nyc.py writes: 70 % of the year to train, 10 % to
-# validate, the last 20 % to test. Training takes a window every seven hours,
+# validate, the last 20 % to test. The day of the year is not given, because
+# those of the test are not among those of the training. Training takes a window every seven hours,
 # which in seven days begins at each hour of the day once.
 _base_ = './runtime.py'
 series = dict(
@@ -9,6 +10,7 @@ series = dict(
     data_file='nyc_weather_hourly.csv',
     columns='temp_*',
     limits=(-60, 140),
+    day_of_year=False,
 )
 loader = dict(
     batch_size=8,

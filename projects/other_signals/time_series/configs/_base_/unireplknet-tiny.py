@@ -14,6 +14,7 @@ model = dict(
     ),
     channels=48,
     num_stations=3,
+    num_marks=3,  # hour, day of the week and of the month
     heads=16,
     ffn_channels=128,
 )
