@@ -1,8 +1,8 @@
 # Hourly temperature at New York's three airports in 2013 (degrees Fahrenheit),
 # in the file that prepare_nyc.py writes: 70 % of the year to train, 10 % to
 # validate, the last 20 % to test. The day of the year is not given, because
-# those of the test are not among those of the training. Training takes a window every seven hours,
-# which in seven days begins at each hour of the day once.
+# training does not see those of the test. Training takes a window every seven
+# hours, which in seven days begins at each hour of the day once.
 _base_ = './runtime.py'
 series = dict(
     type='mmrep.SeriesDataset',
