@@ -173,6 +173,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    wrong = [w for w in args.words if not re.fullmatch(r'[^\W_][^/\\]*', w)]
+    if wrong or len(set(args.words)) < len(args.words):
+        raise UsageError(
+            '--words must be different words that can name folders, got '
+            f'{" ".join(map(repr, args.words))}.'
+        )
     voices = {split: getattr(args, split) for split in SPLITS}
     with new_folder(args.out) as folder:
         counts = write_words(folder, args.words, voices, (args.seed,))
