@@ -147,7 +147,10 @@ def write_words(
         write_audio(path, speak(word, voice, rng), RATE)
 
     with ThreadPoolExecutor() as pool:
-        list(tqdm(pool.map(write, range(len(tasks))), total=len(tasks)))
+        try:
+            list(tqdm(pool.map(write, range(len(tasks))), total=len(tasks)))
+        finally:  # if the user interrupts, nothing more is spoken
+            pool.shutdown(cancel_futures=True)
     return counts
 
 

@@ -13,6 +13,7 @@ pytest.importorskip('av', reason='needs requirements/other_signals.txt')
 
 from mmengine.config import Config
 
+from mmrep.data.images import GuardedLoading
 from mmrep.deploy import to_deploy_form
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
@@ -106,6 +107,15 @@ def test_wrong_folders(words, tmp_path, change, line):
     change(root)
     with pytest.raises(UsageError, match=line):
         dataset(root, 'test')
+
+
+def test_unreadable_clip_is_named():
+    def broken(results):
+        raise UsageError('no audio.')
+
+    load = GuardedLoading(broken)
+    with pytest.raises(UsageError, match=r'read a.wav \(no audio.\); fix'):
+        load(dict(audio_path='a.wav'))
 
 
 def test_lists_of_other_systems(words, tmp_path):

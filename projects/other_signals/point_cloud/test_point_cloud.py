@@ -11,6 +11,7 @@ from torch import nn
 
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
+from mmrep.runner.check_hook import _check_classes
 from projects.other_signals.point_cloud import (
     CloudAccuracy,
     PointCloudDataset,
@@ -259,6 +260,14 @@ def batch(clouds=2, points=64):
     points = torch.randn(clouds, points, 3)
     matrix = torch.from_numpy(turn(0.5, -1.0)).float()
     return dict(points=points, turned=points @ matrix.T)
+
+
+def test_another_number_of_classes(tmp_path):
+    data = PointCloudDataset(str(write_clouds(tmp_path / 'set')), 'val', [])
+    _check_classes('val_dataloader', small_model(), data)
+    cfg = dict(Config.fromfile(SMALL).model, num_classes=40)
+    with pytest.raises(UsageError, match='must be 8.* got 40'):
+        _check_classes('val_dataloader', MODELS.build(cfg), data)
 
 
 def test_order_of_the_points_does_not_matter():
