@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 import wave
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from projects.other_signals.audio import (
     NormalizeFbank,
     PackFbank,
     SpeechCommands,
+    make_words,
 )
 from projects.other_signals.audio.fbank import kaldi_fbank, mel_filters
 from projects.other_signals.media import read_audio
@@ -367,6 +369,30 @@ def test_wrong_words(run_tool, tmp_path, names):
     )
     assert done.returncode == 1 and 'must be different words' in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_words(tmp_path, monkeypatch):
+    """What has not begun is not spoken."""
+    spoken = []
+
+    def speak(word, voice, rng):
+        spoken.append(voice)
+        time.sleep(0.01)
+        return np.zeros(10)
+
+    def interrupt(results, total):
+        next(results)
+        raise KeyboardInterrupt
+
+    variants = {split: ['a'] for split in make_words.SPLITS}
+    monkeypatch.setattr(make_words, 'split_variants', lambda rng: variants)
+    monkeypatch.setattr(make_words, 'speak', speak)
+    monkeypatch.setattr(make_words, 'tqdm', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_words.write_words(
+            tmp_path, ['cat'], dict(train=300, val=1, test=1), (0,)
+        )
+    assert 0 < len(spoken) < 150
 
 
 def test_words_without_espeak(run_tool, tmp_path, monkeypatch):
