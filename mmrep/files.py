@@ -109,9 +109,10 @@ def new_folder(path: Union[str, Path]) -> Iterator[Path]:
     """Make a folder with its contents; see :func:`replaced`.
 
     Raises:
-        UsageError: If the path already exists.
+        UsageError: If the path is empty or already exists.
         WriteError: If the system cannot write it.
     """
+    path = as_path(path, 'the folder to make')
     if os.path.lexists(path):
         raise UsageError(
             f'{path} must not exist yet; remove it, or give another folder.'

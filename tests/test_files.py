@@ -76,6 +76,9 @@ def test_a_new_folder(tmp_path):
         with new_folder(path):
             pass
     assert names_in(path) == ['a.txt']
+    with pytest.raises(UsageError, match="must be a path, got ''"):
+        with new_folder(''):
+            pass
 
 
 @pytest.mark.parametrize('name', ['x' * 250 + '.png', 'ü' * 125 + '.png'])

@@ -14,7 +14,7 @@ from PIL import Image
 from mmrep.errors import UsageError, one_line
 
 # Keys under which transforms find the files to read.
-_PATHS = ('img_path', 'seg_map_path')
+_PATHS = ('img_path', 'seg_map_path', 'audio_path')
 
 
 class GuardedLoading:
@@ -55,7 +55,7 @@ class GuardedLoading:
                 elif loaded.get('gt_seg_map') is not before:
                     reason = find_other_shape(loaded)
         except Exception as error:
-            reason = one_line(error, kind=True)
+            reason = one_line(error, kind=not isinstance(error, UsageError))
             # Pillow names the bytes it was given
             reason = re.sub(r' <[^<>]* at 0x\w+>', '', reason)
         if reason is None:

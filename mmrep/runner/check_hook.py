@@ -34,7 +34,8 @@ class SegmentationCheckHook(Hook):
 
     It also fixes losses (:func:`mmrep.compat.repair_losses`) and names the
     files that metrics write. Only the first of several processes reads files.
-    For other models only the first sample is loaded.
+    For other models only the number of classes is compared, if model and data
+    set have one, and the first sample is loaded.
 
     Args:
         skip_corrupt (bool): Whether training skips samples that cannot be
@@ -58,6 +59,7 @@ class SegmentationCheckHook(Hook):
         check_levels(model)
         if not hasattr(model, 'decode_head'):
             for key, loop, _ in loops:
+                _check_classes(key, model, loop.dataloader.dataset)
                 if is_main_process():
                     _first_sample(key, model, loop.dataloader.dataset)
             return
@@ -89,6 +91,17 @@ def _loops(runner: Runner) -> Iterator[Tuple[str, BaseLoop, List[Any]]]:
             evaluator = getattr(loop, 'evaluator', None)
             metrics = getattr(evaluator, 'metrics', [])
             yield f'{mode}_dataloader', loop, metrics
+
+
+def _check_classes(key: str, model: nn.Module, dataset: Any) -> None:
+    """Raise an error if a classifier has another number of classes."""
+    found = getattr(model, 'num_classes', None)
+    classes = getattr(dataset, 'metainfo', {}).get('classes')
+    if found is not None and classes and found != len(classes):
+        raise UsageError(
+            f'model.num_classes must be {len(classes)}, the number of classes '
+            f'of {key}, got {found}.'
+        )
 
 
 def _check_drawing(runner: Runner, dataset: Any) -> None:

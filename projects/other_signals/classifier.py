@@ -11,7 +11,8 @@ from mmrep.registry import MODELS
 class SignalClassifier(BaseModel):
     """Scores, losses and predictions of signals, each of one class.
 
-    Subclasses have ``scores`` and ``loss``.
+    Subclasses have ``scores``, ``loss`` and ``num_classes``, which is compared
+    with the data sets before a run.
     """
 
     def scores(self, inputs: Any) -> Tensor:
@@ -80,6 +81,7 @@ class MapClassifier(SignalClassifier):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
+        self.num_classes = num_classes
         last = self.backbone.out_indices[-1]
         setattr(self.backbone, f'norm{last}', nn.Identity())
         self.norm = nn.LayerNorm(in_channels, eps=1e-6)

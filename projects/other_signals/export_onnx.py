@@ -41,7 +41,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmrep.deploy import load_model
-from mmrep.engine import load_config
+from mmrep.engine import check_data, load_config
 from mmrep.engine.cli import run
 from mmrep.errors import UsageError, one_line
 from mmrep.files import replaced
@@ -112,6 +112,7 @@ def export(
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    check_data(cfg, 'test_dataloader')
     model = load_model(
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint
     )

@@ -147,7 +147,10 @@ def write_words(
         write_audio(path, speak(word, voice, rng), RATE)
 
     with ThreadPoolExecutor() as pool:
-        list(tqdm(pool.map(write, range(len(tasks))), total=len(tasks)))
+        try:
+            list(tqdm(pool.map(write, range(len(tasks))), total=len(tasks)))
+        finally:  # if the user interrupts, nothing more is spoken
+            pool.shutdown(cancel_futures=True)
     return counts
 
 
@@ -173,6 +176,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    wrong = [w for w in args.words if not re.fullmatch(r'[^\W_][^/\\]*', w)]
+    if wrong or len(set(args.words)) < len(args.words):
+        raise UsageError(
+            '--words must be different words that can name folders, got '
+            f'{" ".join(map(repr, args.words))}.'
+        )
     voices = {split: getattr(args, split) for split in SPLITS}
     with new_folder(args.out) as folder:
         counts = write_words(folder, args.words, voices, (args.seed,))

@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Set
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.registry import DATASETS
 
 LISTS = dict(val='validation_list.txt', test='testing_list.txt')
@@ -53,7 +53,8 @@ class SpeechCommands(BaseDataset):
         """List the clips of the split and their words.
 
         Raises:
-            UsageError: If folders, a list or clips are missing.
+            UsageError: If folders, a list or clips are missing, or a word has
+                no clips.
         """
         root = self.data_root
         if not osp.isdir(root):
@@ -69,24 +70,34 @@ class SpeechCommands(BaseDataset):
                 f'words, but holds {len(words)} folders.'
             )
         self._metainfo['classes'] = tuple(words)
-        clips = {
-            f'{word}/{name}': label
-            for label, word in enumerate(words)
-            for name in sorted(os.listdir(osp.join(root, word)))
-            if name.lower().endswith('.wav')
-        }
+        clips = {}
+        for label, word in enumerate(words):
+            names = [
+                name
+                for name in sorted(os.listdir(osp.join(root, word)))
+                if name.lower().endswith('.wav')
+            ]
+            if not names:
+                raise UsageError(
+                    f'each folder of {root} must hold .wav clips of a word, '
+                    f'but {word} holds none.'
+                )
+            clips.update({f'{word}/{name}': label for name in names})
         listed = {split: self.read_list(split) for split in LISTS}
-        if self.split == 'train':
+        training = self.split == 'train'
+        # in training too: clips that are misspelt would be trained on
+        for split in LISTS if training else [self.split]:
+            missing = sorted(listed[split] - set(clips))
+            if missing:
+                raise UsageError(
+                    f'{root} must hold the clips that {LISTS[split]} names, '
+                    f'as WORD/CLIP.wav; of {len(listed[split])} it lacks '
+                    f'{len(missing)}, such as {missing[0]}.'
+                )
+        if training:
             named = set(clips) - listed['val'] - listed['test']
         else:
             named = listed[self.split]
-            missing = sorted(named - set(clips))
-            if missing:
-                raise UsageError(
-                    f'{root} must hold the {len(named)} clips that '
-                    f'{LISTS[self.split]} names; {len(missing)} are missing, '
-                    f'such as {missing[0]}.'
-                )
         if not named:
             raise UsageError(f'{root} has no clip of the split {self.split}.')
         return [
@@ -99,11 +110,11 @@ class SpeechCommands(BaseDataset):
         """The clips that a list names."""
         path = osp.join(self.data_root, LISTS[split])
         try:
-            with open(path, encoding='utf-8') as file:
-                return set(file.read().split())
-        except OSError as e:
+            with open(path, encoding='utf-8-sig') as file:
+                return {line.strip() for line in file} - {''}
+        except (OSError, ValueError) as e:
             raise UsageError(
-                f'the list {path} cannot be read: {e.strerror}.'
+                f'the list {path} cannot be read: {one_line(e)}.'
             ) from e
 
     def prepare_data(self, idx: int) -> Optional[dict]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 import wave
 from pathlib import Path
 
@@ -13,6 +14,7 @@ pytest.importorskip('av', reason='needs requirements/other_signals.txt')
 
 from mmengine.config import Config
 
+from mmrep.data.images import GuardedLoading
 from mmrep.deploy import to_deploy_form
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
@@ -24,6 +26,7 @@ from projects.other_signals.audio import (
     NormalizeFbank,
     PackFbank,
     SpeechCommands,
+    make_words,
 )
 from projects.other_signals.audio.fbank import kaldi_fbank, mel_filters
 from projects.other_signals.media import read_audio
@@ -90,8 +93,13 @@ def test_splits(words):
     [
         (lambda r: shutil.rmtree(r), 'there is no folder of words'),
         (lambda r: (r / 'new').mkdir(), 'each of 2 words, but holds 3'),
-        (lambda r: (r / LISTS['val']).unlink(), 'cannot be read: No such'),
-        (lambda r: (r / 'low/1_nohash_0.wav').unlink(), '1 are missing'),
+        (lambda r: (r / LISTS['val']).unlink(), 'cannot be read: .*No such'),
+        (lambda r: (r / LISTS['val']).write_bytes(b'\xff'), 'cannot be read'),
+        (lambda r: (r / 'low/1_nohash_0.wav').unlink(), 'it lacks 1, such as'),
+        (
+            lambda r: [clip.unlink() for clip in (r / 'low').iterdir()],
+            'but low holds none',
+        ),
         (lambda r: (r / LISTS['test']).write_text(''), 'no clip of the split'),
     ],
 )
@@ -101,6 +109,29 @@ def test_wrong_folders(words, tmp_path, change, line):
     change(root)
     with pytest.raises(UsageError, match=line):
         dataset(root, 'test')
+
+
+def test_unreadable_clip_is_named():
+    def broken(results):
+        raise UsageError('no audio.')
+
+    load = GuardedLoading(broken)
+    with pytest.raises(UsageError, match=r'read a.wav \(no audio.\); fix'):
+        load(dict(audio_path='a.wav'))
+
+
+def test_lists_of_other_systems(words, tmp_path):
+    """A mark of the byte order, spaces in a name; not other slashes."""
+    root = tmp_path / 'words'
+    shutil.copytree(words, root)
+    (root / 'low/1_nohash_0.wav').rename(root / 'low/my clip.wav')
+    path = root / LISTS['test']
+    path.write_text('\ufefflow/my clip.wav\r\n', encoding='utf-8')
+    (clip,) = dataset(root, 'test')
+    assert clip['audio_path'].endswith('my clip.wav')
+    path.write_text('low\\my clip.wav\n')
+    with pytest.raises(UsageError, match='lacks 1'):
+        dataset(root, 'train')
 
 
 def test_wrong_split(words):
@@ -329,6 +360,39 @@ def test_make_words(run_tool, tmp_path):
     clips = [read_audio(str(p), 16000) for p in sorted(out.rglob('*.wav'))]
     assert {len(clip) for clip in clips} == {16000}
     assert all(0.05 < np.abs(clip).max() < 1 for clip in clips)
+
+
+@pytest.mark.parametrize('names', [['cat', 'cat'], ['a/b'], [''], ['_a']])
+def test_wrong_words(run_tool, tmp_path, names):
+    done = run_tool(
+        HERE / 'make_words.py', tmp_path / 'out', '--words', *names
+    )
+    assert done.returncode == 1 and 'must be different words' in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_words(tmp_path, monkeypatch):
+    """What has not begun is not spoken."""
+    spoken = []
+
+    def speak(word, voice, rng):
+        spoken.append(voice)
+        time.sleep(0.01)
+        return np.zeros(10)
+
+    def interrupt(results, total):
+        next(results)
+        raise KeyboardInterrupt
+
+    variants = {split: ['a'] for split in make_words.SPLITS}
+    monkeypatch.setattr(make_words, 'split_variants', lambda rng: variants)
+    monkeypatch.setattr(make_words, 'speak', speak)
+    monkeypatch.setattr(make_words, 'tqdm', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_words.write_words(
+            tmp_path, ['cat'], dict(train=300, val=1, test=1), (0,)
+        )
+    assert 0 < len(spoken) < 150
 
 
 def test_words_without_espeak(run_tool, tmp_path, monkeypatch):

@@ -41,6 +41,7 @@ class PointCloudClassifier(SignalClassifier):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        self.num_classes = num_classes
         self.projection = CloudProjection(**projection)
         self.backbone = MODELS.build(backbone)
         channels = in_channels * self.projection.num_views

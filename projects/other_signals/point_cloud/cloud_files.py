@@ -85,12 +85,19 @@ def load_clouds(
         points = np.load(path, mmap_mode='r', allow_pickle=False)
         labels = np.load(folder / f'{split}_labels.npy', allow_pickle=False)
         classes = (folder / 'classes.txt').read_text('utf-8').split('\n')
-    except (OSError, ValueError) as e:
+    except (EOFError, OSError, ValueError) as e:
         raise UsageError(
             f'cannot read the clouds of {folder}: {one_line(e)}. '
             'make_solids.py and prepare_modelnet.py write such a folder.'
         ) from e
     classes = [name for name in classes if name]
+    for array, kinds in ((points, 'fiu'), (labels, 'iu')):
+        dtype = getattr(array, 'dtype', None)  # a .npz file has none
+        if dtype is None or dtype.kind not in kinds:
+            raise UsageError(
+                f'{folder} must hold numbers as points of {split} and whole '
+                f'numbers as labels, but holds {dtype or "a .npz file"}.'
+            )
     if points.ndim != 3 or points.shape[2] != 3 or not len(points):
         raise UsageError(
             f'{path} must hold clouds (n, N, 3), but holds {points.shape}.'

@@ -66,8 +66,11 @@ class NormalizePoints(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Change ``points``."""
-        points = results['points'] - results['points'].mean(0)
-        results['points'] = points / np.sqrt((points**2).sum(1).max())
+        # in double precision, in which squares have more room
+        points = results['points'].astype(np.float64)
+        points -= points.mean(0)
+        points /= np.sqrt((points**2).sum(1).max())
+        results['points'] = points.astype(np.float32)
         return results
 
 

@@ -35,7 +35,7 @@ MIN_POINTS = 32
 def read_lines(path: Path) -> List[str]:
     """The non-empty lines of a list."""
     try:
-        return path.read_text('utf-8').split()
+        return path.read_text('utf-8-sig').split()
     except (OSError, ValueError) as e:
         raise UsageError(f'cannot read the list {path}: {e}.') from e
 
@@ -58,7 +58,7 @@ def read_text_form(
             raise UsageError(
                 f'cannot read the points of {path}: {one_line(e)}.'
             ) from e
-        if rows.shape[1] < 3:
+        if len(rows) and rows.shape[1] < 3:
             raise UsageError(
                 f'{path} must hold x,y,z in each line, but holds '
                 f'{rows.shape[1]} numbers.'
@@ -66,7 +66,9 @@ def read_text_form(
         yield str(path), rows[:, :3], classes.index(kind)
 
 
-def read_h5_form(root: Path, split: str) -> Iterator[Cloud]:
+def read_h5_form(
+    root: Path, split: str, classes: List[str]
+) -> Iterator[Cloud]:
     """Clouds of the files that SPLIT_files.txt lists."""
     try:
         import h5py
@@ -78,10 +80,26 @@ def read_h5_form(root: Path, split: str) -> Iterator[Cloud]:
         try:
             with h5py.File(path) as file:
                 points, labels = file['data'][:], file['label'][:].ravel()
-        except (OSError, KeyError) as e:
+        except (OSError, KeyError, TypeError, ValueError) as e:
             raise UsageError(
                 f'cannot read data and label of {path}: {one_line(e)}.'
             ) from e
+        if (
+            points.dtype.kind != 'f'
+            or labels.dtype.kind not in 'iu'
+            or points.shape != (len(labels), *points.shape[1:2], 3)
+        ):
+            raise UsageError(
+                f'{path} must hold data (n, N, 3) and n whole numbers as '
+                f'label, but holds {points.dtype} {points.shape} and '
+                f'{labels.dtype} {labels.shape}.'
+            )
+        wrong = labels[(labels < 0) | (labels >= len(classes))]
+        if len(wrong):
+            raise UsageError(
+                f'the labels of {path} must be below {len(classes)}, the '
+                f'number of names in shape_names.txt, but one is {wrong[0]}.'
+            )
         for i, (cloud, label) in enumerate(zip(points, labels, strict=True)):
             yield f'cloud {i} of {path}', cloud, int(label)
 
@@ -115,7 +133,7 @@ def main() -> None:
             if text:
                 clouds = read_text_form(args.src, split, classes)
             else:
-                clouds = read_h5_form(args.src, split)
+                clouds = read_h5_form(args.src, split, classes)
             kept, labels = [], []
             for name, points, label in tqdm(clouds, split, unit='cloud'):
                 if count is None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS
+from mmrep.runner.check_hook import _check_classes
 from projects.other_signals.point_cloud import (
     CloudAccuracy,
     PointCloudDataset,
@@ -21,10 +22,12 @@ from projects.other_signals.point_cloud.cloud_files import (
     save_clouds,
 )
 from projects.other_signals.point_cloud.clouds import (
+    NormalizePoints,
     SamplePoints,
     TurnPoints,
     turn,
 )
+from projects.other_signals.point_cloud.prepare_modelnet import read_h5_form
 from projects.other_signals.point_cloud.projection import (
     CloudProjection,
     GraphFeature,
@@ -94,6 +97,8 @@ def test_data_set(tmp_path):
         ('val_labels.npy', lambda x: x[1:], 'a label for each of 16 clouds'),
         ('val_labels.npy', lambda x: x + 1, 'go from 1 to 8'),
         ('val_labels.npy', lambda x: x.astype(object), 'cannot read'),
+        ('val_labels.npy', lambda x: x + 0.5, 'but holds float64'),
+        ('val_points.npy', lambda x: x.astype(str), 'but holds <U'),
     ],
 )
 def test_wrong_clouds(tmp_path, name, change, line):
@@ -102,6 +107,26 @@ def test_wrong_clouds(tmp_path, name, change, line):
     with pytest.raises(UsageError, match=re.escape(line)) as e:
         PointCloudDataset(str(root), 'val', PIPELINE)[0]
     assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    'content, line', [(b'', 'No data left'), (b'PK\5\6' + bytes(18), '.npz')]
+)
+def test_other_files(tmp_path, content, line):
+    root = write_clouds(tmp_path / 'set')
+    (root / 'val_points.npy').write_bytes(content)
+    with pytest.raises(UsageError, match=line):
+        PointCloudDataset(str(root), 'val', PIPELINE)
+
+
+@pytest.mark.parametrize('scale', [1e-30, 1e30])
+def test_tiny_and_huge_clouds(scale):
+    points = np.random.default_rng(0).random((40, 3)).astype(np.float32)
+    small, same = (
+        NormalizePoints().transform(dict(points=x))['points']
+        for x in (points * np.float32(scale), points)
+    )
+    np.testing.assert_allclose(small, same, atol=1e-6)
 
 
 def test_no_data_set(tmp_path):
@@ -235,6 +260,14 @@ def batch(clouds=2, points=64):
     points = torch.randn(clouds, points, 3)
     matrix = torch.from_numpy(turn(0.5, -1.0)).float()
     return dict(points=points, turned=points @ matrix.T)
+
+
+def test_another_number_of_classes(tmp_path):
+    data = PointCloudDataset(str(write_clouds(tmp_path / 'set')), 'val', [])
+    _check_classes('val_dataloader', small_model(), data)
+    cfg = dict(Config.fromfile(SMALL).model, num_classes=40)
+    with pytest.raises(UsageError, match='must be 8.* got 40'):
+        _check_classes('val_dataloader', MODELS.build(cfg), data)
 
 
 def test_order_of_the_points_does_not_matter():
@@ -427,6 +460,29 @@ def test_prepare_h5_form(run_tool, tmp_path, points):
     done = run_tool(script, src, out, '--points', '40')
     assert done.returncode == 0, done.stderr
     check_prepared(out, points)
+
+
+@pytest.mark.parametrize(
+    'data, label, line',
+    [
+        (np.ones((2, 40, 3)), None, 'cannot read data and label'),
+        (np.ones((2, 40, 2)), np.array([0, 1]), r'but holds .*40, 2'),
+        (np.ones((40, 3)), np.array([0, 1]), r'\(n, N, 3\)'),
+        (np.ones((2, 40, 3)), np.array([1]), r'int64 \(1,\)'),
+        (np.ones((2, 40, 3)), np.array([0, 0.5]), 'whole numbers as label'),
+        (np.ones((2, 40, 3)), np.array([0, 2]), 'below 2.* one is 2'),
+        (1.0, np.array([0, 1]), 'cannot read data and label'),
+    ],
+)
+def test_wrong_h5(tmp_path, data, label, line):
+    h5py = pytest.importorskip('h5py')
+    (tmp_path / 'test_files.txt').write_text('x/test0.h5\n')
+    with h5py.File(tmp_path / 'test0.h5', 'w') as file:
+        file['data'] = data
+        if label is not None:
+            file['label'] = label
+    with pytest.raises(UsageError, match=line):
+        list(read_h5_form(tmp_path, 'test', ['bowl', 'cup']))
 
 
 @pytest.mark.parametrize(

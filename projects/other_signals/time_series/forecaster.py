@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmrep.errors import UsageError
 from mmrep.registry import MODELS
 
 from .correlation import DecoderLayer, SeasonalLayerNorm, SeriesDecomposition
@@ -185,6 +186,8 @@ class UniRepLKNetForecaster(Forecaster):
                 f'{heads}.'
             )
         self.num_stations = num_stations
+        self.station_channels = station_channels
+        self.input_len = input_len
         self.label_len = label_len
         self.pred_len = pred_len
         places = read_positions(positions, num_stations, station_channels)
@@ -216,7 +219,29 @@ class UniRepLKNetForecaster(Forecaster):
 
     def forecast(self, series: Tensor, marks: Tensor) -> Tensor:
         """Map (N, L, stations * C) to (N, pred_len, stations * C)."""
-        steps = series.size(1)
+        steps, count = series.shape[1:]
+        if steps != self.input_len:
+            raise UsageError(
+                'input_len of the model and of the data set must be the '
+                f'same, got {self.input_len} and {steps}.'
+            )
+        if marks.size(1) != steps + self.pred_len:
+            raise UsageError(
+                'pred_len of the model and of the data set must be the '
+                f'same, got {self.pred_len} and {marks.size(1) - steps}.'
+            )
+        if count != self.num_stations * self.station_channels:
+            raise UsageError(
+                f'the data set has {count} series; num_stations of the model '
+                f'times station_channels, {self.station_channels}, must be '
+                f'as many, got {self.num_stations} stations.'
+            )
+        if marks.size(2) != self.encoder_embedding.time.in_features:
+            raise UsageError(
+                f'the data set gives {marks.size(2)} features of a time (one '
+                'less without day_of_year), and num_marks of the model must '
+                f'be {marks.size(2)} too.'
+            )
         # (N, stations, L, C)
         x = series.unflatten(2, (self.num_stations, -1)).transpose(1, 2)
         mean = x.mean(2, keepdim=True)

@@ -1,6 +1,7 @@
 """Series of many stations: windows for training, and errors of forecasts."""
 
 import os.path as osp
+import warnings
 from fnmatch import fnmatch
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -10,7 +11,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch.utils.data import Dataset
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.registry import DATASETS, METRICS
 
 SPLITS = ('train', 'val', 'test')
@@ -44,20 +45,30 @@ def read_csv(
 ) -> Tuple[pd.DataFrame, Sequence[str]]:
     """Read the columns of a CSV file, one row for each step of time.
 
-    The first column holds the times; a missing row is a gap.
+    The first column holds the times, which become UTC if they have offsets; a
+    missing row is a gap, and so is a cell that is not a number.
 
     Raises:
         UsageError: If the file is not such a table.
     """
     try:
-        table = pd.read_csv(path, index_col=0, parse_dates=True)
+        table = pd.read_csv(path, index_col=0)
     except (OSError, ValueError) as e:
-        raise UsageError(f'cannot read the series of {path}: {e}.') from e
-    if not isinstance(table.index, pd.DatetimeIndex):
         raise UsageError(
-            f'the first column of {path} must hold times, but begins with '
-            f'{table.index[0]!r}.'
+            f'cannot read the series of {path}: {one_line(e)}.'
+        ) from e
+    cells = table.index
+    with warnings.catch_warnings():  # that the format is not known
+        warnings.simplefilter('ignore')
+        times = pd.to_datetime(cells.astype(str), errors='coerce', utc=True)
+    wrong = cells if cells.dtype.kind in 'iuf' else cells[times.isna()]
+    if len(wrong) or not len(cells):
+        found = repr(wrong[0]) if len(wrong) else 'no rows'
+        raise UsageError(
+            f'the first column of {path} must hold times, all in one form '
+            f'such as 2013-01-31 06:00, but has {found}.'
         )
+    table.index = times.tz_localize(None)
     names = [name for name in table if fnmatch(name, columns)]
     if not names:
         raise UsageError(
@@ -65,32 +76,59 @@ def read_csv(
             f'{", ".join(map(str, table))}.'
         )
     table = table[names].apply(pd.to_numeric, errors='coerce')
+    empty = [name for name in names if table[name].isna().all()]
+    if empty:
+        raise UsageError(
+            f'each column of {path} must hold numbers, but {empty[0]!r} has '
+            "none; set the data set's columns to a pattern of the others."
+        )
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise UsageError(
             f'each time of {path} must have one row; {twice[0]} has several.'
         )
-    return table.sort_index().asfreq(step)
+    full = table.sort_index().asfreq(step)
+    between = table.index.difference(full.index)
+    if len(between):
+        unit = dict(h='hours', D='days')[step]
+        raise UsageError(
+            f'the rows of {path} must be whole {unit} apart, but '
+            f'{between[0]} and {len(between) - 1} others are not whole {unit} '
+            f'after {full.index[0]}; set step, or resample the series.'
+        )
+    return full
 
 
 def read_arrays(series_path: str, times_path: str) -> pd.DataFrame:
     """Read values (T, S, 1) and T times of the published data set.
 
     Raises:
-        UsageError: If a file is missing, or is a pickle, which could run code.
+        UsageError: If a file is missing, is a pickle, which could run code, or
+            does not hold what it must.
     """
     arrays = []
     for path in (series_path, times_path):
         try:
             arrays.append(np.load(path, allow_pickle=False))
-        except (OSError, ValueError) as e:
+        except (EOFError, OSError, ValueError) as e:
             raise UsageError(
                 f'cannot read {path}: {e}. If it holds Python objects, '
                 'convert it with prepare_ncei.py.'
             ) from e
     values, times = arrays
+    if values.dtype.kind not in 'fiu' or values.shape[:1] != times.shape:
+        raise UsageError(
+            f'{series_path} must hold numbers (T, S, 1) for the T times of '
+            f'{times_path}, but holds {values.dtype} {values.shape} for '
+            f'times {times.shape}.'
+        )
+    if times.dtype.kind != 'M' or not (np.diff(times).astype(int) > 0).all():
+        raise UsageError(
+            f'{times_path} must hold rising times, as prepare_ncei.py writes '
+            f'them; it holds {times.dtype}.'
+        )
     return pd.DataFrame(
-        values.reshape(len(values), -1), index=pd.to_datetime(times)
+        values.reshape(len(values), -1), index=pd.DatetimeIndex(times)
     )
 
 
@@ -111,6 +149,8 @@ def fill_gaps(
         tuple[ndarray, ndarray]: Values (T, S), NaN in long gaps, and whether
         each was measured.
     """
+    # infinite and too large for the model's numbers
+    table = table.where(table.abs() <= np.finfo(np.float32).max)
     if limits is not None:
         table = table.where((table >= limits[0]) & (table <= limits[1]))
     values = table.to_numpy(np.float64)
@@ -259,6 +299,11 @@ class ForecastMetric(BaseMetric):
         for sample in data_samples:
             target, valid = sample['target'], sample['valid']
             series = sample['series']
+            if not 0 < self.period <= len(series):
+                raise UsageError(
+                    'the period of ForecastMetric must be from 1 to the '
+                    f'{len(series)} input steps, got {self.period}.'
+                )
             steps = torch.arange(len(target), device=series.device)
             period = series[len(series) - self.period + steps % self.period]
             forecasts = dict(

@@ -178,13 +178,65 @@ def test_wrong_options(table, options, line):
         ('', 'cannot read the series'),
         ('a,b\n1.5,2\nx,3\n', 'must hold times'),
         ('t,a\n2013-01-01,1\n2013-01-01,2\n', 'must have one row'),
+        ('t,a\n', 'has no rows'),
+        ('t,a\n0,1\n1,2\n', 'must hold times, .* has 0'),
+        ('t,a\n2013-01-01 00:00,1\nsoon,2\n', "has 'soon'"),
+        ('t,a\n01/02/2013,1\n31/01/2013,2\n', "has '31/01/2013'"),
+        ('t,a\n2013-01-01,1\n2013-01-02,2,3\n', 'Expected 2 fields in line 3'),
+        ('t,a,b\n2013-01-01,1,JFK\n', "but 'b' has none"),
+        (
+            't,a\n2013-01-01 00:00,1\n2013-01-01 00:30,2\n',
+            'whole hours apart, but 2013-01-01 00:30:00 and 0 others',
+        ),
     ],
 )
 def test_wrong_tables(tmp_path, text, line):
     path = tmp_path / 'wrong.csv'
     path.write_text(text)
-    with pytest.raises(UsageError, match=line):
+    with pytest.raises(UsageError, match=line) as e:
         SeriesDataset(str(path), 'train')
+    assert '\n' not in str(e.value)
+
+
+def test_offsets_become_utc(tmp_path):
+    path = tmp_path / 'offsets.csv'
+    # the clocks change after the first hour
+    path.write_text(
+        't,a\n2013-03-10T01:00-05:00,1\n2013-03-10T03:00-04:00,2\n'
+        '2013-03-10T04:00-04:00,x\n2013-03-10T05:00-04:00,inf\n'
+        '2013-03-10T06:00-04:00,1e39\n2013-03-10T07:00-04:00,6\n'
+    )
+    data = SeriesDataset(
+        str(path), 'train', ratios=(1, 0, 0), input_len=4, pred_len=2
+    )
+    hours = (data.marks[:, 0] + 0.5) * 23
+    np.testing.assert_allclose(hours, np.arange(6, 12), atol=1e-5)
+    # what is not a number, or none that fits, is a gap
+    np.testing.assert_allclose(data.values[:, 0], [1, 2, 3, 4, 5, 6])
+    assert data.measured[:, 0].tolist() == [1, 1, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    'name, change, line',
+    [
+        ('values', lambda x: x[:70], r'for the T times .* \(70, 2, 1\)'),
+        ('values', lambda x: x.astype(str), 'must hold numbers'),
+        ('times', lambda x: x[::-1], 'must hold rising times'),
+        ('times', lambda x: x.astype(str), 'must hold rising times'),
+    ],
+)
+def test_wrong_arrays(tmp_path, name, change, line):
+    arrays = dict(
+        values=np.zeros((80, 2, 1)),
+        times=np.datetime64('2013-01-01T00') + np.arange(80),
+    )
+    arrays[name] = change(arrays[name])
+    for key, array in arrays.items():
+        np.save(tmp_path / f'{key}.npy', array)
+    with pytest.raises(UsageError, match=line):
+        SeriesDataset(
+            'values.npy', 'train', 'times.npy', data_root=str(tmp_path)
+        )
 
 
 # ------------------------------------------------------------- correlations
@@ -344,6 +396,20 @@ def test_wrong_models(change, line):
         MODELS.build(dict(cfg, **change))
 
 
+@pytest.mark.parametrize(
+    'change, line',
+    [
+        (dict(series=torch.ones(1, 24, 3)), 'input_len .* got 48 and 24'),
+        (dict(series=torch.ones(1, 48, 4)), 'has 4 series; num_stations'),
+        (dict(marks=torch.ones(1, 60, 3)), 'pred_len .* got 24 and 12'),
+        (dict(marks=torch.ones(1, 72, 4)), 'num_marks of the model must be 4'),
+    ],
+)
+def test_data_that_do_not_fit_the_model(forecaster, change, line):
+    with pytest.raises(UsageError, match=line):
+        forecaster(dict(batch(1), **change))
+
+
 def test_deploy_form_and_onnx(forecaster, check_deploy_form, tmp_path):
     inputs = batch(1)
     check_deploy_form(forecaster, inputs, 1e-5, rtol=1e-4, atol=1e-2)
@@ -375,6 +441,13 @@ def test_metric():
     assert errors['mae'] == pytest.approx(3)
     assert errors['period_mae'] == pytest.approx(24)
     assert errors['last_mse'] == pytest.approx(float(gone.square().mean()))
+
+
+def test_period_longer_than_the_input():
+    x = torch.ones(24, 1)
+    sample = dict(forecast=x, target=x, valid=x.bool(), series=x)
+    with pytest.raises(UsageError, match='from 1 to the 24 input steps'):
+        ForecastMetric(period=25).process(None, [sample])
 
 
 def test_linear_model_is_linear_in_time():

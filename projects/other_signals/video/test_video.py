@@ -81,10 +81,8 @@ def folder(tmp_path):
 
 
 def dataset(folder, **kwargs):
-    kwargs = dict(dict(num_classes=2), **kwargs)
-    return VideoDataset(
-        data_root=str(folder), data_prefix=dict(video='videos'), **kwargs
-    )
+    usual = dict(num_classes=2, data_prefix=dict(video='videos'))
+    return VideoDataset(data_root=str(folder), **dict(usual, **kwargs))
 
 
 def test_folders(folder):
@@ -116,7 +114,19 @@ def test_lists(folder):
     'text, kwargs, line',
     [
         (None, dict(num_classes=3), 'must have 3 classes, but has 2'),
-        (None, dict(ann_file='none.csv'), 'cannot be read: No such file'),
+        (None, dict(ann_file='none.csv'), 'cannot be read: .*No such file'),
+        (b'\xff\n', dict(ann_file='a.csv'), "cannot be read: 'utf-8'"),
+        (None, dict(data_prefix=dict(img='')), 'must name the folder of vid'),
+        (
+            'label,youtube_id,time_start,time_end\nrun,a,2,end\njump,b,1,2\n',
+            dict(ann_file='a.csv'),
+            'must have whole seconds',
+        ),
+        (
+            'label,youtube_id,time_start\nrun,a,2\njump,b,1\n',
+            dict(ann_file='a.csv'),
+            'must have whole seconds',
+        ),
         ('a.mp4 2\n', dict(ann_file='a.csv'), "0 to 1, got 'a.mp4 2'"),
         ('a.mp4\n', dict(ann_file='a.csv'), "0 to 1, got 'a.mp4'"),
         ('a.mp4 1\n', dict(ann_file='a.csv'), 'names .*a.mp4, which does not'),
@@ -124,8 +134,10 @@ def test_lists(folder):
     ],
 )
 def test_wrong_lists(folder, text, kwargs, line):
+    if isinstance(text, str):
+        text = text.encode()
     if text is not None:
-        (folder / 'a.csv').write_text(text)
+        (folder / 'a.csv').write_bytes(text)
     with pytest.raises(UsageError, match=line):
         dataset(folder, **kwargs)
 

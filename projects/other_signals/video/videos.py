@@ -8,7 +8,7 @@ from typing import Any, List
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from mmrep.errors import UsageError
+from mmrep.errors import UsageError, one_line
 from mmrep.registry import DATASETS
 
 SUFFIXES = ('.avi', '.mkv', '.mov', '.mp4', '.webm')
@@ -40,20 +40,28 @@ class VideoDataset(BaseDataset):
         """List the videos and their classes.
 
         Raises:
-            UsageError: If there are more or fewer classes, or no videos.
+            UsageError: If there are more or fewer classes, no videos, or a
+                list that cannot be read.
         """
-        root = self.data_prefix['video']
+        root = self.data_prefix.get('video')
+        if root is None:
+            raise UsageError(
+                "data_prefix must name the folder of videos, as dict(video='"
+                f"train'), got {self.data_prefix}."
+            )
         if not osp.isdir(root):
             raise UsageError(f'there is no folder of videos at {root}.')
         if not self.ann_file:
             videos = self.read_folders(root)
         else:
             try:
-                with open(self.ann_file, encoding='utf-8', newline='') as file:
+                with open(
+                    self.ann_file, encoding='utf-8-sig', newline=''
+                ) as file:
                     lines = file.read().splitlines()
-            except OSError as e:
+            except (OSError, ValueError) as e:
                 raise UsageError(
-                    f'the list {self.ann_file} cannot be read: {e.strerror}.'
+                    f'the list {self.ann_file} cannot be read: {one_line(e)}.'
                 ) from e
             table = lines and lines[0].startswith('label,youtube_id,')
             read = self.read_table if table else self.read_list
@@ -111,9 +119,16 @@ class VideoDataset(BaseDataset):
         labels = self.number_classes(names, self.ann_file)
         videos = []
         for row in rows:
-            span = [
-                f'{int(row[f"time_{end}"]):06d}' for end in ('start', 'end')
-            ]
+            try:
+                span = [
+                    f'{int(row[f"time_{end}"]):06d}'
+                    for end in ('start', 'end')
+                ]
+            except (KeyError, TypeError, ValueError) as e:
+                raise UsageError(
+                    f'each row of {self.ann_file} must have whole seconds as '
+                    f'time_start and time_end, but one is {row}.'
+                ) from e
             name = f'{"_".join([row["youtube_id"], *span])}.mp4'
             path = osp.join(root, row['label'], name)
             if osp.isfile(path):
