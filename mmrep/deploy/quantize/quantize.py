@@ -1,6 +1,7 @@
 """Quantize an exported file to eight bits such that it keeps its score."""
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -151,7 +152,7 @@ def quantize(
                     f'{max_drop} points or less; nothing was written. Give a '
                     'larger --max-drop.'
                 )
-        in_float, after, written = attempt.done[count]
+        in_float, after, written = attempt.held
         bytes_ = [Path(x).stat().st_size for x in (path, written)]
         image = calibration_input(cfg, stand_in, paths[0])
         milliseconds = _times(cfg, [path, written], image)
@@ -167,7 +168,7 @@ def quantize(
             len(file.layers),
             [file.names[node] for node in in_float],
             weight_bits,
-            len(attempt.done),
+            attempt.scorings,
             {file.names[node]: error for node, error in errors.items()},
             kernel_ranges(file.layers),
             bytes_,
@@ -177,7 +178,10 @@ def quantize(
 
 
 class _Attempt:
-    """Files with an increasing number of float layers, and their scores."""
+    """Files with different numbers of float layers, and their scores.
+
+    Only the last file that holds is kept, as a search wants fewer layers.
+    """
 
     def __init__(
         self,
@@ -193,7 +197,9 @@ class _Attempt:
         self.max_drop, self.weight_bits = max_drop, weight_bits
         self.track, self.note = track, note
         self.order: List[str] = []
-        self.done: Dict[int, Any] = {}
+        self.scorings = 0
+        self.held: Any = None  # layers in float, score, path
+        self.path = str(file.folder / 'quantized.onnx')
 
     def holds_with(self, count: int) -> bool:
         """Whether a file with the first ``count`` layers in float holds."""
@@ -203,7 +209,7 @@ class _Attempt:
             in_float=[self.file.names[node] for node in in_float],
         )
         path = self.file.quantize(
-            f'{count}.onnx',
+            'attempt.onnx',
             in_float,
             weight_bits=self.weight_bits,
             texts=dict(quantized=json.dumps(about)),
@@ -212,13 +218,17 @@ class _Attempt:
         after = score(
             self.cfg, load_exported(self.cfg, path), text, self.track
         )
-        self.done[count] = in_float, after, path
+        self.scorings += 1
         lost = drop(self.before, after)
+        holds = lost <= self.max_drop
+        if holds:  # then no file with more layers in float is needed
+            os.replace(path, self.path)
+            self.held = in_float, after, self.path
         self.note(
             f'{count} of {len(self.file.layers)} layers in float: '
             f'{_points(after)}, {lost:.2f} lost'
         )
-        return lost <= self.max_drop
+        return holds
 
 
 def _points(values: Dict[str, float]) -> str:
