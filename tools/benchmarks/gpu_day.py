@@ -165,10 +165,10 @@ class Day:
         logs = dict(zip(parts[1::2], parts[2::2], strict=True))
         for name, files in results.items():
             folder = self.work / name
-            if folder.exists() or name not in self.record['commands']:
+            if folder.exists() or name not in logs:
                 continue
             folder.mkdir(parents=True)
-            folder.with_suffix('.log').write_text(logs.get(name, '')[:-1])
+            folder.with_suffix('.log').write_text(logs[name][:-1])
             for file, value in files.items():
                 if not isinstance(value, str):
                     value = json.dumps(value)
