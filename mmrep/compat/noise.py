@@ -77,6 +77,13 @@ _WARNINGS = (
         r'mmdet\.evaluation\.metrics\.faster_coco_metric',
     ),
 )
+# Loggers of ONNX export whose warnings nobody can act on.
+_LOGGERS = (
+    # that ONNX has no form of torchvision's operators, if it is not installed
+    'torch.onnx._internal.exporter._registration',
+    # a line for each node with several outputs, as in OverLoCK
+    'onnxscript.optimizer._constant_folding',
+)
 _print_log = mmengine.logging.print_log
 
 
@@ -102,9 +109,8 @@ def silence_warnings() -> None:
     """Make Python and PyTorch ignore warnings on which no user can act."""
     for message, module in _WARNINGS:
         warnings.filterwarnings('ignore', message, module=module)
-    # that ONNX has no form of torchvision's operators, if it is not installed
-    exporter = 'torch.onnx._internal.exporter._registration'
-    logging.getLogger(exporter).setLevel(logging.ERROR)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -61,3 +61,11 @@ def test_warnings():
         warnings.warn_explicit(text, UserWarning, 'a.py', 1, 'mine')
         warnings.warn_explicit('else', UserWarning, 'a.py', 1, module)
     assert len(shown) == 2
+
+
+def test_loggers_of_export():
+    logger = logging.getLogger('onnxscript.optimizer._constant_folding')
+    logger.setLevel(logging.NOTSET)
+    noise.silence_warnings()
+    assert not logger.isEnabledFor(logging.WARNING)
+    assert logger.isEnabledFor(logging.ERROR)
