@@ -412,6 +412,11 @@ def test_what_counts_as_the_same():
     # at a threshold it may be there or not
     edge = detections(box, [20.0, 20.0, 30.0, 40.0, 0.050005, 0.0])
     agree(edge, detections(box))
+    # far below it is no excuse: an FCOS compares scores before centerness
+    below = detections(box, [20.0, 20.0, 30.0, 40.0, 0.02, 0.0])
+    for pair in ((below, detections(box)), (detections(box), below)):
+        with pytest.raises(UsageError, match='score 0.02000 of class 0'):
+            agree(*pair)
     rival = [0.0, 0.0, 10.0, 20.0001, 0.8, 1.0]
     agree(detections(box, rival), detections(box))
 
@@ -458,12 +463,29 @@ def test_doubtful_proposals(make):
     _, model = make('faster')
     module = whole_model(model)
     image = module.example((64, 96), 2)
-    before = [len(boxes) for boxes in module.doubtful_proposals(image)]
+    before = [len(boxes) for boxes in module.doubtful_candidates(image)]
     nn.init.zeros_(model.rpn_head.rpn_cls.weight)
-    after = module.doubtful_proposals(image)
+    after = module.doubtful_candidates(image)
     # all anchors of a place have the same score as those of the next
     for few, boxes in zip(before, after, strict=True):
         assert few < 20 < 40 < len(boxes) and boxes.shape[1:] == (4,)
+
+
+@pytest.mark.parametrize('name', ['fcos', 'retinanet'])
+def test_doubtful_candidates_of_one_stage(make, name):
+    _, model = make(name)
+    module = whole_model(model)
+    image = module.example((64, 96), 2)
+    _, scores, _ = module.candidates(
+        module.neck(module.backbone(module.prepare(image))), (64, 96)
+    )
+    rules = module.head.test_cfg
+    rules.nms_pre = 1000
+    rules.score_thr = 2.0
+    assert [len(boxes) for boxes in module.doubtful_candidates(image)] == [0, 0]
+    if name == 'retinanet':  # whose scores have no factor
+        rules.score_thr = scores[1].max().item()
+        assert len(module.doubtful_candidates(image)[1]) >= 1
 
 
 def test_masks_must_agree():

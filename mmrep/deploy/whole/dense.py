@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import WholeDetector
+from mmrep.deploy.whole.doubts import NEAR, near_cut
 from mmrep.deploy.whole.operators import NOTHING
 
 
@@ -63,13 +64,35 @@ class WholeDenseDetector(WholeDetector):
         cfg = self.head.test_cfg
         levels: List[List[Tensor]] = []
         for i, outputs in enumerate(zip(*self.head(maps), strict=True)):
-            levels.append(self._level(i, cfg, *outputs))
+            levels.append(self._level(i, cfg, *outputs)[:4])
         priors, codes, scores, labels = (
             torch.cat(parts, 1) for parts in zip(*levels, strict=True)
         )
         boxes = B.decode(self.head.bbox_coder, priors, codes, size)
         least = cfg.get('min_bbox_size', -1)
         return boxes, B.without_small(boxes, scores, least), labels
+
+    def doubtful_candidates(self, image: Tensor) -> List[Tensor]:
+        """See :meth:`WholeDetector.doubtful_candidates`.
+
+        The threshold applies to scores before they are multiplied by the
+        centerness, so the scores of detections do not show how near they were.
+        """
+        cfg = self.head.test_cfg
+        least, count = cfg.get('score_thr', 0), cfg['nms_pre']
+        wider = {**cfg, 'score_thr': least - NEAR, 'nms_pre': count + 1}
+        found: List[List[Tensor]] = [[] for _ in image]
+        with torch.no_grad():
+            maps = self.neck(self.backbone(self.prepare(image)))
+            for i, outputs in enumerate(zip(*self.head(maps), strict=True)):
+                priors, codes, _, _, own = self._level(i, wider, *outputs)
+                boxes = B.decode(
+                    self.head.bbox_coder, priors, codes, image.shape[2:]
+                )
+                for part, box, scores in zip(found, boxes, own, strict=True):
+                    near = (scores - least).abs() <= NEAR
+                    part.append(box[near | near_cut(scores, count)])
+        return [torch.cat(part) for part in found]
 
     def _level(
         self,
@@ -79,7 +102,12 @@ class WholeDenseDetector(WholeDetector):
         codes: Tensor,
         *factors: Tensor,
     ) -> List[Tensor]:
-        """The best candidates of a level: priors, codes, scores and labels."""
+        """The best candidates of a level.
+
+        Returns:
+            list[Tensor]: Priors, codes, scores, labels, and the scores before
+                they are multiplied by a factor.
+        """
         head = self.head
         priors = B.grid_priors(head.prior_generator, level, scores)
         scores = B.rows(scores, head.cls_out_channels)
@@ -92,9 +120,11 @@ class WholeDenseDetector(WholeDetector):
         scores = torch.where(scores > least, scores, NOTHING).flatten(1)
         scores, places = B.best(scores, cfg['nms_pre'])
         labels, places = places % classes, places // classes
+        own = scores
         if factors:
             factor = B.rows(factors[0], 1).sigmoid()
             factor = B.take(factor, places).squeeze(-1)
             scores = torch.where(scores >= 0, scores * factor, NOTHING)
         priors = B.take(priors.expand(scores.size(0), -1, -1), places)
-        return [priors, B.take(B.rows(codes, 4), places), scores, labels]
+        codes = B.take(B.rows(codes, 4), places)
+        return [priors, codes, scores, labels, own]
