@@ -326,6 +326,15 @@ def test_unsupported_models(make):
 
 
 STOCK = {
+    for key, value in (('offset', 1), ('score_threshold', 0.2)):
+        _, model = make('mask')
+        model.roi_head.test_cfg.nms[key] = value
+        with pytest.raises(UsageError, match=f'settings of its NMS.*{key}'):
+            whole_model(model)
+    _, model = make('fcos')
+    model.bbox_head.test_cfg.min_bbox_size = 4
+    with pytest.raises(UsageError, match='FCOSHead .* with a min_bbox_size'):
+        whole_model(model)
     'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco': 'PanopticFPN.*own predict;',
     'mask2former/mask2former_r50_8xb2-lsj-50e_coco': 'Mask2Former.*predict;',
     'detr/detr_r50_8xb2-150e_coco': 'whole DETR cannot',

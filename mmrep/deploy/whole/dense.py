@@ -42,6 +42,9 @@ class WholeDenseDetector(WholeDetector):
         if getattr(head.loss_cls, 'custom_cls_channels', False):
             raise B.unsupported(head, f'its {type(head.loss_cls).__name__}')
         B.check_nms(head.test_cfg, head, 'nms_pre', 'max_per_img')
+        if head.test_cfg.get('min_bbox_size', -1) > 0:
+            # in pixels of the original picture, which a file does not know
+            raise B.unsupported(head, 'its test_cfg with a min_bbox_size')
         super().__init__(model, input)
         self.head = head
         self.stride = max(max(s) for s in head.prior_generator.strides)
