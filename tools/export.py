@@ -7,6 +7,7 @@ set, and its results are compared with the model's predictions.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Dict, Optional
 
@@ -170,6 +171,9 @@ def main() -> None:
     )
 
 
+        if not differences:
+            print(f'{name}: no detection to compare')
+            continue
 def _pictures(
     cfg: Config, module: WholeModel, path: Optional[str]
 ) -> Dict[str, Tensor]:
@@ -177,6 +181,12 @@ def _pictures(
     path = path or first_test_image(cfg)
     if path is None:
         return {}
+    if not any(done.differences.values()):
+        print(
+            'warning: no box was compared, because the model finds nothing in '
+            'these inputs; pass a picture with objects as --image',
+            file=sys.stderr,
+        )
     picture = prepared_picture(cfg, path)[None]
     return {Path(path).name: module.input_of(picture)}
 

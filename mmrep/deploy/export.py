@@ -28,7 +28,7 @@ from mmrep.deploy.exportable import (
 )
 from mmrep.deploy.whole import WholeModel
 from mmrep.deploy.whole.operators import onnx_translations
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, listed, one_line
 from mmrep.files import replaced
 
 # The lowest version that torch's exporter writes.
@@ -45,7 +45,8 @@ class Exported(NamedTuple):
 
     Attributes:
         path: The file.
-        differences: Differences of the outputs, for each input of the check.
+        differences: Differences of the outputs, for each input of the check;
+            none where a detector finds nothing.
         operators: Number of nodes of each kind.
         dynamic: Whether batch size and image size are free.
     """
@@ -94,6 +95,7 @@ def _program(
 ) -> torch.export.ExportedProgram:
     """The graph of a module; sizes are free if ``dynamic``."""
     free = torch.export.Dim.DYNAMIC
+    _check_weights(module)
     if dynamic and isinstance(module, WholeModel):
         # a side of one would be one in every picture
         height, width = (max(side, 2 * module.stride) for side in size)
@@ -119,6 +121,20 @@ def _check_repeats(module: Module, image: Tensor) -> None:
     for name, value in first.items():
         if isinstance(value, Tensor) and not value.equal(second[name]):
             raise UsageError(
+def _check_weights(module: Module) -> None:
+    """Refuse weights of a diverged training, with which nothing is found."""
+    wrong = [
+        name
+        for name, value in module.state_dict().items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if wrong:
+        raise UsageError(
+            f'the weights must be finite, but {listed(wrong, 3)} have NaN or '
+            'infinite values; use an earlier checkpoint.'
+        )
+
+
                 f'{name} of the model are different each time for the same '
                 'image, so a file cannot be checked against them. In a '
                 "SegNeXt's head set ham_kwargs.rand_init=False."

@@ -294,6 +294,25 @@ def test_random_outputs_are_refused(make, tmp_path):
     _, model = make('segnext')
     module = whole_model(model)
     model.decode_head.hamburger.ham.rand_init = True
+def test_a_model_that_finds_nothing(make):
+    _, model = make('mask')
+    model.roi_head.test_cfg.score_thr = 1.0
+    module = whole_model(model)
+    image = module.example((64, 64))
+    with torch.no_grad():
+        found = dict(zip(module.names, module(image), strict=True))
+        assert module.compare('x', module.expected(image), found, 1e-4) == []
+
+
+def test_weights_that_are_not_finite(make, tmp_path):
+    _, model = make('fcos')
+    model.bbox_head.conv_cls.weight.data[0] = float('nan')
+    for export, suffix in ((export_onnx, 'onnx'), (export_program, 'pt2')):
+        with pytest.raises(UsageError, match='finite, but head.conv_cls.wei'):
+            export(whole_model(model), f'{tmp_path}/m.{suffix}', (64, 64))
+    assert not list(tmp_path.glob('*m.*'))
+
+
     with pytest.raises(UsageError, match='different each time for the same'):
         export_onnx(module, str(tmp_path / 'model.onnx'), size=(64, 96))
 

@@ -86,8 +86,9 @@ class WholeDetector(WholeModel):
         )
 
     def doubtful_candidates(self, image: Tensor) -> List[Tensor]:
-        """Boxes (n, 4) of each image, before the last selection, that may or
-        may not be there because of the last digits.
+        """Boxes (n, 4) of each image that depend on the last digits.
+
+        They are those from which the last selection chooses.
         """
         raise NotImplementedError
 
@@ -112,8 +113,12 @@ class WholeDetector(WholeModel):
         found: Dict[str, Tensor],
         tolerance: float,
     ) -> List[Difference]:
-        """The largest differences; raise if a detection has no counterpart."""
+        """The largest differences; raise if a detection has no counterpart.
+
+        There are none if nothing was detected.
+        """
         worst: Dict[str, float] = {}
+        count = 0
         for i, reference in enumerate(expected['found']):
             size = None if reference.masks is None else reference.masks.shape
             result = read_outputs(found, i, size, self.mask_threshold)
@@ -125,6 +130,9 @@ class WholeDetector(WholeModel):
                 pixels = partial(expected['pixels'], i, same, tolerance)
                 own['masks'] = _mask_difference(name, same, pixels)
             worst = {key: max(worst.get(key, 0.0), own[key]) for key in own}
+            count += len(same[0].labels)
+        if count == 0:
+            return []
         return [Difference(key, v, v) for key, v in worst.items()]
 
     @property
