@@ -27,7 +27,11 @@ from mmrep.deploy.whole.detections import (
     _pair,
 )
 from mmrep.deploy.whole.doubts import near_cut, near_suppression
-from mmrep.deploy.whole.metadata import describe_whole, model_of
+from mmrep.deploy.whole.metadata import (
+    describe_input,
+    describe_whole,
+    model_of,
+)
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
@@ -290,10 +294,6 @@ def test_program(make, tmp_path):
     assert done.operators['mmrep.roi_align.default'] == 4
 
 
-def test_random_outputs_are_refused(make, tmp_path):
-    _, model = make('segnext')
-    module = whole_model(model)
-    model.decode_head.hamburger.ham.rand_init = True
 def test_a_model_that_finds_nothing(make):
     _, model = make('mask')
     model.roi_head.test_cfg.score_thr = 1.0
@@ -313,6 +313,10 @@ def test_weights_that_are_not_finite(make, tmp_path):
     assert not list(tmp_path.glob('*m.*'))
 
 
+def test_random_outputs_are_refused(make, tmp_path):
+    _, model = make('segnext')
+    module = whole_model(model)
+    model.decode_head.hamburger.ham.rand_init = True
     with pytest.raises(UsageError, match='different each time for the same'):
         export_onnx(module, str(tmp_path / 'model.onnx'), size=(64, 96))
 
@@ -321,6 +325,15 @@ def test_unsupported_models(make):
     _, model = make('cascade')
     model.roi_head.test_cfg.nms = dict(type='soft_nms')
     with pytest.raises(UsageError, match='CascadeRoIHead .* NMS soft_nms'):
+        whole_model(model)
+    for key, value in (('offset', 1), ('score_threshold', 0.2)):
+        _, model = make('mask')
+        model.roi_head.test_cfg.nms[key] = value
+        with pytest.raises(UsageError, match=f'settings of its NMS.*{key}'):
+            whole_model(model)
+    _, model = make('fcos')
+    model.bbox_head.test_cfg.min_bbox_size = 4
+    with pytest.raises(UsageError, match='FCOSHead .* with a min_bbox_size'):
         whole_model(model)
     _, model = make('mask')
     model.roi_head.mask_head.__class__ = type(
@@ -345,15 +358,6 @@ def test_unsupported_models(make):
 
 
 STOCK = {
-    for key, value in (('offset', 1), ('score_threshold', 0.2)):
-        _, model = make('mask')
-        model.roi_head.test_cfg.nms[key] = value
-        with pytest.raises(UsageError, match=f'settings of its NMS.*{key}'):
-            whole_model(model)
-    _, model = make('fcos')
-    model.bbox_head.test_cfg.min_bbox_size = 4
-    with pytest.raises(UsageError, match='FCOSHead .* with a min_bbox_size'):
-        whole_model(model)
     'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco': 'PanopticFPN.*own predict;',
     'mask2former/mask2former_r50_8xb2-lsj-50e_coco': 'Mask2Former.*predict;',
     'detr/detr_r50_8xb2-150e_coco': 'whole DETR cannot',
@@ -510,7 +514,10 @@ def test_doubtful_candidates_of_one_stage(make, name):
     rules = module.head.test_cfg
     rules.nms_pre = 1000
     rules.score_thr = 2.0
-    assert [len(boxes) for boxes in module.doubtful_candidates(image)] == [0, 0]
+    assert [len(boxes) for boxes in module.doubtful_candidates(image)] == [
+        0,
+        0,
+    ]
     if name == 'retinanet':  # whose scores have no factor
         rules.score_thr = scores[1].max().item()
         assert len(module.doubtful_candidates(image)[1]) >= 1
@@ -587,3 +594,11 @@ def test_metadata(small_segmentor):
     assert text['keep_ratio'] == 'true' and text['divisor'] == '1'
     assert np.allclose(json.loads(text['mean']), [123.675, 116.28, 103.53])
     assert json.loads(text['decisions'])['align_corners'] is False
+    assert 'other_steps' not in text
+    steps = cfg.test_dataloader.dataset.pipeline
+    steps[1].scale = 96
+    steps.insert(2, dict(type='mmseg.Pad', size_divisor=32))
+    cfg.model.data_preprocessor.update(bgr_to_rgb=False, rgb_to_bgr=True)
+    text = describe_whole(cfg, {}, module)
+    assert text['scale'] == '[96, 96]' and text['other_steps'] == '["Pad"]'
+    assert describe_input(cfg, {})['channels'] == 'RGB'
