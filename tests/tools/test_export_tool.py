@@ -89,6 +89,13 @@ def test_runtime_is_for_exported_files(run_tool, small_segmentor):
         ('m.onnx', ['--operator', 'node'], 'needs a .pt2'),
         ('m.pt2', ['--opset', '20'], 'needs an .onnx'),
         ('m.onnx', ['--shape', '8', '8'], 'at least 64'),
+        ('m.onnx', ['--tolerance', 'inf'], 'between 0 and 1, got inf'),
+        ('m.onnx', ['--masks', 'raw'], '--masks raw needs a model with masks'),
+        (
+            'm.onnx',
+            ['--part', 'backbone', '--input', 'float'],
+            '--input applies to whole models',
+        ),
     ],
 )
 def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):
