@@ -30,6 +30,7 @@ from mmrep.deploy.whole import WholeModel
 from mmrep.deploy.whole.operators import onnx_translations
 from mmrep.errors import UsageError, listed, one_line
 from mmrep.files import replaced
+from mmrep.models.layers import WindowProduct
 
 # The lowest version that torch's exporter writes.
 OPSET = 18
@@ -94,11 +95,17 @@ def _program(
     module: Module, size: Tuple[int, int], dynamic: bool
 ) -> torch.export.ExportedProgram:
     """The graph of a module; sizes are free if ``dynamic``."""
-    free = torch.export.Dim.DYNAMIC
     _check_weights(module)
+    free = torch.export.Dim.DYNAMIC
     if dynamic and isinstance(module, WholeModel):
-        # a side of one would be one in every picture
-        height, width = (max(side, 2 * module.stride) for side in size)
+        # a side of one would be one in every picture, and so would one window
+        windows = [
+            part.window_size
+            for part in module.modules()
+            if isinstance(part, WindowProduct)
+        ]
+        least = (max(windows, default=1) + 1) * module.stride
+        height, width = (max(side, least) for side in size)
         size = height, width
     image = module.example(size, 2 if dynamic else 1)
     _check_repeats(module, image)
@@ -114,13 +121,6 @@ def _program(
         ) from error
 
 
-def _check_repeats(module: Module, image: Tensor) -> None:
-    """Refuse a model that computes with random numbers."""
-    with torch.no_grad():
-        first, second = module.expected(image), module.expected(image)
-    for name, value in first.items():
-        if isinstance(value, Tensor) and not value.equal(second[name]):
-            raise UsageError(
 def _check_weights(module: Module) -> None:
     """Refuse weights of a diverged training, with which nothing is found."""
     wrong = [
@@ -135,6 +135,13 @@ def _check_weights(module: Module) -> None:
         )
 
 
+def _check_repeats(module: Module, image: Tensor) -> None:
+    """Refuse a model that computes with random numbers."""
+    with torch.no_grad():
+        first, second = module.expected(image), module.expected(image)
+    for name, value in first.items():
+        if isinstance(value, Tensor) and not value.equal(second[name]):
+            raise UsageError(
                 f'{name} of the model are different each time for the same '
                 'image, so a file cannot be checked against them. In a '
                 "SegNeXt's head set ham_kwargs.rand_init=False."
