@@ -82,6 +82,19 @@ def test_what_does_not_fit(exported, tmp_path):
     config, _, path = exported
     cfg = load_config(str(config), {'model.decode_head.num_classes': 9})
     with pytest.raises(UsageError, match='9 classes.*another.*7 classes'):
+@pytest.mark.slow
+def test_windows_that_the_file_would_pad(exported):
+    config, _, path = exported
+    cfg = load_config(str(config))
+    cfg.model.data_preprocessor.test_cfg = dict(size_divisor=32)
+    with pytest.raises(UsageError, match='without size_divisor, got 32'):
+        Inferencer(cfg, str(path), slide=64)
+    load_exported(cfg, str(path))
+    cfg.model.test_cfg = dict(mode='slide', crop_size=(64, 64), stride=(9, 9))
+    with pytest.raises(UsageError, match='without size_divisor, got 32'):
+        load_exported(cfg, str(path))
+
+
         load_exported(cfg, str(path))
     with pytest.raises(
         UsageError, match="must be a file of the config's model"

@@ -10,6 +10,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from torch import Tensor
 
 from mmrep.deploy.runtime.files import ExportedFile
+from mmrep.errors import UsageError
 
 
 class ExportedSegmentor(EncoderDecoder):
@@ -38,6 +39,22 @@ class ExportedSegmentor(EncoderDecoder):
 
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: List[dict]
+        if self.test_cfg.get('mode') == 'slide':
+            self.check_windows()
+
+    def check_windows(self) -> None:
+        """Refuse windows if the file pads them, and not the whole picture.
+
+        Raises:
+            UsageError: If the model pads pictures to a divisor.
+        """
+        if self._divisor > 1:
+            raise UsageError(
+                'windows of an exported file need a model without '
+                f'size_divisor, got {self._divisor}: the file pads each '
+                'window, and the model the whole picture. Use the checkpoint.'
+            )
+
     ) -> Tensor:
         """Pictures (N, C, H, W) to logits (N, K, H, W)."""
         return self.file.run(inputs)['logits'].to(inputs.device)
