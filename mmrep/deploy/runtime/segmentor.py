@@ -26,7 +26,9 @@ class ExportedSegmentor(EncoderDecoder):
         preparation = copy.deepcopy(model.get('data_preprocessor') or {})
         if file.about['input'] != 'normalised':  # the file normalises
             preparation.update(mean=None, std=None, bgr_to_rgb=False)
-        preparation.pop('test_cfg', None)  # and pads
+            preparation.pop('rgb_to_bgr', None)
+        padding = preparation.pop('test_cfg', None) or {}  # and pads
+        self._divisor = padding.get('size_divisor') or 1
         BaseSegmentor.__init__(self, data_preprocessor=preparation)
         self.file = file
         self.test_cfg = ConfigDict(model.get('test_cfg') or dict(mode='whole'))
@@ -37,8 +39,6 @@ class ExportedSegmentor(EncoderDecoder):
             threshold=file.decisions['threshold']
         )
 
-    def encode_decode(
-        self, inputs: Tensor, batch_img_metas: List[dict]
         if self.test_cfg.get('mode') == 'slide':
             self.check_windows()
 
@@ -55,6 +55,8 @@ class ExportedSegmentor(EncoderDecoder):
                 'window, and the model the whole picture. Use the checkpoint.'
             )
 
+    def encode_decode(
+        self, inputs: Tensor, batch_img_metas: List[dict]
     ) -> Tensor:
         """Pictures (N, C, H, W) to logits (N, K, H, W)."""
         return self.file.run(inputs)['logits'].to(inputs.device)
