@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from torch import nn
 
 from mmrep.apis import Inferencer
 from mmrep.deploy import load_model
@@ -25,6 +26,7 @@ from mmrep.deploy.whole import whole_model
 from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
+from mmrep.runner import CheckpointGuardHook
 
 
 @pytest.fixture(scope='module')
@@ -208,6 +210,22 @@ def test_decisions_of_the_config_that_a_file_ignores():
         ]
         rules.update(score_thr=0.05, max_per_img=100)
     assert list(_other_decisions(file, ConfigDict())) == []
+
+
+def test_classes_in_the_order_of_the_file():
+    file = object.__new__(ExportedFile)
+    file.about = dict(classes='["disc", "ground"]')
+    model = nn.Module()
+    model.file = file
+    dataset = SimpleNamespace(metainfo=dict(classes=('ground', 'disc')))
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+    runner = SimpleNamespace(model=model, test_loop=loop)
+    with pytest.raises(
+        UsageError, match="of the file: number 0 is 'disc' there, and 'ground'"
+    ):
+        CheckpointGuardHook().before_test(runner)
+    file.about = dict(classes='["ground", "disc"]')
+    CheckpointGuardHook().before_test(runner)
 
 
 class File:

@@ -1,6 +1,5 @@
 """Exported files that replace a config's model and its checkpoint."""
 
-import json
 import logging
 from typing import Any, Iterator, Optional, Tuple
 
@@ -155,12 +154,7 @@ def load_exported(
     """
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model = build_exported(path, cfg.model, runtime, device, trust)
-    about = model.file.about
-    meta = {
-        key: json.loads(about[key])
-        for key in ('classes', 'palette')
-        if key in about
-    }
+    meta = model.file.meta
     model.cfg = cfg
     model.dataset_meta = dataset_meta(cfg, dict(meta=dict(dataset_meta=meta)))
     return model.to(device)

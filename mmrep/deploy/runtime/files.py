@@ -92,6 +92,12 @@ class ExportedFile:
         self.decisions = _decisions(path, self.about)
 
     @property
+    def meta(self) -> Dict[str, Any]:
+        """``classes`` and ``palette``, as far as they are known."""
+        known = ('classes', 'palette')
+        return {k: json.loads(self.about[k]) for k in known if k in self.about}
+
+    @property
     def channels(self) -> int:
         """Channels of the input."""
         text = self.about['channels']
