@@ -514,13 +514,19 @@ def test_doubtful_candidates_of_one_stage(make, name):
     rules = module.head.test_cfg
     rules.nms_pre = 1000
     rules.score_thr = 2.0
-    assert [len(boxes) for boxes in module.doubtful_candidates(image)] == [
-        0,
-        0,
-    ]
-    if name == 'retinanet':  # whose scores have no factor
-        rules.score_thr = scores[1].max().item()
-        assert len(module.doubtful_candidates(image)[1]) >= 1
+    counts = [len(boxes) for boxes in module.doubtful_candidates(image)]
+    assert counts == [0, 0]
+    if name == 'fcos':  # whose centerness changes scores, and boxes are small
+        return
+    rules.score_thr = scores[1].max().item()
+    assert len(module.doubtful_candidates(image)[1]) >= 1
+    rules.score_thr = 0.0
+    few = module.doubtful_candidates(image)
+    nn.init.zeros_(model.bbox_head.retina_cls.weight)
+    # all anchors of a place have the same score as those of the next
+    many = module.doubtful_candidates(image)
+    for one, other in zip(few, many, strict=True):
+        assert len(one) < 20 < len(other) and other.shape[1:] == (4,)
 
 
 def test_masks_must_agree():
@@ -602,3 +608,5 @@ def test_metadata(small_segmentor):
     text = describe_whole(cfg, {}, module)
     assert text['scale'] == '[96, 96]' and text['other_steps'] == '["Pad"]'
     assert describe_input(cfg, {})['channels'] == 'RGB'
+    module.channels = 4  # of a backbone that does not call it in_channels
+    assert describe_whole(cfg, {}, module)['channels'] == '4'

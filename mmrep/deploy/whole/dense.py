@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import WholeDetector
-from mmrep.deploy.whole.doubts import NEAR, near_cut
-from mmrep.deploy.whole.operators import NOTHING
+from mmrep.deploy.whole.doubts import NEAR, near_cut, near_suppression
+from mmrep.deploy.whole.operators import NOTHING, nms_mask
 
 
 class WholeDenseDetector(WholeDetector):
@@ -95,6 +95,9 @@ class WholeDenseDetector(WholeDetector):
                 for part, box, scores in zip(found, boxes, own, strict=True):
                     near = (scores - least).abs() <= NEAR
                     part.append(box[near | near_cut(scores, count)])
+            rows = zip(*self.candidates(maps, image.shape[2:]), strict=True)
+            for part, (box, scores, labels) in zip(found, rows, strict=True):
+                part.append(_tied(box, scores, labels, cfg['nms']))
         return [torch.cat(part) for part in found]
 
     def _level(
@@ -131,3 +134,25 @@ class WholeDenseDetector(WholeDetector):
         priors = B.take(priors.expand(scores.size(0), -1, -1), places)
         codes = B.take(B.rows(codes, 4), places)
         return [priors, codes, scores, labels, own]
+
+
+def _tied(boxes: Tensor, scores: Tensor, labels: Tensor, cfg: Any) -> Tensor:
+    """Boxes (n, 4) of an image that non-maximum suppression may keep or not.
+
+    Args:
+        boxes (Tensor): Shape (M, 4).
+        scores (Tensor): Shape (M, ); negative ones do not count.
+        labels (Tensor): Shape (M, ).
+        cfg: MMCV's config of the NMS.
+    """
+    there = scores >= 0
+    boxes, scores, labels = boxes[there], scores[there], labels[there]
+    if not len(boxes):
+        return boxes
+    if cfg.get('class_agnostic', False):
+        labels = torch.zeros_like(labels)
+    shifted = boxes + labels.unsqueeze(1) * (boxes.max() + 1)
+    limit = cfg['iou_threshold']
+    kept = nms_mask(shifted[None], scores[None], limit, len(scores))[0]
+    places = kept.nonzero().squeeze(1)
+    return boxes[near_suppression(boxes, scores, labels, places, limit)]
