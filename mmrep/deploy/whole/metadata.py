@@ -60,7 +60,9 @@ def describe_whole(
         decisions=json.dumps(module.decisions),
         **_resizing(cfg),
     )
-    if module.input != 'normalised' and module.channels == 3:
+    if module.channels != 3:
+        text['channels'] = str(module.channels)
+    elif module.input != 'normalised':
         text['channels'] = 'RGB' if module.rgb else 'BGR'
     return text
 
