@@ -106,6 +106,7 @@ from mmrep.deploy import load_model
 from mmrep.deploy.export import OPSET, export_onnx, export_program
 from mmrep.deploy.exportable import exportable
 from mmrep.deploy.inputs import first_test_image, prepared_picture
+from mmrep.deploy.runtime import is_exported
 from mmrep.deploy.whole import WholeModel, whole_model
 from mmrep.deploy.whole.metadata import describe_input, describe_whole
 from mmrep.engine import load_config
@@ -137,6 +138,11 @@ def main() -> None:
                     f'--{name} applies to whole models, not to --part '
                     f'{args.part}, which takes normalised images.'
                 )
+    if is_exported(args.checkpoint):
+        raise UsageError(
+            'CHECKPOINT must be a checkpoint, got the exported file '
+            f'{args.checkpoint!r}.'
+        )
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint

@@ -103,6 +103,11 @@ def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):
     assert text in error_of(done)
 
 
+def test_an_exported_file_is_no_checkpoint(run_tool, small_segmentor):
+    done = run_tool(TOOL, small_segmentor[0], 'm.onnx', 'm.onnx')
+    assert 'must be a checkpoint, got the exported file' in error_of(done)
+
+
 def test_amp_is_for_checkpoints(run_tool, small_segmentor):
     tool = ROOT / 'tools/test.py'
     done = run_tool(tool, small_segmentor[0], 'm.onnx', '--amp', 'bf16')
