@@ -7,6 +7,7 @@ set, and its results are compared with the model's predictions.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Dict, Optional
 
@@ -105,6 +106,7 @@ from mmrep.deploy import load_model
 from mmrep.deploy.export import OPSET, export_onnx, export_program
 from mmrep.deploy.exportable import exportable
 from mmrep.deploy.inputs import first_test_image, prepared_picture
+from mmrep.deploy.runtime import is_exported
 from mmrep.deploy.whole import WholeModel, whole_model
 from mmrep.deploy.whole.metadata import describe_input, describe_whole
 from mmrep.engine import load_config
@@ -125,12 +127,33 @@ def main() -> None:
         raise UsageError('--opset needs an .onnx.')
     if min(args.shape) < 64:
         raise UsageError(f'--shape must be at least 64, got {args.shape}.')
+    if not 0 < args.tolerance < 1:
+        raise UsageError(
+            f'--tolerance must be between 0 and 1, got {args.tolerance}.'
+        )
+    if args.part != 'model':
+        for name in ('input', 'masks', 'image'):
+            if getattr(args, name) not in (None, 'picture', 'pasted'):
+                raise UsageError(
+                    f'--{name} applies to whole models, not to --part '
+                    f'{args.part}, which takes normalised images.'
+                )
+    if is_exported(args.checkpoint):
+        raise UsageError(
+            'CHECKPOINT must be a checkpoint, got the exported file '
+            f'{args.checkpoint!r}.'
+        )
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint
     )
     if args.part == 'model':
         module = whole_model(model, args.input, args.masks)
+        if args.masks == 'raw' and 'masks' not in module.names:
+            raise UsageError(
+                '--masks raw needs a model with masks, got a '
+                f'{type(model).__name__} without.'
+            )
         metadata = describe_whole(cfg, model.dataset_meta, module)
         pictures = _pictures(cfg, module, args.image)
     else:
@@ -154,6 +177,9 @@ def main() -> None:
         kept = done.operators.get('mmrep.depthwise_conv2d.default', 0)
         about = f'{kept} nodes of the operator' if kept else 'plain operators'
     for name, differences in done.differences.items():
+        if not differences:
+            print(f'{name}: no detection to compare')
+            continue
         found = ', '.join(
             f'{d.name} {d.max_abs:.2e}'
             if args.part == 'model'
@@ -161,6 +187,12 @@ def main() -> None:
             for d in differences[: 3 if args.part == 'model' else 1]
         )
         print(f'{name}: differs from PyTorch by at most {found}')
+    if not any(done.differences.values()):
+        print(
+            'warning: no box was compared, because the model finds nothing in '
+            'these inputs; pass a picture with objects as --image',
+            file=sys.stderr,
+        )
     sizes = (
         ('free batch size, height and width') if done.dynamic else 'fixed size'
     )

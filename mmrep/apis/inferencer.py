@@ -214,6 +214,8 @@ class Inferencer:
         self.slide = _slide(slide)
         if self.slide and not self.segments:
             raise UsageError('slide needs a segmentor, got a detector.')
+        if self.slide and is_exported(checkpoint):
+            self.model.check_windows()
         if self.segments:
             self._inferencer = _SegInferencer(self.model, device)
         else:

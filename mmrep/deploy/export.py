@@ -28,8 +28,9 @@ from mmrep.deploy.exportable import (
 )
 from mmrep.deploy.whole import WholeModel
 from mmrep.deploy.whole.operators import onnx_translations
-from mmrep.errors import UsageError, one_line
+from mmrep.errors import UsageError, listed, one_line
 from mmrep.files import replaced
+from mmrep.models.layers import WindowProduct
 
 # The lowest version that torch's exporter writes.
 OPSET = 18
@@ -45,7 +46,8 @@ class Exported(NamedTuple):
 
     Attributes:
         path: The file.
-        differences: Differences of the outputs, for each input of the check.
+        differences: Differences of the outputs, for each input of the check;
+            none where a detector finds nothing.
         operators: Number of nodes of each kind.
         dynamic: Whether batch size and image size are free.
     """
@@ -93,10 +95,17 @@ def _program(
     module: Module, size: Tuple[int, int], dynamic: bool
 ) -> torch.export.ExportedProgram:
     """The graph of a module; sizes are free if ``dynamic``."""
+    _check_weights(module)
     free = torch.export.Dim.DYNAMIC
     if dynamic and isinstance(module, WholeModel):
-        # a side of one would be one in every picture
-        height, width = (max(side, 2 * module.stride) for side in size)
+        # a side of one would be one in every picture, and so would one window
+        windows = [
+            part.window_size
+            for part in module.modules()
+            if isinstance(part, WindowProduct)
+        ]
+        least = (max(windows, default=1) + 1) * module.stride
+        height, width = (max(side, least) for side in size)
         size = height, width
     image = module.example(size, 2 if dynamic else 1)
     _check_repeats(module, image)
@@ -110,6 +119,20 @@ def _program(
             'the model cannot be exported: '
             f'{one_line(error, kind=True, first=True)}{advice}.'
         ) from error
+
+
+def _check_weights(module: Module) -> None:
+    """Refuse weights of a diverged training, with which nothing is found."""
+    wrong = [
+        name
+        for name, value in module.state_dict().items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if wrong:
+        raise UsageError(
+            f'the weights must be finite, but {listed(wrong, 3)} have NaN or '
+            'infinite values; use an earlier checkpoint.'
+        )
 
 
 def _check_repeats(module: Module, image: Tensor) -> None:

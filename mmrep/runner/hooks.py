@@ -68,6 +68,17 @@ class CheckpointGuardHook(Hook):
         if warning is not None:
             runner.logger.warning(warning)
 
+    def before_test(self, runner: Runner) -> None:
+        """Check an exported file, which is no checkpoint.
+
+        Raises:
+            UsageError: If its classes are in another order than the data's.
+        """
+        file = getattr(unwrapped(runner.model), 'file', None)
+        if file is not None:
+            dataset = runner.test_loop.dataloader.dataset
+            check_order('test_dataloader', dataset, 'the file', file.meta)
+
 
 def _checkpoint_folder(runner: Runner) -> str:
     """Where a run keeps its checkpoints."""

@@ -7,17 +7,26 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from torch import nn
 
 from mmrep.apis import Inferencer
 from mmrep.deploy import load_model
 from mmrep.deploy.export import export_onnx, export_program
-from mmrep.deploy.runtime import ExportedFile, load_exported, use_exported
+from mmrep.deploy.runtime import (
+    ExportedFile,
+    _other_decisions,
+    load_exported,
+    use_exported,
+)
 from mmrep.deploy.runtime.detector import ExportedDetector
+from mmrep.deploy.runtime.files import _decisions
 from mmrep.deploy.runtime.parts import part_of_nodes
 from mmrep.deploy.whole import whole_model
 from mmrep.deploy.whole.metadata import describe_whole
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
+from mmrep.runner import CheckpointGuardHook
 
 
 @pytest.fixture(scope='module')
@@ -76,6 +85,19 @@ def test_windows_of_the_config(exported):
 
 
 @pytest.mark.slow
+def test_windows_that_the_file_would_pad(exported):
+    config, _, path = exported
+    cfg = load_config(str(config))
+    cfg.model.data_preprocessor.test_cfg = dict(size_divisor=32)
+    with pytest.raises(UsageError, match='without size_divisor, got 32'):
+        Inferencer(cfg, str(path), slide=64)
+    load_exported(cfg, str(path))
+    cfg.model.test_cfg = dict(mode='slide', crop_size=(64, 64), stride=(9, 9))
+    with pytest.raises(UsageError, match='without size_divisor, got 32'):
+        load_exported(cfg, str(path))
+
+
+@pytest.mark.slow
 def test_what_does_not_fit(exported, tmp_path):
     import onnx
 
@@ -83,6 +105,9 @@ def test_what_does_not_fit(exported, tmp_path):
     cfg = load_config(str(config), {'model.decode_head.num_classes': 9})
     with pytest.raises(UsageError, match='9 classes.*another.*7 classes'):
         load_exported(cfg, str(path))
+    mean = {'model.data_preprocessor.mean': [1.0, 2.0, 3.0]}
+    with pytest.raises(UsageError, match=r'\(mean \[1.0, .*another.*\(mean'):
+        load_exported(load_config(str(config), mean), str(path))
     with pytest.raises(
         UsageError, match="must be a file of the config's model"
     ):
@@ -98,6 +123,30 @@ def test_what_does_not_fit(exported, tmp_path):
     file = ExportedFile(str(path))
     with pytest.raises(UsageError, match=r'input of \(1, 5, 64, 64\)'):
         file.run(torch.zeros(1, 5, 64, 64))
+
+
+SEGMENTS = dict(
+    align_corners=False, num_classes=2, out_channels=2, threshold=None
+)
+
+
+@pytest.mark.parametrize(
+    'key, text',
+    [
+        ('input', 'normalized'),
+        ('decisions', '{'),
+        ('decisions', '[]'),
+        ('decisions', '{"align_corners": false}'),
+        ('classes', 'cat, dog'),
+    ],
+)
+def test_metadata_of_another_program(key, text):
+    about = dict(channels='BGR', model='m', input='float')
+    about.update(decisions=json.dumps(SEGMENTS), classes='["cat"]')
+    assert _decisions('m.onnx', about) == SEGMENTS
+    about[key] = text
+    with pytest.raises(UsageError, match=f'm.onnx must .*, but has {key} '):
+        _decisions('m.onnx', about)
 
 
 def test_files_that_cannot_be_run(tmp_path, monkeypatch):
@@ -133,11 +182,50 @@ def test_files_that_cannot_be_run(tmp_path, monkeypatch):
 )
 def test_what_a_file_is_fed(kind, dtype, first):
     file = object.__new__(ExportedFile)
-    file.about = dict(input=kind)
+    file.path, file.about = 'm', dict(input=kind)
     file._session = SimpleNamespace(run=lambda image: dict(image=image))
     picture = torch.arange(3.0).reshape(1, 3, 1, 1).expand(1, 3, 4, 5)
     fed = file.run(picture)['image']
     assert fed.dtype == dtype and (fed[:, 0] == first).all()
+    for other in (picture + 0.5, picture + 254, -picture):
+        if dtype == torch.uint8:
+            with pytest.raises(UsageError, match='takes bytes, .*input float'):
+                file.run(other)
+        else:
+            file.run(other)
+
+
+def test_decisions_of_the_config_that_a_file_ignores():
+    own = dict(score_threshold=0.05, iou_threshold=0.5, max_per_image=100)
+    file = SimpleNamespace(decisions=dict(own, mask_threshold=0.5))
+    rules = dict(score_thr=0.05, nms=dict(iou_threshold=0.5), max_per_img=100)
+    for test_cfg in (rules, dict(rpn=dict(max_per_img=1000), rcnn=rules)):
+        model = ConfigDict(test_cfg=test_cfg)
+        assert list(_other_decisions(file, model)) == []
+        rules.update(score_thr=0.3, max_per_img=7)
+        model = ConfigDict(test_cfg=test_cfg)
+        assert list(_other_decisions(file, model)) == [
+            ('score_threshold', 0.05, 0.3),
+            ('max_per_image', 100, 7),
+        ]
+        rules.update(score_thr=0.05, max_per_img=100)
+    assert list(_other_decisions(file, ConfigDict())) == []
+
+
+def test_classes_in_the_order_of_the_file():
+    file = object.__new__(ExportedFile)
+    file.about = dict(classes='["disc", "ground"]')
+    model = nn.Module()
+    model.file = file
+    dataset = SimpleNamespace(metainfo=dict(classes=('ground', 'disc')))
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+    runner = SimpleNamespace(model=model, test_loop=loop)
+    with pytest.raises(
+        UsageError, match="of the file: number 0 is 'disc' there, and 'ground'"
+    ):
+        CheckpointGuardHook().before_test(runner)
+    file.about = dict(classes='["ground", "disc"]')
+    CheckpointGuardHook().before_test(runner)
 
 
 class File:
@@ -155,6 +243,32 @@ class File:
         dets[0, 0] = torch.tensor([3, 4, 15, 16, 0.9])
         labels = torch.tensor([[1, -1]])
         return dict(dets=dets, labels=labels, masks=self.masks)
+
+
+@pytest.mark.parametrize('swap', ['bgr_to_rgb', 'rgb_to_bgr'])
+def test_channels_are_swapped_only_in_the_file(swap):
+    from mmdet.structures import DetDataSample
+
+    seen = []
+
+    class Seen(File):
+        def run(self, image):
+            seen.append(image[0, :, 0, 0].tolist())
+            return super().run(image)
+
+    preparation = dict(
+        type='mmdet.DetDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3
+    )
+    model = dict(data_preprocessor={**preparation, swap: True})
+    detector = ExportedDetector(Seen(torch.ones(1, 2, 28, 28)), model)
+    picture = torch.arange(3).reshape(3, 1, 1).expand(3, 20, 30)
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=(20, 30), ori_shape=(20, 30), scale_factor=(1.0, 1.0)
+        )
+    )
+    detector.test_step(dict(inputs=[picture], data_samples=[sample]))
+    assert seen == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize('pasted', [True, False])

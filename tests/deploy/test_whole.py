@@ -27,7 +27,11 @@ from mmrep.deploy.whole.detections import (
     _pair,
 )
 from mmrep.deploy.whole.doubts import near_cut, near_suppression
-from mmrep.deploy.whole.metadata import describe_whole, model_of
+from mmrep.deploy.whole.metadata import (
+    describe_input,
+    describe_whole,
+    model_of,
+)
 from mmrep.engine import load_config
 from mmrep.errors import UsageError
 
@@ -290,6 +294,25 @@ def test_program(make, tmp_path):
     assert done.operators['mmrep.roi_align.default'] == 4
 
 
+def test_a_model_that_finds_nothing(make):
+    _, model = make('mask')
+    model.roi_head.test_cfg.score_thr = 1.0
+    module = whole_model(model)
+    image = module.example((64, 64))
+    with torch.no_grad():
+        found = dict(zip(module.names, module(image), strict=True))
+        assert module.compare('x', module.expected(image), found, 1e-4) == []
+
+
+def test_weights_that_are_not_finite(make, tmp_path):
+    _, model = make('fcos')
+    model.bbox_head.conv_cls.weight.data[0] = float('nan')
+    for export, suffix in ((export_onnx, 'onnx'), (export_program, 'pt2')):
+        with pytest.raises(UsageError, match='finite, but head.conv_cls.wei'):
+            export(whole_model(model), f'{tmp_path}/m.{suffix}', (64, 64))
+    assert not list(tmp_path.glob('*m.*'))
+
+
 def test_random_outputs_are_refused(make, tmp_path):
     _, model = make('segnext')
     module = whole_model(model)
@@ -302,6 +325,15 @@ def test_unsupported_models(make):
     _, model = make('cascade')
     model.roi_head.test_cfg.nms = dict(type='soft_nms')
     with pytest.raises(UsageError, match='CascadeRoIHead .* NMS soft_nms'):
+        whole_model(model)
+    for key, value in (('offset', 1), ('score_threshold', 0.2)):
+        _, model = make('mask')
+        model.roi_head.test_cfg.nms[key] = value
+        with pytest.raises(UsageError, match=f'settings of its NMS.*{key}'):
+            whole_model(model)
+    _, model = make('fcos')
+    model.bbox_head.test_cfg.min_bbox_size = 4
+    with pytest.raises(UsageError, match='FCOSHead .* with a min_bbox_size'):
         whole_model(model)
     _, model = make('mask')
     model.roi_head.mask_head.__class__ = type(
@@ -412,6 +444,11 @@ def test_what_counts_as_the_same():
     # at a threshold it may be there or not
     edge = detections(box, [20.0, 20.0, 30.0, 40.0, 0.050005, 0.0])
     agree(edge, detections(box))
+    # far below it is no excuse: an FCOS compares scores before centerness
+    below = detections(box, [20.0, 20.0, 30.0, 40.0, 0.02, 0.0])
+    for pair in ((below, detections(box)), (detections(box), below)):
+        with pytest.raises(UsageError, match='score 0.02000 of class 0'):
+            agree(*pair)
     rival = [0.0, 0.0, 10.0, 20.0001, 0.8, 1.0]
     agree(detections(box, rival), detections(box))
 
@@ -458,12 +495,38 @@ def test_doubtful_proposals(make):
     _, model = make('faster')
     module = whole_model(model)
     image = module.example((64, 96), 2)
-    before = [len(boxes) for boxes in module.doubtful_proposals(image)]
+    before = [len(boxes) for boxes in module.doubtful_candidates(image)]
     nn.init.zeros_(model.rpn_head.rpn_cls.weight)
-    after = module.doubtful_proposals(image)
+    after = module.doubtful_candidates(image)
     # all anchors of a place have the same score as those of the next
     for few, boxes in zip(before, after, strict=True):
         assert few < 20 < 40 < len(boxes) and boxes.shape[1:] == (4,)
+
+
+@pytest.mark.parametrize('name', ['fcos', 'retinanet'])
+def test_doubtful_candidates_of_one_stage(make, name):
+    _, model = make(name)
+    module = whole_model(model)
+    image = module.example((64, 96), 2)
+    _, scores, _ = module.candidates(
+        module.neck(module.backbone(module.prepare(image))), (64, 96)
+    )
+    rules = module.head.test_cfg
+    rules.nms_pre = 1000
+    rules.score_thr = 2.0
+    counts = [len(boxes) for boxes in module.doubtful_candidates(image)]
+    assert counts == [0, 0]
+    if name == 'fcos':  # whose centerness changes scores, and boxes are small
+        return
+    rules.score_thr = scores[1].max().item()
+    assert len(module.doubtful_candidates(image)[1]) >= 1
+    rules.score_thr = 0.0
+    few = module.doubtful_candidates(image)
+    nn.init.zeros_(model.bbox_head.retina_cls.weight)
+    # all anchors of a place have the same score as those of the next
+    many = module.doubtful_candidates(image)
+    for one, other in zip(few, many, strict=True):
+        assert len(one) < 20 < len(other) and other.shape[1:] == (4,)
 
 
 def test_masks_must_agree():
@@ -537,3 +600,13 @@ def test_metadata(small_segmentor):
     assert text['keep_ratio'] == 'true' and text['divisor'] == '1'
     assert np.allclose(json.loads(text['mean']), [123.675, 116.28, 103.53])
     assert json.loads(text['decisions'])['align_corners'] is False
+    assert 'other_steps' not in text
+    steps = cfg.test_dataloader.dataset.pipeline
+    steps[1].scale = 96
+    steps.insert(2, dict(type='mmseg.Pad', size_divisor=32))
+    cfg.model.data_preprocessor.update(bgr_to_rgb=False, rgb_to_bgr=True)
+    text = describe_whole(cfg, {}, module)
+    assert text['scale'] == '[96, 96]' and text['other_steps'] == '["Pad"]'
+    assert describe_input(cfg, {})['channels'] == 'RGB'
+    module.channels = 4  # of a backbone that does not call it in_channels
+    assert describe_whole(cfg, {}, module)['channels'] == '4'

@@ -37,10 +37,11 @@ def test_boxes_masks_and_logits_are_compared(run_tool, tmp_path):
     assert out.read_bytes() == before
 
 
-def test_results_of_another_tool_are_kept(run_tool, tmp_path):
+@pytest.mark.parametrize('row', ['{"name": "x"}', '{"config": ""}'])
+def test_results_of_another_tool_are_kept(run_tool, tmp_path, row):
     out = tmp_path / 'out.json'
-    out.write_text('{"rows": [{"name": "x"}]}')
+    out.write_text(f'{{"rows": [{row}]}}')
     done = run_tool(TOOL, 'upernet_replknet-tiny_shapes', '--out', out)
     assert done.returncode == 1 and '--out must be new' in done.stderr
     assert 'Traceback' not in done.stderr
-    assert out.read_text() == '{"rows": [{"name": "x"}]}'
+    assert out.read_text() == f'{{"rows": [{row}]}}'

@@ -89,11 +89,23 @@ def test_runtime_is_for_exported_files(run_tool, small_segmentor):
         ('m.onnx', ['--operator', 'node'], 'needs a .pt2'),
         ('m.pt2', ['--opset', '20'], 'needs an .onnx'),
         ('m.onnx', ['--shape', '8', '8'], 'at least 64'),
+        ('m.onnx', ['--tolerance', 'inf'], 'between 0 and 1, got inf'),
+        ('m.onnx', ['--masks', 'raw'], '--masks raw needs a model with masks'),
+        (
+            'm.onnx',
+            ['--part', 'backbone', '--input', 'float'],
+            '--input applies to whole models',
+        ),
     ],
 )
 def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):
     done = run_tool(TOOL, *small_segmentor, tmp_path / out, *options)
     assert text in error_of(done)
+
+
+def test_an_exported_file_is_no_checkpoint(run_tool, small_segmentor):
+    done = run_tool(TOOL, small_segmentor[0], 'm.onnx', 'm.onnx')
+    assert 'must be a checkpoint, got the exported file' in error_of(done)
 
 
 def test_amp_is_for_checkpoints(run_tool, small_segmentor):

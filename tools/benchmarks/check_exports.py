@@ -116,7 +116,9 @@ def read(path: Path) -> Dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         assert all(row['config'] for row in found['rows'])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (
+        AssertionError, OSError, ValueError, LookupError, TypeError,
+    ) as error:  # fmt: skip
         raise UsageError(
             f'--out must be new or hold results of this tool, got {path}: '
             f'{one_line(error, kind=True)}'

@@ -1,15 +1,16 @@
 """Exported files that replace a config's model and its checkpoint."""
 
-import json
-from typing import Optional
+import logging
+from typing import Any, Iterator, Optional, Tuple
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmrep.data.datasets import dataset_meta
 from mmrep.deploy.runtime.files import RUNTIMES, ExportedFile, is_exported
-from mmrep.deploy.whole.metadata import model_of
+from mmrep.deploy.whole.metadata import describe_input, model_of
 from mmrep.errors import UsageError
 from mmrep.registry import MODELS, type_name
 
@@ -46,11 +47,24 @@ def build_exported(
         UsageError: If the file does not run, or belongs to another model.
     """
     file = ExportedFile(path, runtime, device, trust)
-    expected = model_of(ConfigDict(model=model))
-    if file.about['model'] != expected:
-        raise UsageError(
-            f"{path} must be a file of the config's model ({expected}), but "
-            f'is one of another model ({file.about["model"]}).'
+    cfg = ConfigDict(model=model)
+    known = {'model': model_of(cfg), **describe_input(cfg, {})}
+    if file.about['input'] != 'normalised':
+        del known['channels']
+    for key, expected in known.items():
+        if file.about.get(key, expected) != expected:
+            what = '' if key == 'model' else f'{key} '
+            raise UsageError(
+                f"{path} must be a file of the config's model "
+                f'({what}{expected}), but is one of another model '
+                f'({what}{file.about[key]}).'
+            )
+    for key, own, other in _other_decisions(file, cfg.model):
+        print_log(
+            f'{path} was exported with the {key} {own}, which the {other} of '
+            'the config does not change; export it again to change it',
+            'current',
+            logging.WARNING,
         )
     if 'align_corners' in file.decisions:
         from mmrep.deploy.runtime.segmentor import ExportedSegmentor
@@ -59,6 +73,24 @@ def build_exported(
     from mmrep.deploy.runtime.detector import ExportedDetector
 
     return ExportedDetector(file, model).eval()
+
+
+def _other_decisions(
+    file: ExportedFile, model: ConfigDict
+) -> Iterator[Tuple[str, Any, Any]]:
+    """What a file decides in another way than a config: its and theirs."""
+    rules = model.get('test_cfg') or {}
+    rules = rules.get('rcnn', rules)
+    wanted = dict(
+        score_threshold=rules.get('score_thr'),
+        iou_threshold=(rules.get('nms') or {}).get('iou_threshold'),
+        mask_threshold=rules.get('mask_thr_binary'),
+        max_per_image=rules.get('max_per_img'),
+    )
+    for key, value in wanted.items():
+        own = file.decisions.get(key)
+        if None not in (own, value) and own != value:
+            yield key, own, value
 
 
 def use_exported(
@@ -122,12 +154,7 @@ def load_exported(
     """
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model = build_exported(path, cfg.model, runtime, device, trust)
-    about = model.file.about
-    meta = {
-        key: json.loads(about[key])
-        for key in ('classes', 'palette')
-        if key in about
-    }
+    meta = model.file.meta
     model.cfg = cfg
     model.dataset_meta = dataset_meta(cfg, dict(meta=dict(dataset_meta=meta)))
     return model.to(device)

@@ -25,6 +25,7 @@ class ExportedDetector(BaseDetector):
         preparation = copy.deepcopy(model.get('data_preprocessor') or {})
         if file.about['input'] != 'normalised':  # the file normalises
             preparation.update(mean=None, std=None, bgr_to_rgb=False)
+            preparation.pop('rgb_to_bgr', None)
         preparation['pad_size_divisor'] = 1  # and pads
         super().__init__(data_preprocessor=preparation)
         self.file = file

@@ -1,15 +1,22 @@
 """Exported files, run by ONNX Runtime, OpenVINO or PyTorch."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 import torch
 from torch import Tensor
 
+from mmrep.deploy.whole.picture import INPUTS
 from mmrep.errors import UsageError, one_line
 
 RUNTIMES = ('onnxruntime', 'openvino')
+# What a segmentor or a detector needs.
+DECISIONS = (
+    {'align_corners', 'num_classes', 'out_channels', 'threshold'},
+    {'score_threshold', 'iou_threshold', 'mask_threshold', 'max_per_image'},
+)
 SUFFIXES = ('.onnx', '.pt2', '.xml')
 
 
@@ -82,13 +89,13 @@ class ExportedFile:
                 f'{one_line(error, kind=True)[:200]}'
             ) from error
         self.about = self._session.about
-        missing = {'model', 'input', 'decisions'} - set(self.about)
-        if missing:
-            raise UsageError(
-                f'{path} must be a whole model written by tools/export.py, '
-                f'but has no {", ".join(sorted(missing))} in its metadata.'
-            )
-        self.decisions: Dict[str, Any] = json.loads(self.about['decisions'])
+        self.decisions = _decisions(path, self.about)
+
+    @property
+    def meta(self) -> Dict[str, Any]:
+        """``classes`` and ``palette``, as far as they are known."""
+        known = ('classes', 'palette')
+        return {k: json.loads(self.about[k]) for k in known if k in self.about}
 
     @property
     def channels(self) -> int:
@@ -100,7 +107,14 @@ class ExportedFile:
         """The file's input for the argument of :meth:`run`."""
         kind = self.about['input']
         bytes_ = kind.startswith('picture')
+        given = image
         image = image.to(torch.uint8 if bytes_ else torch.float32)
+        if bytes_ and not image.to(given.dtype).equal(given):
+            raise UsageError(
+                f'{self.path} takes bytes, but the config prepares pictures '
+                f'with values from {given.min():g} to {given.max():g} that '
+                'are not; export the model with --input float.'
+            )
         if kind.endswith('-rgb'):
             image = image.flip(1)
         return image.cpu().contiguous()
@@ -123,6 +137,41 @@ class ExportedFile:
                 f'{self.path} does not run on an input of '
                 f'{tuple(image.shape)}: {one_line(error)[:200]}'
             ) from error
+
+
+def _decisions(path: str, about: Dict[str, str]) -> Dict[str, Any]:
+    """The decisions in a file's metadata.
+
+    Raises:
+        UsageError: If the metadata is not of tools/export.py.
+    """
+    missing = {'channels', 'model', 'input', 'decisions'} - set(about)
+    if missing:
+        raise UsageError(
+            f'{path} must be a whole model written by tools/export.py, '
+            f'but has no {", ".join(sorted(missing))} in its metadata.'
+        )
+    values: Dict[str, Any] = {}
+    for key in ('decisions', 'classes', 'palette'):
+        with suppress(ValueError):
+            values[key] = json.loads(about.get(key, '[]'))
+    wrong = {'decisions', 'classes', 'palette'} - set(values)
+    decided = values.get('decisions')
+    if not isinstance(decided, dict) or not any(
+        decided.keys() >= keys for keys in DECISIONS
+    ):
+        wrong.add('decisions')
+    if about['input'] not in INPUTS:
+        wrong.add('input')
+    if wrong:
+        found = ', '.join(
+            f'{key} {about[key][:60]!r}' for key in sorted(wrong)
+        )
+        raise UsageError(
+            f'{path} must have the metadata that tools/export.py writes, but '
+            f'has {found}; export it again.'
+        )
+    return values['decisions']
 
 
 def open_session(path: str, runtime: str, device: str = 'cpu') -> Any:

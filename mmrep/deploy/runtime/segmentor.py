@@ -10,6 +10,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from torch import Tensor
 
 from mmrep.deploy.runtime.files import ExportedFile
+from mmrep.errors import UsageError
 
 
 class ExportedSegmentor(EncoderDecoder):
@@ -25,7 +26,9 @@ class ExportedSegmentor(EncoderDecoder):
         preparation = copy.deepcopy(model.get('data_preprocessor') or {})
         if file.about['input'] != 'normalised':  # the file normalises
             preparation.update(mean=None, std=None, bgr_to_rgb=False)
-        preparation.pop('test_cfg', None)  # and pads
+            preparation.pop('rgb_to_bgr', None)
+        padding = preparation.pop('test_cfg', None) or {}  # and pads
+        self._divisor = padding.get('size_divisor') or 1
         BaseSegmentor.__init__(self, data_preprocessor=preparation)
         self.file = file
         self.test_cfg = ConfigDict(model.get('test_cfg') or dict(mode='whole'))
@@ -35,6 +38,22 @@ class ExportedSegmentor(EncoderDecoder):
         self.decode_head = SimpleNamespace(
             threshold=file.decisions['threshold']
         )
+
+        if self.test_cfg.get('mode') == 'slide':
+            self.check_windows()
+
+    def check_windows(self) -> None:
+        """Refuse windows if the file pads them, and not the whole picture.
+
+        Raises:
+            UsageError: If the model pads pictures to a divisor.
+        """
+        if self._divisor > 1:
+            raise UsageError(
+                'windows of an exported file need a model without '
+                f'size_divisor, got {self._divisor}: the file pads each '
+                'window, and the model the whole picture. Use the checkpoint.'
+            )
 
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: List[dict]

@@ -32,9 +32,12 @@ def check_coder(head: Any) -> None:
 
 def check_nms(cfg: Any, head: Any, *counts: str) -> None:
     """Raise an error if a head selects its boxes in another way."""
-    kind = (cfg.get('nms') or {}).get('type')
-    if kind != 'nms':
-        raise unsupported(head, f'its NMS {kind}')
+    nms = cfg.get('nms') or {}
+    if nms.get('type') != 'nms':
+        raise unsupported(head, f'its NMS {nms.get("type")}')
+    known = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
+    if 'iou_threshold' not in nms or set(nms) - known:
+        raise unsupported(head, f'the settings of its NMS, {dict(nms)}')
     for name in counts:
         if cfg.get(name, -1) <= 0:
             raise unsupported(head, f'its test_cfg without a {name}')

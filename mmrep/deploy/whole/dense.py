@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import WholeDetector
-from mmrep.deploy.whole.operators import NOTHING
+from mmrep.deploy.whole.doubts import NEAR, near_cut, near_suppression
+from mmrep.deploy.whole.operators import NOTHING, nms_mask
 
 
 class WholeDenseDetector(WholeDetector):
@@ -41,6 +42,9 @@ class WholeDenseDetector(WholeDetector):
         if getattr(head.loss_cls, 'custom_cls_channels', False):
             raise B.unsupported(head, f'its {type(head.loss_cls).__name__}')
         B.check_nms(head.test_cfg, head, 'nms_pre', 'max_per_img')
+        if head.test_cfg.get('min_bbox_size', -1) > 0:
+            # in pixels of the original picture, which a file does not know
+            raise B.unsupported(head, 'its test_cfg with a min_bbox_size')
         super().__init__(model, input)
         self.head = head
         self.stride = max(max(s) for s in head.prior_generator.strides)
@@ -63,13 +67,38 @@ class WholeDenseDetector(WholeDetector):
         cfg = self.head.test_cfg
         levels: List[List[Tensor]] = []
         for i, outputs in enumerate(zip(*self.head(maps), strict=True)):
-            levels.append(self._level(i, cfg, *outputs))
+            levels.append(self._level(i, cfg, *outputs)[:4])
         priors, codes, scores, labels = (
             torch.cat(parts, 1) for parts in zip(*levels, strict=True)
         )
         boxes = B.decode(self.head.bbox_coder, priors, codes, size)
         least = cfg.get('min_bbox_size', -1)
         return boxes, B.without_small(boxes, scores, least), labels
+
+    def doubtful_candidates(self, image: Tensor) -> List[Tensor]:
+        """See :meth:`WholeDetector.doubtful_candidates`.
+
+        The threshold applies to scores before they are multiplied by the
+        centerness, so the scores of detections do not show how near they were.
+        """
+        cfg = self.head.test_cfg
+        least, count = cfg.get('score_thr', 0), cfg['nms_pre']
+        wider = {**cfg, 'score_thr': least - NEAR, 'nms_pre': count + 1}
+        found: List[List[Tensor]] = [[] for _ in image]
+        with torch.no_grad():
+            maps = self.neck(self.backbone(self.prepare(image)))
+            for i, outputs in enumerate(zip(*self.head(maps), strict=True)):
+                priors, codes, _, _, own = self._level(i, wider, *outputs)
+                boxes = B.decode(
+                    self.head.bbox_coder, priors, codes, image.shape[2:]
+                )
+                for part, box, scores in zip(found, boxes, own, strict=True):
+                    near = (scores - least).abs() <= NEAR
+                    part.append(box[near | near_cut(scores, count)])
+            rows = zip(*self.candidates(maps, image.shape[2:]), strict=True)
+            for part, (box, scores, labels) in zip(found, rows, strict=True):
+                part.append(_tied(box, scores, labels, cfg['nms']))
+        return [torch.cat(part) for part in found]
 
     def _level(
         self,
@@ -79,7 +108,12 @@ class WholeDenseDetector(WholeDetector):
         codes: Tensor,
         *factors: Tensor,
     ) -> List[Tensor]:
-        """The best candidates of a level: priors, codes, scores and labels."""
+        """The best candidates of a level.
+
+        Returns:
+            list[Tensor]: Priors, codes, scores, labels, and the scores before
+                they are multiplied by a factor.
+        """
         head = self.head
         priors = B.grid_priors(head.prior_generator, level, scores)
         scores = B.rows(scores, head.cls_out_channels)
@@ -92,9 +126,33 @@ class WholeDenseDetector(WholeDetector):
         scores = torch.where(scores > least, scores, NOTHING).flatten(1)
         scores, places = B.best(scores, cfg['nms_pre'])
         labels, places = places % classes, places // classes
+        own = scores
         if factors:
             factor = B.rows(factors[0], 1).sigmoid()
             factor = B.take(factor, places).squeeze(-1)
             scores = torch.where(scores >= 0, scores * factor, NOTHING)
         priors = B.take(priors.expand(scores.size(0), -1, -1), places)
-        return [priors, B.take(B.rows(codes, 4), places), scores, labels]
+        codes = B.take(B.rows(codes, 4), places)
+        return [priors, codes, scores, labels, own]
+
+
+def _tied(boxes: Tensor, scores: Tensor, labels: Tensor, cfg: Any) -> Tensor:
+    """Boxes (n, 4) of an image that non-maximum suppression may keep or not.
+
+    Args:
+        boxes (Tensor): Shape (M, 4).
+        scores (Tensor): Shape (M, ); negative ones do not count.
+        labels (Tensor): Shape (M, ).
+        cfg: MMCV's config of the NMS.
+    """
+    there = scores >= 0
+    boxes, scores, labels = boxes[there], scores[there], labels[there]
+    if not len(boxes):
+        return boxes
+    if cfg.get('class_agnostic', False):
+        labels = torch.zeros_like(labels)
+    shifted = boxes + labels.unsqueeze(1) * (boxes.max() + 1)
+    limit = cfg['iou_threshold']
+    kept = nms_mask(shifted[None], scores[None], limit, len(scores))[0]
+    places = kept.nonzero().squeeze(1)
+    return boxes[near_suppression(boxes, scores, labels, places, limit)]

@@ -15,8 +15,8 @@ from mmrep.errors import UsageError
 # Pixels by which a box may be off if the tolerance of scores is 1e-4.
 PIXELS = 100
 MASK_IOU = 0.999
-# IoU from which on a detection may come from a proposal.
-OF_PROPOSAL = 0.1
+# IoU from which on a detection may come from a candidate.
+OF_CANDIDATE = 0.1
 
 
 class Found(NamedTuple):
@@ -81,13 +81,16 @@ class WholeDetector(WholeModel):
                 for r in found
             ],
             # computed only if something differs
-            doubts=lambda: self.doubtful_proposals(image),
+            doubts=lambda: self.doubtful_candidates(image),
             pixels=partial(self.doubtful_pixels, image),
         )
 
-    def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
-        """Proposals (n, 4) of each image that depend on the last digits."""
-        return [image.new_zeros((0, 4), dtype=torch.float32) for _ in image]
+    def doubtful_candidates(self, image: Tensor) -> List[Tensor]:
+        """Boxes (n, 4) of each image that depend on the last digits.
+
+        They are those from which the last selection chooses.
+        """
+        raise NotImplementedError
 
     def doubtful_pixels(
         self, images: Tensor, i: int, same: Sequence[Found], tolerance: float
@@ -110,8 +113,12 @@ class WholeDetector(WholeModel):
         found: Dict[str, Tensor],
         tolerance: float,
     ) -> List[Difference]:
-        """The largest differences; raise if a detection has no counterpart."""
+        """The largest differences; raise if a detection has no counterpart.
+
+        There are none if nothing was detected.
+        """
         worst: Dict[str, float] = {}
+        count = 0
         for i, reference in enumerate(expected['found']):
             size = None if reference.masks is None else reference.masks.shape
             result = read_outputs(found, i, size, self.mask_threshold)
@@ -123,6 +130,9 @@ class WholeDetector(WholeModel):
                 pixels = partial(expected['pixels'], i, same, tolerance)
                 own['masks'] = _mask_difference(name, same, pixels)
             worst = {key: max(worst.get(key, 0.0), own[key]) for key in own}
+            count += len(same[0].labels)
+        if count == 0:
+            return []
         return [Difference(key, v, v) for key, v in worst.items()]
 
     @property
@@ -231,16 +241,17 @@ def _check_left(
 ) -> None:
     """Raise for a detection that only one side has without excuse."""
     for (result, alone), (other, _) in zip(both, both[::-1], strict=True):
-        cut = rules.get('score_thr', 0.0)
-        if len(other.scores) == rules['max_per_img']:
-            # a detection that misses the cut there ranked after doubtful ones
-            cut = max(cut, other.scores.min().item())
+        least = rules.get('score_thr', 0.0)
+        full = len(other.scores) == rules['max_per_img']
         for i in alone:
             score, label = result.scores[i], result.labels[i]
-            if score.item() <= cut + NEAR:
+            if abs(score.item() - least) <= NEAR:
+                continue
+            # it misses the cut there, as it ranks after doubtful ones
+            if full and score <= other.scores.min() + NEAR:
                 continue
             box = result.boxes[i : i + 1]
-            if (ious(box, doubts) >= OF_PROPOSAL).any():
+            if (ious(box, doubts) >= OF_CANDIDATE).any():
                 continue
             rivals = torch.cat([r.boxes[r.labels == label] for r, _ in both])
             limit = rules['nms']['iou_threshold']

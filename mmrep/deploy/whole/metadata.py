@@ -23,7 +23,8 @@ def describe_input(cfg: Config, meta: Dict[str, Any]) -> Dict[str, str]:
     """
     known = cfg.model.get('data_preprocessor') or {}
     count = (cfg.model.get('backbone') or {}).get('in_channels', 3)
-    order = 'RGB' if known.get('bgr_to_rgb') else 'BGR'
+    swapped = known.get('bgr_to_rgb') or known.get('rgb_to_bgr')
+    order = 'RGB' if swapped else 'BGR'
     text = dict(
         channels=order if count == 3 else str(count),
         mean=json.dumps(list(known.get('mean') or [0.0] * count)),
@@ -48,9 +49,9 @@ def describe_whole(
     Returns:
         dict[str, str]: The keys of :func:`describe_input`; ``model``, the kind
             of config it belongs to; ``input``; ``scale`` (width, height),
-            ``keep_ratio``
-        and ``divisor``, how the test pipeline resizes; ``decisions``, such as
-        thresholds.
+            ``keep_ratio`` and ``divisor``, how the test pipeline resizes;
+            ``other_steps``, the names of its steps that these do not say;
+            ``decisions``, such as thresholds.
     """
     text = describe_input(cfg, meta)
     text.update(
@@ -59,7 +60,9 @@ def describe_whole(
         decisions=json.dumps(module.decisions),
         **_resizing(cfg),
     )
-    if module.input != 'normalised' and module.channels == 3:
+    if module.channels != 3:
+        text['channels'] = str(module.channels)
+    elif module.input != 'normalised':
         text['channels'] = 'RGB' if module.rgb else 'BGR'
     return text
 
@@ -85,14 +88,21 @@ def _short(part: Optional[dict]) -> str:
 
 
 def _resizing(cfg: Config) -> Dict[str, str]:
-    """How the test pipeline resizes, if it does."""
+    """How the test pipeline resizes, if it does, and what else it does."""
     text = dict(divisor='1')
+    others = []
     pipeline = (first_dataset(cfg, 'test_dataloader') or {}).get('pipeline')
     for step in pipeline or []:
         name = _short(step)
         if name == 'Resize' and step.get('scale'):
-            text['scale'] = json.dumps(list(step['scale']))
+            scale = step['scale']
+            sides = [scale] * 2 if isinstance(scale, int) else list(scale)
+            text['scale'] = json.dumps(sides)
             text['keep_ratio'] = json.dumps(bool(step.get('keep_ratio')))
         elif name == 'ResizeToMultiple':
             text['divisor'] = str(step.get('size_divisor', 32))
+        elif not name.startswith(('Load', 'Pack')):
+            others.append(name)
+    if others:
+        text['other_steps'] = json.dumps(others)
     return text

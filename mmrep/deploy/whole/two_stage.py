@@ -132,8 +132,8 @@ class WholeTwoStageDetector(WholeDetector):
             levels.append((boxes, scores, torch.full_like(places, i)))
         return levels
 
-    def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
-        """Proposals (n, 4) of each image that depend on the last digits."""
+    def doubtful_candidates(self, image: Tensor) -> List[Tensor]:
+        """See :meth:`WholeDetector.doubtful_candidates`: proposals."""
         cfg = self.rpn_head.test_cfg
         count = cfg['nms_pre']
         with torch.no_grad():
