@@ -40,7 +40,6 @@ def parse_args() -> argparse.Namespace:
             'float-rgb',
             'normalised',
         ],
-        default='picture',
         help="what a whole model takes: bytes in OpenCV's channel order (the "
         'default), floats from 0 to 255, either of these in RGB order, or '
         'normalised images',
@@ -48,7 +47,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--masks',
         choices=['pasted', 'raw'],
-        default='pasted',
         help="masks of the picture's size (the default), or probabilities "
         'within the boxes, which are fast to copy',
     )
@@ -124,13 +122,23 @@ def main() -> None:
     if suffix == '.pt2' and args.opset is not None:
         raise UsageError('--opset needs an .onnx.')
     if min(args.shape) < 64:
-        raise UsageError(f'--shape must be at least 64, got {args.shape}.')
+        raise UsageError(
+            f'the sides of --shape must be at least 64, got {args.shape}.'
+        )
+    if args.part != 'model':
+        for option in ('input', 'masks', 'image'):
+            if getattr(args, option) is not None:
+                raise UsageError(
+                    f'--{option} applies only to whole models, without --part.'
+                )
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint
     )
     if args.part == 'model':
-        module = whole_model(model, args.input, args.masks)
+        module = whole_model(
+            model, args.input or 'picture', args.masks or 'pasted'
+        )
         metadata = describe_whole(cfg, model.dataset_meta, module)
         pictures = _pictures(cfg, module, args.image)
     else:
@@ -160,7 +168,22 @@ def main() -> None:
             else f'{d.name} {d.max_abs:.2e}, relative {d.relative:.2e}'
             for d in differences[: 3 if args.part == 'model' else 1]
         )
-        print(f'{name}: differs from PyTorch by at most {found}')
+        print(
+            f'{name}: differs from PyTorch by at most {found}'
+            if found
+            else f'{name}: no detections, as with PyTorch'
+        )
+    if args.part == 'model' and not pictures:
+        print(
+            'no picture was compared, because that of the test set is not '
+            'there; --image names one'
+        )
+    elif pictures.keys() - done.differences.keys():
+        print(
+            'no picture was compared, because the file takes only images of '
+            '--shape, and the test pipeline makes '
+            f'{" x ".join(map(str, next(iter(pictures.values())).shape[2:]))}'
+        )
     sizes = (
         ('free batch size, height and width') if done.dynamic else 'fixed size'
     )

@@ -228,6 +228,7 @@ def test_detections_are_padded(make, name):
     expected, found = check_graph(module, (64, 72), 2)
     assert [len(f.labels) for f in expected['found']] == [0, 0]
     assert (found['dets'] == 0).all() and (found['labels'] == -1).all()
+    assert module.compare('x', expected, found, 1e-4) == []
     if name == 'mask':
         assert found['masks'].shape == (2, 100, 64, 72)
         assert not found['masks'].any()
