@@ -455,14 +455,22 @@ def test_doubtful_decisions():
     assert found.tolist() == [False, False, False, True]
 
 
-def test_doubtful_proposals(make):
+def test_doubtful_boxes(make):
     _, model = make('faster')
     module = whole_model(model)
     image = module.example((64, 96), 2)
-    before = [len(boxes) for boxes in module.doubtful_proposals(image)]
+    before = [len(boxes) for boxes in module.doubtful(image)]
     nn.init.zeros_(model.rpn_head.rpn_cls.weight)
-    after = module.doubtful_proposals(image)
+    after = module.doubtful(image)
     # all anchors of a place have the same score as those of the next
+    for few, boxes in zip(before, after, strict=True):
+        assert few < 20 < 40 < len(boxes) and boxes.shape[1:] == (4,)
+    _, model = make('retinanet')
+    module = whole_model(model)
+    before = [len(boxes) for boxes in module.doubtful(image)]
+    nn.init.zeros_(model.bbox_head.retina_cls.weight)
+    after = module.doubtful(image)
+    # NMS keeps one of the overlapping boxes
     for few, boxes in zip(before, after, strict=True):
         assert few < 20 < 40 < len(boxes) and boxes.shape[1:] == (4,)
 

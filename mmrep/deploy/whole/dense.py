@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import WholeDetector
+from mmrep.deploy.whole.doubts import doubtful_boxes
 from mmrep.deploy.whole.operators import NOTHING
 
 
@@ -57,6 +58,17 @@ class WholeDenseDetector(WholeDetector):
         cfg = self.head.test_cfg
         found = B.suppress(*found, cfg['nms'], cfg['max_per_img'])
         return tuple(B.detections(*found))
+
+    def doubtful(self, image: Tensor) -> List[Tensor]:
+        """Boxes (n, 4) of each image that NMS may or may not keep."""
+        with torch.no_grad():
+            maps = self.neck(self.backbone(self.prepare(image)))
+            found = self.candidates(maps, image.shape[2:])
+        cfg = dict(self.rules, nms_pre=found[1].size(1))  # no further cut
+        return [
+            doubtful_boxes([[part[i] for part in found]], cfg)
+            for i in range(len(image))
+        ]
 
     def candidates(self, maps: Any, size: Tuple[int, int]) -> B.Boxes:
         """The input of NMS: boxes, scores and labels of all levels."""

@@ -15,8 +15,8 @@ from mmrep.errors import UsageError
 # Pixels by which a box may be off if the tolerance of scores is 1e-4.
 PIXELS = 100
 MASK_IOU = 0.999
-# IoU from which on a detection may come from a proposal.
-OF_PROPOSAL = 0.1
+# IoU from which on a detection may come from a doubtful box, or hang on it.
+OF_DOUBT = 0.1
 
 
 class Found(NamedTuple):
@@ -81,13 +81,16 @@ class WholeDetector(WholeModel):
                 for r in found
             ],
             # computed only if something differs
-            doubts=lambda: self.doubtful_proposals(image),
+            doubts=lambda: self.doubtful(image),
             pixels=partial(self.doubtful_pixels, image),
         )
 
-    def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
-        """Proposals (n, 4) of each image that depend on the last digits."""
-        return [image.new_zeros((0, 4), dtype=torch.float32) for _ in image]
+    def doubtful(self, image: Tensor) -> List[Tensor]:
+        """Boxes (n, 4) of each image that depend on the last digits.
+
+        They are those that NMS, or the RPN, may or may not keep.
+        """
+        raise NotImplementedError
 
     def doubtful_pixels(
         self, images: Tensor, i: int, same: Sequence[Found], tolerance: float
@@ -246,7 +249,7 @@ def _check_left(
             if score.item() <= cut + NEAR:
                 continue
             box = result.boxes[i : i + 1]
-            if (ious(box, doubts) >= OF_PROPOSAL).any():
+            if (ious(box, doubts) >= OF_DOUBT).any():
                 continue
             rivals = torch.cat([r.boxes[r.labels == label] for r, _ in both])
             limit = rules['nms']['iou_threshold']

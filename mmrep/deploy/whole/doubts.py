@@ -1,7 +1,11 @@
 """Decisions that depend on the last digits, where two runtimes may differ."""
 
+from typing import Any, List
+
 import torch
 from torch import Tensor
+
+from mmrep.deploy.whole.operators import nms_mask
 
 # How near to a threshold a score or an IoU may fall on either side.
 NEAR = 1e-5
@@ -50,3 +54,30 @@ def near_suppression(
     doubt &= labels.unsqueeze(1) == labels[kept]
     doubt[kept, torch.arange(len(kept), device=kept.device)] = False
     return doubt.any(1)
+
+
+def doubtful_boxes(levels: List[List[Tensor]], cfg: Any) -> Tensor:
+    """Boxes (n, 4) of an image that selection may or may not keep.
+
+    Args:
+        levels (list[list[Tensor]]): Boxes, sorted scores and number of each
+            level, one more than its ``nms_pre``.
+        cfg: ``test_cfg`` of the head that selects.
+    """
+    count = cfg['nms_pre']
+    found = [b[near_cut(scores, count)] for b, scores, _ in levels]
+    boxes, scores, ids = (
+        torch.cat([part[:count] for part in parts])
+        for parts in zip(*levels, strict=True)
+    )
+    boxes, scores, ids = (part[scores >= 0] for part in (boxes, scores, ids))
+    limit, most = cfg['nms']['iou_threshold'], cfg['max_per_img']
+    kept = nms_mask(
+        (boxes + ids.unsqueeze(1) * (boxes.max() + 1))[None],
+        scores[None], limit, len(scores),
+    )[0].nonzero().squeeze(1)  # fmt: skip
+    kept = kept[scores[kept].argsort(descending=True)]
+    found.append(boxes[kept][near_cut(scores[kept], most)])
+    kept = kept[:most]
+    found.append(boxes[near_suppression(boxes, scores, ids, kept, limit)])
+    return torch.cat(found)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import Found, WholeDetector
-from mmrep.deploy.whole.doubts import near_cut, near_suppression
-from mmrep.deploy.whole.operators import NOTHING, nms_mask, roi_align
+from mmrep.deploy.whole.doubts import doubtful_boxes
+from mmrep.deploy.whole.operators import NOTHING, roi_align
 from mmrep.deploy.whole.picture import MASKS
 
 
@@ -132,7 +132,7 @@ class WholeTwoStageDetector(WholeDetector):
             levels.append((boxes, scores, torch.full_like(places, i)))
         return levels
 
-    def doubtful_proposals(self, image: Tensor) -> List[Tensor]:
+    def doubtful(self, image: Tensor) -> List[Tensor]:
         """Proposals (n, 4) of each image that depend on the last digits."""
         cfg = self.rpn_head.test_cfg
         count = cfg['nms_pre']
@@ -140,7 +140,9 @@ class WholeTwoStageDetector(WholeDetector):
             maps = self.neck(self.backbone(self.prepare(image)))
             levels = self.candidates(maps, image.shape[2:], count + 1)
         return [
-            _doubtful([[part[i] for part in level] for level in levels], cfg)
+            doubtful_boxes(
+                [[part[i] for part in level] for level in levels], cfg
+            )
             for i in range(len(image))
         ]
 
@@ -281,30 +283,3 @@ def _check_parts(model: Any) -> None:
     if roi_head.with_shared_head:
         raise B.unsupported(roi_head, 'its shared_head')
     B.check_nms(roi_head.test_cfg, roi_head, 'max_per_img')
-
-
-def _doubtful(levels: List[List[Tensor]], cfg: Any) -> Tensor:
-    """Boxes (n, 4) of an image that the RPN may or may not propose.
-
-    Args:
-        levels (list[list[Tensor]]): Boxes, sorted scores and number of each
-            level, one more than its ``nms_pre``.
-        cfg: ``test_cfg`` of the RPN.
-    """
-    count = cfg['nms_pre']
-    found = [b[near_cut(scores, count)] for b, scores, _ in levels]
-    boxes, scores, ids = (
-        torch.cat([part[:count] for part in parts])
-        for parts in zip(*levels, strict=True)
-    )
-    boxes, scores, ids = (part[scores >= 0] for part in (boxes, scores, ids))
-    limit, most = cfg['nms']['iou_threshold'], cfg['max_per_img']
-    kept = nms_mask(
-        (boxes + ids.unsqueeze(1) * (boxes.max() + 1))[None],
-        scores[None], limit, len(scores),
-    )[0].nonzero().squeeze(1)  # fmt: skip
-    kept = kept[scores[kept].argsort(descending=True)]
-    found.append(boxes[kept][near_cut(scores[kept], most)])
-    kept = kept[:most]
-    found.append(boxes[near_suppression(boxes, scores, ids, kept, limit)])
-    return torch.cat(found)
