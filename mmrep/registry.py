@@ -235,6 +235,9 @@ def reason_of(error: BaseException) -> str:
         text = (
             f'{unknown}: it is misspelt, or custom_imports does not import it'
         )
+    elif "unexpected keyword argument 'pretrained'" in text:
+        # an older segmentor or detector hands it on to its backbone
+        text += '; write pretrained=None beside the backbone, not in it'
     elif 'unexpected keyword argument' in text:
         text += (
             '; it is misspelt, or comes from a base: then write '

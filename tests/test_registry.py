@@ -31,6 +31,11 @@ CONFIG = Path(__file__).parents[1] / 'configs/upernet_replknet-tiny_shapes.py'
         ),
         ({'model.decode_head.num_convs': 2}, '(model.decode_head): TypeError'),
         (
+            {'model.pretrained': 'open-mmlab://resnet50_v1c'},
+            '(model.backbone): TypeError: RepLKNet.__init__() got an '
+            "unexpected keyword argument 'pretrained'; write pretrained=None ",
+        ),
+        (
             {'model.backbone.norm_cfg.type': 'Norm'},
             '(model.backbone): Norm is not in the model registry: it is ',
         ),

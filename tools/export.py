@@ -41,7 +41,6 @@ def parse_args() -> argparse.Namespace:
             'float-rgb',
             'normalised',
         ],
-        default='picture',
         help="what a whole model takes: bytes in OpenCV's channel order (the "
         'default), floats from 0 to 255, either of these in RGB order, or '
         'normalised images',
@@ -49,7 +48,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--masks',
         choices=['pasted', 'raw'],
-        default='pasted',
         help="masks of the picture's size (the default), or probabilities "
         'within the boxes, which are fast to copy',
     )
@@ -126,17 +124,18 @@ def main() -> None:
     if suffix == '.pt2' and args.opset is not None:
         raise UsageError('--opset needs an .onnx.')
     if min(args.shape) < 64:
-        raise UsageError(f'--shape must be at least 64, got {args.shape}.')
+        raise UsageError(
+            f'the sides of --shape must be at least 64, got {args.shape}.'
+        )
     if not 0 < args.tolerance < 1:
         raise UsageError(
             f'--tolerance must be between 0 and 1, got {args.tolerance}.'
         )
     if args.part != 'model':
-        for name in ('input', 'masks', 'image'):
-            if getattr(args, name) not in (None, 'picture', 'pasted'):
+        for option in ('input', 'masks', 'image'):
+            if getattr(args, option) is not None:
                 raise UsageError(
-                    f'--{name} applies to whole models, not to --part '
-                    f'{args.part}, which takes normalised images.'
+                    f'--{option} applies only to whole models, without --part.'
                 )
     if is_exported(args.checkpoint):
         raise UsageError(
@@ -148,7 +147,9 @@ def main() -> None:
         cfg, args.checkpoint, deploy=True, trust=args.trust_checkpoint
     )
     if args.part == 'model':
-        module = whole_model(model, args.input, args.masks)
+        module = whole_model(
+            model, args.input or 'picture', args.masks or 'pasted'
+        )
         if args.masks == 'raw' and 'masks' not in module.names:
             raise UsageError(
                 '--masks raw needs a model with masks, got a '
@@ -187,6 +188,17 @@ def main() -> None:
             for d in differences[: 3 if args.part == 'model' else 1]
         )
         print(f'{name}: differs from PyTorch by at most {found}')
+    if args.part == 'model' and not pictures:
+        print(
+            'no picture was compared, because that of the test set is not '
+            'there; --image names one'
+        )
+    elif pictures.keys() - done.differences.keys():
+        print(
+            'no picture was compared, because the file takes only images of '
+            '--shape, and the test pipeline makes '
+            f'{" x ".join(map(str, next(iter(pictures.values())).shape[2:]))}'
+        )
     if not any(done.differences.values()):
         print(
             'warning: no box was compared, because the model finds nothing in '

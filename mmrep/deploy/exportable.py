@@ -143,11 +143,8 @@ def exportable(
         part = 'segmentor' if segments else 'neck' if detects else 'backbone'
     if part not in has or not has[part]:
         kind = type(model).__name__
-        own = ', '.join(name for name in PARTS if has[name])
-        raise UsageError(
-            f'the part of a {kind} must be one of {own}, got {part}; '
-            'docs/deployment.md says how boxes are decoded.'
-        )
+        own = ' or '.join(name for name in PARTS if has[name])
+        raise UsageError(f'the part of a {kind} must be {own}, got {part}.')
     return Exportable(model, part, keep_pooling)
 
 

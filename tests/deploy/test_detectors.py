@@ -123,7 +123,7 @@ def test_boxes_are_decoded_from_the_exported_maps(trained, tmp_path):
 def test_parts_of_detectors(trained):
     cfg, checkpoint = trained(CASCADE)
     model = load_model(cfg, checkpoint, deploy=True)
-    with pytest.raises(UsageError, match='one of backbone, neck, got head'):
+    with pytest.raises(UsageError, match='must be backbone or neck, got head'):
         exportable(model, 'head')
     x = torch.randn(1, 3, 64, 64)
     module = exportable(model)

@@ -65,9 +65,9 @@ def write_picture(path):
     cv2.imwrite(str(path), picture)
 
 
-def export(cfg, checkpoint, path):
+def export(cfg, checkpoint, path, masks='pasted'):
     model = load_model(cfg, str(checkpoint), deploy=True)
-    module = whole_model(model)
+    module = whole_model(model, masks=masks)
     about = describe_whole(cfg, model.dataset_meta, module)
     export_onnx(module, str(path), (64, 96), metadata=about)
 
@@ -116,3 +116,29 @@ def test_detector(tmp_path, randomise):
         assert float(found) == pytest.approx(score.item(), abs=1e-3)
         corners = np.array(corners.strip('[]').split(), float)
         np.testing.assert_allclose(corners, box, atol=0.05)
+
+
+@pytest.mark.slow
+def test_masks(tmp_path, randomise):
+    cfg = load_config(
+        str(ROOT / 'configs/cascade-mask-rcnn_replknet-tiny_shapes.py'),
+        {
+            'model.backbone.arch.depths': [1, 1, 1, 1],
+            'model.backbone.arch.kernel_sizes': [13, 9, 7, 5],
+            'model.test_cfg.rpn.max_per_img': 20,
+            'model.test_cfg.rcnn.max_per_img': 10,
+        },
+    )
+    model = randomise(build_model(cfg))
+    save_checkpoint(dict(state_dict=model.state_dict()), f'{tmp_path}/m.pth')
+    export(cfg, tmp_path / 'm.pth', tmp_path / 'detector.onnx', 'raw')
+    write_picture(tmp_path / 'picture.jpg')
+    code = f'{script("detector.onnx")}drawn = []\n{script("warpAffine")}'
+    code += "    drawn.append(inside)\nnp.save('masks.npy', drawn)\n"
+    run_alone(code, tmp_path)
+    infer = Inferencer(cfg, str(tmp_path / 'm.pth'), device='cpu')
+    sample = infer.predict(tmp_path / 'picture.jpg').pred_instances
+    found, expected = np.load(tmp_path / 'masks.npy'), sample.masks.numpy()
+    assert found.shape == expected.shape and 5 < len(found) <= 10
+    assert expected.any()
+    assert (found == expected).mean() >= 0.999

@@ -25,6 +25,7 @@ TESTED = {
         'deploy/test_scripts.py',
         'test_detector',
     ),
+    'cv2.warpAffine(mask, back': ('deploy/test_scripts.py', 'test_masks'),
 }
 CODE = [
     pytest.param(block, id=block.where)

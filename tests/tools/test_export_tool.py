@@ -26,6 +26,13 @@ def error_of(done):
         ('m.onnx', [], 'opset 18, standard operators only', 4),
         ('m.pt2', ['--operator', 'node'], '4 nodes of the operator', 4),
         ('m.onnx', ['--part', 'backbone', '--static'], 'fixed size', 3),
+        ('m.onnx', ['--static'], 'no picture was compared, because the f', 3),
+        (
+            'm.onnx',
+            ['--cfg-options', 'test_dataloader.dataset.data_root=nowhere'],
+            'no picture was compared, because that of the test set is not',
+            3,
+        ),
     ],
 )
 def test_export(
@@ -91,11 +98,9 @@ def test_runtime_is_for_exported_files(run_tool, small_segmentor):
         ('m.onnx', ['--shape', '8', '8'], 'at least 64'),
         ('m.onnx', ['--tolerance', 'inf'], 'between 0 and 1, got inf'),
         ('m.onnx', ['--masks', 'raw'], '--masks raw needs a model with masks'),
-        (
-            'm.onnx',
-            ['--part', 'backbone', '--input', 'float'],
-            '--input applies to whole models',
-        ),
+        ('m.onnx', ['--part', 'neck', '--masks', 'raw'], '--masks applies'),
+        ('m.onnx', ['--part', 'neck', '--input', 'float'], '--input applies'),
+        ('m.onnx', ['--part', 'neck', '--image', 'a.png'], '--image applies'),
     ],
 )
 def test_wrong_input(run_tool, small_segmentor, tmp_path, out, options, text):

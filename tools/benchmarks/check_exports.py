@@ -134,7 +134,11 @@ def main() -> None:
         if name in done:
             print(f'{name}: compared before')
             continue
-        row = check(load_config(name, args.cfg_options), tuple(args.shape))
+        cfg = load_config(name, args.cfg_options)
+        try:
+            row = check(cfg, tuple(args.shape))
+        except UsageError as error:
+            raise UsageError(f'{name}: {error}') from error
         results['rows'].append({'config': name, **row})
         results['rows'].sort(key=lambda row: row['config'])
         write_json(args.out, results)
@@ -144,7 +148,9 @@ def main() -> None:
                 worst[key] = max(value, worst.get(key, 0.0))
         found = ', '.join(f'{key} {value:.2e}' for key, value in worst.items())
         boxes = sum(sum(counts) for counts in row.get('detections', []))
-        print(f'{name}: {found}' + (f', {boxes} boxes' if boxes else ''))
+        if 'detections' in row:
+            found = f'{found}, {boxes} boxes' if boxes else 'no detections'
+        print(f'{name}: {found}')
 
 
 if __name__ == '__main__':
