@@ -5,9 +5,9 @@
     python tools/benchmarks/fit_op_dispatch.py compile    # before measuring
 
 ``measure`` times every algorithm on random shapes, on an otherwise idle
-machine and without autotuning, as 'auto' runs them. On a GPU, ``compile`` first
+machine, without autotuning, as 'auto' runs them. On a GPU ``compile`` first
 compiles the Triton kernels that these shapes need, in several processes: a
-kernel takes a second, in which a measurement would stand still. ``fit`` writes
+kernel takes a second, in which no measurement can run. ``fit`` writes
 mmrep/ops/backends/coefficients.py: non-negative coefficients that minimise the
 relative error. Measurements of several devices and types may be passed
 together; entries of the table that they do not cover stay the same.

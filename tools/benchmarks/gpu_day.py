@@ -432,9 +432,14 @@ def attempt(command, log, limit, is_full=lambda: False):
 
 
 def end_all(process, number, seconds):
-    """Send a signal to everything that a command started, and wait."""
+    """End everything that a command started, and wait.
+
+    A warning goes to the command alone: a training whose data loader dies
+    writes no checkpoint.
+    """
     end = time.monotonic() + seconds
-    kill(descendants(), number)
+    warns = number != signal.SIGKILL
+    kill({process.pid} if warns else descendants(), number)
     while time.monotonic() < end:
         # first the command, because its status counts
         if process:
