@@ -49,7 +49,8 @@ from gpu_day_steps import (  # noqa: E402
     commands,
 )
 
-# Import name and pip name of the packages that some step needs.
+# Import name and pip name of the packages that some step needs, and what they
+# need: pip installs a folder of wheels without it.
 PACKAGES = {
     'torch': 'torch',
     'triton': 'triton',
@@ -65,6 +66,20 @@ PACKAGES = {
     'shapely': 'shapely',
     'terminaltables': 'terminaltables',
     'ftfy': 'ftfy',
+    'regex': 'regex',
+    'wcwidth': 'wcwidth',
+    'addict': 'addict',
+    'termcolor': 'termcolor',
+    'prettytable': 'prettytable',
+    'platformdirs': 'platformdirs',
+    'matplotlib': 'matplotlib',
+    'rich': 'rich',
+    'yaml': 'pyyaml',
+    'PIL': 'pillow',
+    'numpy': 'numpy',
+    'packaging': 'packaging',
+    'tqdm': 'tqdm',
+    'xdist': 'pytest-xdist',
 }
 # Largest number of bytes of a log that is kept, of one result and of all.
 LOG, RESULT, RESULTS = 1 << 19, 8 << 20, 10 << 20
@@ -575,7 +590,7 @@ def code():
 def versions():
     """Versions of the installed packages."""
     found = {}
-    for name in [*PACKAGES.values(), 'torchvision', 'numpy']:
+    for name in [*PACKAGES.values(), 'torchvision']:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
