@@ -1,7 +1,10 @@
 """tools/benchmarks/gpu_day.py: whole, and what goes wrong in a step."""
 
+import argparse
 import json
 import os
+import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -403,6 +406,63 @@ def test_a_training_lasts_until_the_time_is_over(tmp_path):
         assert done.returncode == 0, done.stderr
         assert ends(tmp_path)['camvid-rest'].startswith(ended)
         assert (tmp_path / 'n').read_text() == str(min(n, 3))
+
+
+@pytest.fixture
+def full_size(tmp_path, monkeypatch):
+    """The commands for a GPU, as if each had left its results."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import gpu_day_steps
+
+    extension = tmp_path / 'extension'
+    extension.mkdir()
+    for name in ('setup.py', 'library.so'):
+        (extension / name).touch()
+    args = argparse.Namespace(
+        out=tmp_path, toy=False, data_root=tmp_path, extension=extension
+    )
+    found = []
+    for command in gpu_day_steps.commands(args, tmp_path / 'work'):
+        found.append(command)
+        if command.name.startswith('fit'):
+            word = command.words[-1]
+            if word.endswith('.json'):
+                Path(word).parent.mkdir(parents=True)
+                Path(word).touch()
+    return gpu_day_steps, found
+
+
+def test_arguments_for_a_gpu(full_size, monkeypatch, capsys):
+    """Every script knows its options, and every file is there."""
+    steps, found = full_size
+    assert list(dict.fromkeys(c.step for c in found)) == list(steps.SHOWS)
+    names = [c.name for c in found]
+    for command in found:
+        assert not command.needs or command.needs.startswith('needs '), (
+            command.needs
+        )
+        assert set(command.before) <= set(names)
+        assert command.environment['TRITON_INTERPRET'] == '0'
+        for word in command.words:
+            if word.startswith(('configs/', 'tests/', 'projects/')):
+                assert (steps.ROOT / word).is_file(), word
+        script = command.words[1]
+        if script.endswith('.py') and script != 'setup.py':
+            monkeypatch.setattr('sys.argv', command.words[1:])
+            runpy.run_path(script)['parse_args']()
+    coefficients = found[names.index('fit-coefficients')]
+    assert len([w for w in coefficients.words if w.endswith('.json')]) == 3
+
+
+def test_the_steps_take_what_the_docs_say(full_size):
+    _, found = full_size
+    docs = (TOOLS.parents[1] / 'docs/benchmarks.md').read_text()
+    for step, minutes in re.findall(r'^\| `(\w+)` \| ([\d.]+) \|', docs, re.M):
+        seconds = sum(c.seconds for c in found if c.step == step)
+        assert 0.5 < seconds / 60 / float(minutes) <= 1, step
+    times = [c.seconds for c in found if c.seconds != float('inf')]
+    # half of half an hour is left for what starts late, and the training
+    assert sum(times) <= 19 * 60
 
 
 @pytest.fixture
