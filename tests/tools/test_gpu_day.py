@@ -240,7 +240,7 @@ time.sleep(1)
         'tests-endless': (
             "import os\nwhile True: os.write(1, bytes([255]) * 9999)", 60),
         'operator-immortal': (immortal, 2),
-        'fit-good': (GOOD, 30),
+        'fit-unnamed': ('import os; os.kill(os.getpid(), 40)', 30),
         'models-good': (GOOD, 30),
     }  # fmt: skip
     extra = f"""
@@ -255,7 +255,8 @@ gpu_day.ENDLESS = 1 << 20
     done = day(tmp_path, codes, extra=extra)
     assert done.returncode == 1 and not done.stderr
     assert [*ends(tmp_path).values()] == [
-        'done', 'failed: over 1 MB of output', 'cut: 2 s are over', 'done',
+        'done', 'failed: over 1 MB of output', 'cut: 2 s are over',
+        'crashed: signal 40',
         'done',
     ]  # fmt: skip
     record = json.loads((tmp_path / 'gpu_day.json').read_text())

@@ -442,7 +442,8 @@ def attempt(command, log, limit, is_full=lambda: False):
     if status == 0:
         return 'done', 0
     if status is not None and status < 0:
-        return f'crashed: {signal.Signals(-status).name}', status
+        known = {number.value: number.name for number in signal.Signals}
+        return f'crashed: {known.get(-status, f"signal {-status}")}', status
     return f'failed: status {status}', status
 
 
