@@ -206,13 +206,13 @@ def models(args, work):
     training = '--mode', 'training', '--switches'
     jobs = [
         # RepLKNet-31B and Swin-B
-        ('31b-inference', 60, LARGE, *inference, *swin,
+        ('31b-inference', 75, LARGE, *inference, *swin,
          '--switches', 'plain', fast, f'{fast}+cuda_graph'),
         ('31b-training', 60, LARGE, *training, 'plain', fast, *swin),
         ('t-inference', 30, SMALL, *inference,
          '--switches', 'plain', fast, f'{fast}+cuda_graph'),
         ('t-training', 30, SMALL, *training, 'plain', fast),
-        ('31b-compiled', 90, LARGE, '--mode', 'inference', 'training',
+        ('31b-compiled', 105, LARGE, '--mode', 'inference', 'training',
          '--form', 'compile', '--switches', fast, f'{fast}+compile'),
     ]  # fmt: skip
     size = '--shape', 512, 512, '--batch-sizes', 4
