@@ -336,7 +336,6 @@ gpu_day.commands = lambda *args: (
 def test_another_machine_gets_the_four_files(tmp_path):
     """Results and logs are kept, and later commands can read them."""
     first, second = tmp_path / 'first', tmp_path / 'second'
-    second.mkdir()
     found = "'work/fit-a/a.json').write_text('[1]')"
     codes = {
         'fit-a': (f'import pathlib; (pathlib.Path({str(first)!r}) / {found}; '
@@ -344,10 +343,10 @@ def test_another_machine_gets_the_four_files(tmp_path):
         'fit-b': ('print(open({path!r}).read())'.format(
             path=str(second / 'work/fit-a/a.json')), 60),
     }  # fmt: skip
-    assert day(first, codes, '--minutes', 0.2).returncode == 0
-    for path in first.iterdir():
-        if path.is_file():
-            shutil.copy(path, second)
+    done = day(first, codes, '--minutes', 0.2, '--copy', second)
+    assert done.returncode == 0
+    names = {path.name for path in first.iterdir()} - {'work'}
+    assert {path.name for path in second.iterdir()} == names
     assert day(second, codes, '--resume').returncode == 0
     assert ends(second) == {'fit-a': 'done', 'fit-b': 'done'}
     results = json.loads((second / 'results.json').read_text())

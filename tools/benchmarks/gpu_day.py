@@ -103,6 +103,8 @@ DAY_MINUTES = 24 * 60
 FIND, ANSWER = 100, 20
 # Seconds to wait for a call that is ending.
 LOCKED = 10
+# What a reader needs.
+FILES = 'gpu_day.md', 'gpu_day.json', 'results.json', 'logs.txt'
 TOO_LARGE = 'too large to keep'
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
 # What the driver says, without PyTorch, which takes seconds to import.
@@ -128,6 +130,12 @@ def parse_args():
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument(
         '--minutes', type=float, default=28, help='defaults to 28'
+    )
+    parser.add_argument(
+        '--copy',
+        type=Path,
+        metavar='DIR',
+        help='also write the four files there, after each command',
     )
     parser.add_argument('--resume', action='store_true', help='continue DIR')
     parser.add_argument(
@@ -371,6 +379,20 @@ class Day:
         about = results.get('facts-device', {}).get('facts.json')
         about = about if isinstance(about, dict) else {}  # cut in the middle
         replace(self.folder / 'gpu_day.md', self.table(logs, about))
+        self.copy()
+
+    def copy(self):
+        """Copy the four files, in case the machine does not come back."""
+        copies = self.args.copy
+        if not copies or copies.resolve() == self.folder:
+            return
+        try:
+            copies.mkdir(parents=True, exist_ok=True)
+            for name in FILES:
+                shutil.copyfile(self.folder / name, copies / f'{name}.new')
+                os.replace(copies / f'{name}.new', copies / name)
+        except OSError as error:
+            say(f'warning: --copy: {error}')
 
     def table(self, logs, about):
         """All commands, and the end of each one's output, as Markdown."""
