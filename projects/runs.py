@@ -196,11 +196,19 @@ def run(command: List[str], output: Path) -> None:
         UsageError: If the exit status is not 0.
     """
     with output.open('a') as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
-    if done.returncode:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.terminate()  # a training writes a checkpoint
+            process.wait()
+            raise
+    if process.returncode:
         lines = output.read_text().strip().splitlines()
         raise UsageError(
-            f'{" ".join(command)} ended with status {done.returncode}: '
+            f'{" ".join(command)} ended with status {process.returncode}: '
             f'{lines[-1] if lines else "no output"} (all of it: {output}).'
         )
 

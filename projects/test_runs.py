@@ -1,6 +1,11 @@
 """Trainings that a script starts: once, to the end, and only their own."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +118,39 @@ def test_train_reports_a_failure(training, script, tmp_path):
     assert json.loads((tmp_path / 'fail' / RECORD).read_text())[
         'metrics'
     ] is None  # fmt: skip
+
+
+@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGTERM), ids=str)
+def test_a_training_that_is_stopped_writes_its_checkpoint(number, tmp_path):
+    """The script passes the signal on and waits."""
+    child = """
+import pathlib, signal, sys, time
+def stop(number, frame):
+    time.sleep(1)
+    pathlib.Path('checkpoint').touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path('begun').touch()
+time.sleep(99)
+"""
+    code = f"""
+import sys, pathlib
+from mmrep.engine.cli import run as run_main
+from projects.runs import run
+command = [sys.executable, '-c', {child!r}]
+run_main(lambda: run(command, pathlib.Path('output.txt')))
+"""
+    process = subprocess.Popen(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])},
+    )
+    while not (tmp_path / 'begun').exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert (tmp_path / 'checkpoint').exists()
 
 
 def test_evaluate_is_done_once(training, script):

@@ -10,6 +10,7 @@ import gc
 import multiprocessing
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -275,7 +276,8 @@ def measure_here(
         torch.compiler.reset()
         gc.collect()
         if case.device != 'cpu':
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # of a device that is lost
+                torch.cuda.empty_cache()
         yield _row(case, clock, error, times, more)
 
 

@@ -18,6 +18,7 @@ def measure(
     direction: str,
     names: Sequence[str],
     seconds: float = 0.2,
+    tune: bool = True,
 ) -> Dict[str, float]:
     """Median milliseconds of several algorithms on random tensors.
 
@@ -26,6 +27,8 @@ def measure(
         direction: 'forward', 'grad_input' or 'grad_weight'.
         names: Algorithms of any backends.
         seconds: Time for each of them. Defaults to 0.2.
+        tune: Find the best parameters of a backend first, for which it may
+            compile many kernels. Defaults to True.
 
     Returns:
         dict[str, float]: Milliseconds by name, without those of backends that
@@ -69,7 +72,7 @@ def measure(
     runs = {name: partial(run, name) for name in names}
     # measured code runs below autocast, as the operator does
     with torch.no_grad(), torch.autocast(problem.device, enabled=False):
-        for backend in {OWNER[name] for name in names}:
+        for backend in {OWNER[name] for name in names if tune}:
             try:
                 backend.tune(problem, direction, x, weight, grad)
             except backend.failures() as error:

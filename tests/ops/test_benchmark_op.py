@@ -28,6 +28,7 @@ ARGS = argparse.Namespace(
     elements=1e4,
     macs=1e6,
     types=['bfloat16', 'float16', 'float32'],
+    save=lambda result: None,
     shapes={'tuned': [(1, 1, 17, 17, 7)]},
 )
 
@@ -114,6 +115,30 @@ def test_every_draw_of_the_grid_ends():
     # no batch and no number of channels makes this one small enough
     assert not any(size == 256 and k == 51 for _, _, size, k in shapes)
     assert all(n * c * (size * k) ** 2 <= 5e9 for n, c, size, k in shapes)
+
+
+def test_a_shape_that_fails_costs_no_other(tool, capsys, monkeypatch):
+    """Nor do types: each has its share of the time."""
+    run = tool['run_typed']
+    saved = []
+
+    def time_problem(shape, *args, **kwargs):
+        if shape[1] == 2:
+            raise torch.OutOfMemoryError('no memory')
+        times = {'forward': 1.0, 'both': 3.0}
+        return {'conv': times, 'auto': times}
+
+    monkeypatch.setitem(run.__globals__, 'time_problem', time_problem)
+    args = argparse.Namespace(
+        **{**vars(ARGS), 'save': lambda result: saved.append(len(result))}
+    )
+    shapes = [(1, 1, 5, 5, 3), (1, 2, 5, 5, 5), (1, 1, 5, 5, 7)]
+    result = run(CLOCK, args, shapes)
+    assert [row['kernel'] for row in result] == 4 * [7, 3]
+    assert saved == [*range(1, 9)]
+    assert capsys.readouterr().out.count('OutOfMemoryError: no memory') == 4
+    with pytest.raises(RuntimeError, match='nothing was measured'):
+        run(CLOCK, args, shapes[1:2])
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from .test_sharding import FSDP
 GPU = torch.cuda.is_available()
 pytestmark = [
     pytest.mark.gpu,
-    # SKIP
+    pytest.mark.skipif(not GPU, reason='needs a CUDA device'),
 ]
 
 

@@ -102,6 +102,29 @@ def test_float32_on_cuda_is_named_by_its_arithmetic(
     assert ms == pytest.approx(10, 0.1)
 
 
+def test_what_was_measured_before_an_error_is_kept(
+    tool, tmp_path, monkeypatch, capsys
+):
+    """No memory for a shape; then the time limit's Ctrl-C."""
+    calls = []
+
+    def measure(problem, direction, names, seconds, tune):
+        calls.append(tune)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError('no memory')
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return dict.fromkeys(names, 1.0)
+
+    monkeypatch.setattr(tool['measuring'], 'measure', measure)
+    out = tmp_path / 'a.json'
+    run(tool, monkeypatch, 'measure', '--out', out)
+    assert len(json.loads(out.read_text())['records']) == 2
+    # the kernels are those that 'auto' runs
+    assert calls == 4 * [False]
+    assert 'OutOfMemoryError: no memory' in capsys.readouterr().out
+
+
 def test_measurements_reach_a_new_folder(tool, tmp_path, monkeypatch):
     out = tmp_path / 'new/folder/fp32.json'
     monkeypatch.setitem(tool, 'measure', lambda args: ['a record'])

@@ -1,7 +1,10 @@
 """tools/benchmarks/gpu_day.py: whole, and what goes wrong in a step."""
 
+import argparse
 import json
 import os
+import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -29,9 +32,11 @@ def commands(args, work):
         yield Command(name, words, seconds, None, {{}}, grace=0.5)
 
 gpu_day.commands = commands
-gpu_day.has_cuda = lambda: {device}
+gpu_day.find_device = lambda: {device}
+gpu_day.answers = lambda: True
 gpu_day.REST = 3
 gpu_day.LOST = 2
+{extra}
 sys.exit(gpu_day.main())
 """
 GOOD = "print('well done')"
@@ -58,9 +63,11 @@ with open({path!r}, 'wb') as file:
 """
 
 
-def day(out, codes, *args, device=True):
+def day(out, codes, *args, device='a GPU', extra=''):
     """Run a day of small programs: name to (code, seconds)."""
-    script = DAY.format(tools=str(TOOLS), codes=codes, device=device)
+    script = DAY.format(
+        tools=str(TOOLS), codes=codes, device=repr(device), extra=extra
+    )
     return subprocess.run(
         [sys.executable, '-', '--out', str(out), *map(str, args)],
         input=textwrap.dedent(script),
@@ -145,7 +152,7 @@ def test_an_interrupted_command_gets_a_second_chance(number, tmp_path):
     """Its processes end, and a third call leaves it alone."""
     code = 'import os, time; print(os.getpid(), flush=True); time.sleep(999)'
     codes = {'facts-long': (code, 300), 'fit-good': (GOOD, 5)}
-    script = DAY.format(tools=str(TOOLS), codes=codes, device=True)
+    script = DAY.format(tools=str(TOOLS), codes=codes, device=True, extra='')
     log = tmp_path / 'work/facts-long.log'
     for count in (1, 2):
         process = subprocess.Popen(
@@ -178,10 +185,157 @@ def test_an_interrupted_command_gets_a_second_chance(number, tmp_path):
     assert ends(tmp_path)['fit-good'] == 'done'
 
 
+@pytest.mark.parametrize('who', ('parent', 'group', 'child'))
+def test_a_kill_leaves_nothing(who, tmp_path):
+    """Not even what has left the group of its command."""
+    codes = {'facts-long': (HANG, 300)}
+    script = DAY.format(tools=str(TOOLS), codes=codes, device=True, extra='')
+    process = subprocess.Popen(
+        [sys.executable, '-c', script, '--out', tmp_path],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    log = tmp_path / 'work/facts-long.log'
+    while not log.is_file() or not log.read_text().strip():
+        assert process.poll() is None
+        time.sleep(0.05)
+    path = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+    (child,) = map(int, path.read_text().split())
+    if who == 'group':
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        os.kill(process.pid if who == 'parent' else child, signal.SIGKILL)
+    process.wait(60)
+    end = time.monotonic() + 10
+    while any(map(is_running, (child, log.read_text().strip()))):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_what_a_command_leaves_stops_no_other(tmp_path):
+    """Names that are no text, odd files, endless output, no log, no end."""
+    odd = """
+import ctypes, json, os, pathlib, subprocess, sys, time
+folder = pathlib.Path({folder!r})
+os.mkfifo(folder / 'pipe.json')
+os.symlink('nowhere', folder / 'link.json')
+os.mkdir(folder / 'folder.json')
+(folder / 'deep.json').write_text('[' * 200_000)
+(folder / 'bytes.txt').write_bytes(bytes(range(256)) * (1 << 14))
+(folder / 'good.json').write_text('[1]')
+os.remove(folder.with_suffix('.log'))
+child = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'{name}')"
+subprocess.Popen([sys.executable, '-c', child + '; time.sleep(999)'])
+time.sleep(1)
+"""
+    immortal = (
+        'import os, pathlib, time; '
+        f'pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))'
+        '; time.sleep(20)'
+    )
+    codes = {
+        'facts-odd': (odd.format(
+            folder=str(tmp_path / 'work/facts-odd'), name=r'\xff)'), 30),
+        'tests-endless': (
+            "import os\nwhile True: os.write(1, bytes([255]) * 9999)", 60),
+        'operator-immortal': (immortal, 2),
+        'fit-unnamed': ('import os; os.kill(os.getpid(), 40)', 30),
+        'models-good': (GOOD, 30),
+    }  # fmt: skip
+    extra = f"""
+import os, pathlib
+path = pathlib.Path({str(tmp_path / 'pid')!r})
+def kill(pid, number, kill=os.kill):
+    if not path.exists() or path.read_text() != str(pid):
+        kill(pid, number)
+gpu_day.os.kill = kill
+gpu_day.ENDLESS = 1 << 20
+"""
+    done = day(tmp_path, codes, extra=extra)
+    assert done.returncode == 1 and not done.stderr
+    assert [*ends(tmp_path).values()] == [
+        'done', 'failed: over 1 MB of output', 'cut: 2 s are over',
+        'crashed: signal 40',
+        'done',
+    ]  # fmt: skip
+    record = json.loads((tmp_path / 'gpu_day.json').read_text())
+    # the one that does not end is not waited for again
+    assert record['commands']['models-good']['seconds'] < 2
+    results = json.loads((tmp_path / 'results.json').read_text())['facts-odd']
+    assert results['good.json'] == [1]
+    assert not {'pipe.json', 'link.json', 'folder.json'} & set(results)
+    for path in tmp_path.iterdir():
+        assert path.is_dir() or path.stat().st_size < 16 << 20
+
+
+def test_a_lost_gpu(tmp_path):
+    """What it has stopped, or has kept from starting, runs again."""
+    gone = str(tmp_path / 'gone')
+    once = f'import pathlib; pathlib.Path({gone!r}).touch(); raise OSError'
+    codes = {'facts-loses': (once, 9), 'fit-good': (GOOD, 9)}
+    extra = f"""
+import pathlib
+gpu_day.answers = lambda: not pathlib.Path({gone!r}).exists()
+"""
+    assert day(tmp_path, codes, extra=extra).returncode == 1
+    assert ends(tmp_path) == {
+        'facts-loses': 'interrupted: the GPU was lost (failed: status 1)',
+        'fit-good': 'waits for a GPU that answers',
+    }
+    os.remove(gone)
+    codes['facts-loses'] = (GOOD, 9)
+    assert day(tmp_path, codes, '--resume', extra=extra).returncode == 0
+    assert {*ends(tmp_path).values()} == {'done'}
+
+
+def test_steps_leave_no_old_result(tmp_path):
+    """One that fails the second time has none, and the table says of which
+    code or device the others are."""
+    code = (
+        'import pathlib; '
+        f"(pathlib.Path({str(tmp_path)!r}) / 'work/fit-a/a.json')"
+        ".write_text('[1]')"
+    )
+    codes = {'fit-a': (code, 9), 'models-b': (GOOD, 9)}
+    assert day(tmp_path, codes).returncode == 0
+    assert 'other code' not in (tmp_path / 'gpu_day.md').read_text()
+    codes['fit-a'] = ('raise OSError', 9)
+    done = day(tmp_path, codes, '--steps', 'fit', device='another')
+    assert done.returncode == 1 and 'warning: earlier calls' in done.stdout
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['fit-a'] == {}
+    table = (tmp_path / 'gpu_day.md').read_text()
+    assert '| models-b | done (other code or device) |' in table
+    assert '| fit-a | failed: status 1 |' in table
+
+
+def test_what_stays_on_a_machine_is_made_again_on_another(tmp_path):
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    second.mkdir()
+    codes = {'operator-compile': (GOOD, 5), 'operator-times': (GOOD, 60)}
+    extra = """
+other = gpu_day.commands
+gpu_day.commands = lambda *args: (
+    c._replace(before=('operator-times',) if 'compile' in c.name else ())
+    for c in other(*args)
+)
+"""
+    day(first, codes, '--minutes', 0.2, extra=extra)
+    for path in first.glob('*.*'):
+        shutil.copy(path, second)
+    for folder, calls in (first, 1), (second, 2):
+        day(folder, codes, '--minutes', 0.2, '--resume', extra=extra)
+        text = (folder / 'work/operator-compile.log').read_text()
+        assert ends(folder)['operator-times'].startswith('waits')
+        record = json.loads((folder / 'gpu_day.json').read_text())
+        entry = record['commands']['operator-compile']
+        assert entry['call'] == calls - 1 and text == 'well done\n'
+
+
 def test_another_machine_gets_the_four_files(tmp_path):
     """Results and logs are kept, and later commands can read them."""
     first, second = tmp_path / 'first', tmp_path / 'second'
-    second.mkdir()
     found = "'work/fit-a/a.json').write_text('[1]')"
     codes = {
         'fit-a': (f'import pathlib; (pathlib.Path({str(first)!r}) / {found}; '
@@ -189,10 +343,10 @@ def test_another_machine_gets_the_four_files(tmp_path):
         'fit-b': ('print(open({path!r}).read())'.format(
             path=str(second / 'work/fit-a/a.json')), 60),
     }  # fmt: skip
-    assert day(first, codes, '--minutes', 0.2).returncode == 0
-    for path in first.iterdir():
-        if path.is_file():
-            shutil.copy(path, second)
+    done = day(first, codes, '--minutes', 0.2, '--copy', second)
+    assert done.returncode == 0
+    names = {path.name for path in first.iterdir()} - {'work'}
+    assert {path.name for path in second.iterdir()} == names
     assert day(second, codes, '--resume').returncode == 0
     assert ends(second) == {'fit-a': 'done', 'fit-b': 'done'}
     results = json.loads((second / 'results.json').read_text())
@@ -219,7 +373,7 @@ def test_a_damaged_record(text, tmp_path):
     ],
 )
 def test_what_cannot_be_measured(args, text, tmp_path):
-    done = day(tmp_path / 'out', {}, *args, device=False)
+    done = day(tmp_path / 'out', {}, *args, device='')
     assert done.returncode == 2 and text in done.stderr
 
 
@@ -244,12 +398,71 @@ def test_a_training_lasts_until_the_time_is_over(tmp_path):
         done = subprocess.run(
             [sys.executable, '-', '--out', str(tmp_path), '--resume',
              '--minutes', '0.15'],
-            input=script.format(tools=str(TOOLS), codes=codes, device=True),
+            input=script.format(
+                tools=str(TOOLS), codes=codes, device=True, extra=''
+            ),
             capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert ends(tmp_path)['camvid-rest'].startswith(ended)
         assert (tmp_path / 'n').read_text() == str(min(n, 3))
+
+
+@pytest.fixture
+def full_size(tmp_path, monkeypatch):
+    """The commands for a GPU, as if each had left its results."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import gpu_day_steps
+
+    extension = tmp_path / 'extension'
+    extension.mkdir()
+    for name in ('setup.py', 'library.so'):
+        (extension / name).touch()
+    args = argparse.Namespace(
+        out=tmp_path, toy=False, data_root=tmp_path, extension=extension
+    )
+    found = []
+    for command in gpu_day_steps.commands(args, tmp_path / 'work'):
+        found.append(command)
+        if command.name.startswith('fit'):
+            word = command.words[-1]
+            if word.endswith('.json'):
+                Path(word).parent.mkdir(parents=True)
+                Path(word).touch()
+    return gpu_day_steps, found
+
+
+def test_arguments_for_a_gpu(full_size, monkeypatch, capsys):
+    """Every script knows its options, and every file is there."""
+    steps, found = full_size
+    assert list(dict.fromkeys(c.step for c in found)) == list(steps.SHOWS)
+    names = [c.name for c in found]
+    for command in found:
+        assert not command.needs or command.needs.startswith('needs '), (
+            command.needs
+        )
+        assert set(command.before) <= set(names)
+        assert command.environment['TRITON_INTERPRET'] == '0'
+        for word in command.words:
+            if word.startswith(('configs/', 'tests/', 'projects/')):
+                assert (steps.ROOT / word).is_file(), word
+        script = command.words[1]
+        if script.endswith('.py') and script != 'setup.py':
+            monkeypatch.setattr('sys.argv', command.words[1:])
+            runpy.run_path(script)['parse_args']()
+    coefficients = found[names.index('fit-coefficients')]
+    assert len([w for w in coefficients.words if w.endswith('.json')]) == 3
+
+
+def test_the_steps_take_what_the_docs_say(full_size):
+    _, found = full_size
+    docs = (TOOLS.parents[1] / 'docs/benchmarks.md').read_text()
+    for step, minutes in re.findall(r'^\| `(\w+)` \| ([\d.]+) \|', docs, re.M):
+        seconds = sum(c.seconds for c in found if c.step == step)
+        assert 0.5 < seconds / 60 / float(minutes) <= 1, step
+    times = [c.seconds for c in found if c.seconds != float('inf')]
+    # half of half an hour is left for what starts late, and the training
+    assert sum(times) <= 19 * 60
 
 
 @pytest.fixture

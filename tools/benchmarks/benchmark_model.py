@@ -170,6 +170,7 @@ from mmrep.errors import UsageError
 from mmrep.files import replaced, write_json
 from mmrep.machine import facts
 from mmrep.models.precision import HALF, check_precision
+from mmrep.ops import backend_report
 
 
 def check(args: argparse.Namespace) -> None:
@@ -321,7 +322,9 @@ def main() -> None:
         for part in parts:
             rows += part
             if args.out:
-                write_json(args.out, {**found, 'rows': rows})
+                # a kernel that failed is not used from then on
+                used = backend_report()
+                write_json(args.out, {**found, 'backends': used, 'rows': rows})
     print(table(rows))
     if args.picture and any('ms' in row for row in rows):
         draw(rows, args.picture)

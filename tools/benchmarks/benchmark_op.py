@@ -323,6 +323,7 @@ def run_check(clock, args):
                 )
                 if not good:
                     print(f'WRONG: {result[-1]}')
+                args.save(result)
     print(f'{sum(r["good"] for r in result)} of {len(result)} checks good')
     return result
 
@@ -339,18 +340,27 @@ def run_table1(clock, args):
 
 def run_typed(clock, args, shapes):
     result = []
-    for dtype, tf32 in TYPES:
-        if name_of(dtype) not in args.types:
-            continue
+    types = [kind for kind in TYPES if name_of(kind[0]) in args.types]
+    for i, (dtype, tf32) in enumerate(types):
         allow_tf32(tf32)
         peak, bandwidth = ceilings(dtype, clock)
-        for *shape, k in shapes:
-            if time.perf_counter() > args.end:
+        # what one type leaves is for the next ones, in equal parts
+        now = time.perf_counter()
+        end = now + (args.end - now) / (len(types) - i)
+        # the large kernels first
+        for *shape, k in sorted(shapes, key=lambda shape: -shape[-1]):
+            if time.perf_counter() > end:
                 print(f'no time left for {shape}, K={k}, {dtype}')
                 continue
-            rows = time_problem(
-                shape, (k, k), dtype, clock, name_kernels=True, limit=300
-            )
+            try:
+                rows = time_problem(
+                    shape, (k, k), dtype, clock, name_kernels=True, limit=300
+                )
+            except Exception as error:
+                # such as no memory; what broke the device comes again
+                print(f'{shape}, K={k}, {dtype}: {first_line(error)}')
+                settle(clock)
+                continue
             bounds = shape, k, dtype, peak, bandwidth
             result.append(
                 {
@@ -370,6 +380,7 @@ def run_typed(clock, args, shapes):
                 }
             )
             show(result[-1])
+            args.save(result)
         compare(
             [
                 r
@@ -378,7 +389,16 @@ def run_typed(clock, args, shapes):
             ]
         )
     allow_tf32(True)
+    if not result:
+        raise RuntimeError('nothing was measured')
     return result
+
+
+def settle(clock):
+    """Free what a failed shape has left; raise if the device is lost."""
+    if clock.device == 'cuda':
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
 
 
 def name_of(dtype):
@@ -521,8 +541,9 @@ def run_tuned(clock, args):
                 'all': [[*c, ms] for c, ms in times.items()],
                 **rates(times[best], shape, k, dtype, peak, bandwidth),
             }
-            print(shape, k, kind, best, f'{times[best]:.3f} ms')
+            print(shape, k, kind, best, f'{times[best]:.3f} ms', flush=True)
         result.append(row)
+        args.save(result)
     return result
 
 
@@ -560,6 +581,13 @@ def main():
     for section in args.sections:
         share = known[section] if len(args.sections) > 1 else 1
         args.end = start + share * args.seconds
+        path = args.out / f'op_{section}_{args.device}.json'
+
+        def save(result, path=path, section=section):
+            # as it comes, because the rest may not come
+            write_json(path, {**about, section: result})
+
+        args.save = save
         try:
             result = globals()[f'run_{section}'](clock, args)
         except Exception as error:
@@ -569,8 +597,7 @@ def main():
             continue
         if result is None:
             continue
-        path = args.out / f'op_{section}_{args.device}.json'
-        write_json(path, {**about, section: result})
+        save(result)
         print(f'wrote {path}')
     return bool(failed)
 

@@ -2,16 +2,22 @@
 
     python tools/benchmarks/fit_op_dispatch.py measure --out FILE.json
     python tools/benchmarks/fit_op_dispatch.py fit FILE.json [FILE.json ...]
+    python tools/benchmarks/fit_op_dispatch.py compile    # before measuring
 
 ``measure`` times every algorithm on random shapes, on an otherwise idle
-machine. ``fit`` writes mmrep/ops/backends/coefficients.py: non-negative
-coefficients that minimise the relative error. Measurements of several devices
-and types may be passed together; entries of the table that they do not cover
-stay the same.
+machine, without autotuning, as 'auto' runs them. On a GPU ``compile`` first
+compiles the Triton kernels that these shapes need, in several processes: a
+kernel takes a second, in which no measurement can run. ``fit`` writes
+mmrep/ops/backends/coefficients.py: non-negative coefficients that minimise the
+relative error. Measurements of several devices and types may be passed
+together; entries of the table that they do not cover stay the same.
 """
 
 import argparse
+import itertools
 import json
+import multiprocessing
+import os
 import random
 import sys
 import time
@@ -45,6 +51,12 @@ def parse_args() -> argparse.Namespace:
     )
     part.add_argument('--seed', type=int, default=0)
     part.add_argument('--out', type=Path, required=True)
+    part = commands.add_parser('compile', help='compile for random shapes')
+    part.add_argument('--device', default='cuda', choices=('cpu', 'cuda'))
+    part.add_argument('--seconds', type=float, default=60)
+    part.add_argument('--elements', type=float, default=17e6)
+    part.add_argument('--shapes', type=int, default=80, help='for each type')
+    part.add_argument('--seed', type=int, default=0)
     part = commands.add_parser('fit', help='write coefficients.py')
     part.add_argument('data', nargs='+')
     part.add_argument(
@@ -99,19 +111,75 @@ def random_problem(rng, device, dtype, most_elements):
             )
 
 
+def draws(args, dtype):
+    """Random problems and directions, always in the same order."""
+    rng = random.Random(args.seed)
+    while True:
+        problem = random_problem(rng, args.device, dtype, args.elements)
+        yield problem, rng.choice(DIRECTIONS)
+
+
+def compile_kernels(args):
+    """Run Triton on what :func:`measure` will time first."""
+    end = time.perf_counter() + args.seconds
+    # in turn, as the time may be over before all are done
+    each = [
+        itertools.islice(draws(args, dtype), args.shapes)
+        for dtype in (torch.bfloat16, torch.float16, torch.float32)
+    ]
+    jobs = [job for some in zip(*each, strict=True) for job in some]
+    done = failed = 0
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(min(12, os.cpu_count())) as pool:
+        results = pool.imap_unordered(compile_one, jobs)
+        try:
+            for _ in jobs:
+                error = results.next(max(0.1, end - time.perf_counter()))
+                done += 1
+                failed += bool(error)
+                if error:
+                    print(error, flush=True)
+        except multiprocessing.TimeoutError:
+            print('no time left to compile')
+    print(f'{done} of {len(jobs)} shapes tried, {failed} failed')
+
+
+def compile_one(job):
+    """Run one problem once; return what went wrong."""
+    problem, direction = job
+    try:
+        measuring.measure(problem, direction, ['triton'], 0, tune=False)
+    except Exception as error:
+        return f'{problem}: {base.first_line(error)}'
+    return None
+
+
 def measure(args):
     """Time random problems until the time is over; return the records."""
-    rng = random.Random(args.seed)
-    dtype = getattr(torch, args.dtype)
     records = []
     end = time.perf_counter() + args.seconds
-    while time.perf_counter() < end:
-        problem = random_problem(rng, args.device, dtype, args.elements)
-        direction = rng.choice(DIRECTIONS)
+    for problem, direction in draws(args, getattr(torch, args.dtype)):
+        if time.perf_counter() >= end:
+            break
         names = worth_timing(problem, direction, args.longest)
         if not names:
             continue
-        times = measuring.measure(problem, direction, names, args.each)
+        try:
+            times = measuring.measure(
+                problem, direction, names, args.each, tune=False
+            )
+        except KeyboardInterrupt:
+            print('interrupted: what was measured is kept')
+            break
+        except RuntimeError as error:  # such as no memory
+            print(f'{problem}: {base.first_line(error)}', flush=True)
+            try:
+                if args.device == 'cuda':
+                    torch.cuda.synchronize()
+            except RuntimeError:
+                print('the device is lost: what was measured is kept')
+                break
+            continue
         records.append(
             [
                 problem.shape,
@@ -242,6 +310,9 @@ def main():
     least = CHANNELS[0] * MAPS[-1] ** 2
     if args.elements < least:
         sys.exit(f'error: --elements must be at least {least}, one large map')
+    if args.command == 'compile':
+        compile_kernels(args)
+        return
     try:
         with replaced(args.out) as draft:
             # measurements must not be lost because a folder is missing

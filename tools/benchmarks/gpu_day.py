@@ -24,6 +24,7 @@ named in its first lines of output. The exit status is 1 if a command failed.
 import argparse
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -33,15 +34,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib import metadata, util
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from gpu_day_steps import REST, ROOT, SHOWS, commands  # noqa: E402
+from gpu_day_steps import (  # noqa: E402
+    REST,
+    ROOT,
+    SHOWS,
+    Command,
+    commands,
+)
 
-# Import name and pip name of the packages that some step needs.
+# Import name and pip name of the packages that some step needs, and what they
+# need: pip installs a folder of wheels without it.
 PACKAGES = {
     'torch': 'torch',
     'triton': 'triton',
@@ -57,9 +66,27 @@ PACKAGES = {
     'shapely': 'shapely',
     'terminaltables': 'terminaltables',
     'ftfy': 'ftfy',
+    'regex': 'regex',
+    'wcwidth': 'wcwidth',
+    'addict': 'addict',
+    'termcolor': 'termcolor',
+    'prettytable': 'prettytable',
+    'platformdirs': 'platformdirs',
+    'matplotlib': 'matplotlib',
+    'rich': 'rich',
+    'yaml': 'pyyaml',
+    'PIL': 'pillow',
+    'numpy': 'numpy',
+    'packaging': 'packaging',
+    'tqdm': 'tqdm',
+    'xdist': 'pytest-xdist',
 }
-# Largest number of bytes of a log, of one result, and of all results.
+# Largest number of bytes of a log that is kept, of one result and of all.
 LOG, RESULT, RESULTS = 1 << 19, 8 << 20, 10 << 20
+# A command that writes a longer log is stopped.
+ENDLESS = 64 << 20
+# Most characters of a command's output in the table's file.
+TAIL = 4000
 # Seconds between a warning and killing what ignores it, and until killing is
 # given up.
 GRACE, LOST = 5, 10
@@ -71,6 +98,26 @@ DEATH_SIGNAL = 1
 LIBC = ctypes.CDLL(None)
 # Longest --minutes.
 DAY_MINUTES = 24 * 60
+# Seconds in which PyTorch must find the device, and in which the driver must
+# answer.
+FIND, ANSWER = 100, 20
+# Seconds to wait for a call that is ending.
+LOCKED = 10
+# What a reader needs.
+FILES = 'gpu_day.md', 'gpu_day.json', 'results.json', 'logs.txt'
+TOO_LARGE = 'too large to keep'
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
+# What the driver says, without PyTorch, which takes seconds to import.
+ASK = """
+import ctypes, sys
+cuda, count = ctypes.CDLL('libcuda.so.1'), ctypes.c_int()
+sys.exit(
+    bool(cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)))
+    or not count.value
+)
+"""
+# Processes that not even SIGKILL has ended, as in a driver that hangs.
+IMMORTAL = set()
 ENDED = 'done', 'failed', 'crashed', 'cut', 'disk full'
 # Begins the lines that PyTorch's profiler writes whenever it starts or stops.
 NOISE = b'USDT:'
@@ -83,6 +130,12 @@ def parse_args():
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument(
         '--minutes', type=float, default=28, help='defaults to 28'
+    )
+    parser.add_argument(
+        '--copy',
+        type=Path,
+        metavar='DIR',
+        help='also write the four files there, after each command',
     )
     parser.add_argument('--resume', action='store_true', help='continue DIR')
     parser.add_argument(
@@ -128,12 +181,14 @@ class Day:
     Args:
         args: The command line.
         record: What earlier calls have recorded.
+        device: Name of the GPU.
+        start: When the call began.
     """
 
-    def __init__(self, args, record):
+    def __init__(self, args, record, device, start):
         self.args, self.folder = args, args.out.resolve()
         self.work = self.folder / 'work'
-        self.end = time.monotonic() + args.minutes * 60
+        self.end = start + args.minutes * 60
         self.path = self.folder / 'gpu_day.json'
         self.record = record
         self.failed = False
@@ -142,14 +197,17 @@ class Day:
             {
                 'date': now(),
                 'commit': commit(),
+                'code': code(),
+                'device': device,
                 'words': sys.argv[1:],
                 'python': platform.python_version(),
                 'packages': versions(),
             }
         )
-        commits = {call.get('commit') for call in record['calls']}
-        if len(commits) > 1:
-            print('warning: the calls are of several commits', flush=True)
+        if not all(map(self.is_like_this, range(len(record['calls'])))):
+            say('warning: earlier calls had other code or another device')
+        # where it does not answer at once, its silence means nothing
+        self.asks = bool(device) and answers()
         # this much must stay free for the record
         size = shutil.disk_usage(args.out).total
         self.spare = min(200 << 20, size // 10)
@@ -161,15 +219,19 @@ class Day:
             text = (self.folder / 'logs.txt').read_text()
         except (OSError, ValueError):
             return  # nothing, or cut in the middle
+        if not isinstance(results, dict):
+            return
         parts = re.split(r'^==== (\S+)\n', text, flags=re.MULTILINE)
         logs = dict(zip(parts[1::2], parts[2::2], strict=True))
-        for name, files in results.items():
-            folder = self.work / name
+        for name in self.record['commands']:
+            folder, files = self.work / name, results.get(name, {})
             if folder.exists() or name not in logs:
                 continue
             folder.mkdir(parents=True)
             folder.with_suffix('.log').write_text(logs[name][:-1])
             for file, value in files.items():
+                if value == TOO_LARGE:
+                    continue
                 if not isinstance(value, str):
                     value = json.dumps(value)
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -194,10 +256,12 @@ class Day:
                 )
             elif self.is_full():
                 entry['ended'] = 'waits for free disk'
+            elif self.asks and not answers():
+                entry['ended'] = 'waits for a GPU that answers'
             else:
                 self.run_one(command, entry)
             self.write()
-            print(f'{command.name}: {entry["ended"]}', flush=True)
+            say(f'{command.name}: {entry["ended"]}')
 
     def entry(self, command):
         """The record of a command to run, or None if it must not run."""
@@ -211,14 +275,38 @@ class Day:
             if command.step not in self.args.steps:
                 return None
             entry = {}
-        elif ended and not goes_on:
+        elif ended and not goes_on and not self.is_missed(command):
             return None
         known[command.name] = {'ended': '', 'seconds': 0.0, **entry}
         return known[command.name]
 
+    def is_missed(self, command):
+        """Whether commands wait for what one left on another machine."""
+        known = self.record['commands']
+        waiting = any(
+            known.get(name, {}).get('ended', '').partition(':')[0] not in ENDED
+            for name in command.before
+        )
+        ran = known[command.name]['ended'].startswith(('done', 'cut'))
+        return waiting and ran and not self.mark(command).is_file()
+
+    def mark(self, command):
+        """The file that says that a command has run on this machine."""
+        return self.work / f'{command.name}.here'
+
+    def is_like_this(self, number):
+        """Whether a call had the same code and device as this one."""
+        one, this = self.record['calls'][number], self.record['calls'][-1]
+        return all(one.get(k) == this[k] for k in ('code', 'device'))
+
     def run_one(self, command, entry):
         """Run a command to its end or its time limit."""
         folder = self.work / command.name
+        training = command.seconds == float('inf')
+        if not entry.get('stops') and not training:
+            # nothing old may pass for a result
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix('.log').unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         limit = min(command.seconds, self.left() - LOST)
         stops = entry.get('stops', 0) + 1
@@ -229,6 +317,7 @@ class Day:
             ended=ended,
             stops=stops,
             date=now(),
+            call=len(self.record['calls']) - 1,
             command=shlex.join(command.words),
             limit=round(limit),
         )
@@ -237,7 +326,6 @@ class Day:
         log = folder.with_suffix('.log')
         with log.open('ab') as file:
             ended, status = attempt(command, file, limit, self.is_full)
-        training = command.seconds == float('inf')
         if self.is_full() and not training:
             if size_of(folder, log) > self.spare // 2:
                 ended = f'disk full: {folder.name} was removed'
@@ -245,6 +333,11 @@ class Day:
             elif ended == 'disk full':  # by another program
                 ended = 'waits for free disk'
         shorten(log)
+        self.mark(command).touch()
+        if ended not in ('done', 'disk full') and self.asks and not answers():
+            self.failed = True
+            entry['ended'] = f'interrupted: the GPU was lost ({ended})'
+            return
         bad = {*ENDED} - {'done', 'cut' if training else 'done'}
         self.failed |= ended.partition(':')[0] in bad
         entry.update(
@@ -265,7 +358,7 @@ class Day:
         for name in self.record['commands']:
             log = self.work / f'{name}.log'
             if log.is_file():
-                logs[name] = log.read_text(errors='replace')
+                logs[name] = log.read_text(errors='ignore')
             results[name] = {}
             folder = self.work / name
             # a training says in its own folder why it has failed
@@ -274,19 +367,32 @@ class Day:
             ):
                 if path.suffix not in ('.json', '.jsonl', '.md', '.txt'):
                     continue
-                file = str(path.relative_to(folder))
-                room = min(RESULT, RESULTS - size)
-                if path.stat().st_size > room:
-                    results[name][file] = 'too large to keep'
+                if not path.is_file():  # but a pipe, or a link to nothing
                     continue
-                size += path.stat().st_size
-                results[name][file] = content(path)
+                room = min(RESULT, RESULTS - size)
+                value, count = content(path, room)
+                size += count
+                results[name][str(path.relative_to(folder))] = value
         replace(self.folder / 'results.json', json.dumps(results))
         text = ''.join(f'==== {n}\n{log}\n' for n, log in logs.items())
         replace(self.folder / 'logs.txt', text)
         about = results.get('facts-device', {}).get('facts.json')
         about = about if isinstance(about, dict) else {}  # cut in the middle
         replace(self.folder / 'gpu_day.md', self.table(logs, about))
+        self.copy()
+
+    def copy(self):
+        """Copy the four files, in case the machine does not come back."""
+        copies = self.args.copy
+        if not copies or copies.resolve() == self.folder:
+            return
+        try:
+            copies.mkdir(parents=True, exist_ok=True)
+            for name in FILES:
+                shutil.copyfile(self.folder / name, copies / f'{name}.new')
+                os.replace(copies / f'{name}.new', copies / name)
+        except OSError as error:
+            say(f'warning: --copy: {error}')
 
     def table(self, logs, about):
         """All commands, and the end of each one's output, as Markdown."""
@@ -298,8 +404,11 @@ class Day:
         for name, entry in self.record['commands'].items():
             shows = SHOWS[name.partition('-')[0]]
             ended, seconds = entry['ended'], entry['seconds']
+            if 'call' in entry and not self.is_like_this(entry['call']):
+                ended += ' (other code or device)'
             lines.append(f'| {name} | {ended} | {seconds:.0f} | {shows} |')
             tail = '\n'.join(logs.get(name, '').splitlines()[-25:])
+            tail = tail[-TAIL:]
             tail = re.sub(r'[^\n\t -\U0010ffff]', '', tail.replace('```', ''))
             if tail:
                 said.append(f'\n## {name}\n\n```text\n{tail}\n```\n')
@@ -316,7 +425,7 @@ def needed(command):
     return REST if command.seconds == float('inf') else command.seconds
 
 
-def attempt(command, log, limit, is_full):
+def attempt(command, log, limit, is_full=lambda: False):
     """Run a command; return how it ended and its status or None."""
     deadline = time.monotonic() + limit
     environment = {**os.environ, **command.environment}
@@ -333,11 +442,14 @@ def attempt(command, log, limit, is_full):
         )
     except OSError as error:
         return f'failed: {error}', None
+    IMMORTAL.discard(process.pid)
     ended = None
     try:
         while process.poll() is None:
             if is_full():
                 ended = 'disk full'
+            elif os.fstat(log.fileno()).st_size > ENDLESS:
+                ended = f'failed: over {ENDLESS >> 20} MB of output'
             elif time.monotonic() > deadline - command.grace:
                 ended = f'cut: {limit:.0f} s are over'
             if ended:
@@ -352,36 +464,46 @@ def attempt(command, log, limit, is_full):
     if status == 0:
         return 'done', 0
     if status is not None and status < 0:
-        return f'crashed: {signal.Signals(-status).name}', status
+        known = {number.value: number.name for number in signal.Signals}
+        return f'crashed: {known.get(-status, f"signal {-status}")}', status
     return f'failed: status {status}', status
 
 
 def end_all(process, number, seconds):
-    """Send a signal to everything that a command started, and wait."""
+    """End everything that a command started, and wait.
+
+    A warning goes to the command alone: a training whose data loader dies
+    writes no checkpoint.
+    """
     end = time.monotonic() + seconds
-    for pid in descendants():
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
+    warns = number != signal.SIGKILL
+    kill({process.pid} if warns else descendants(), number)
     while time.monotonic() < end:
         # first the command, because its status counts
-        process.poll()
+        if process:
+            process.poll()
         left = descendants()
         if not left:
             return
-        for pid in left - {process.pid}:
+        for pid in left - {process and process.pid}:
             try:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 pass  # its parent has not collected it yet
         if number == signal.SIGKILL:
-            for pid in descendants():
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
+            kill(descendants(), number)
         time.sleep(0.05)
+    if number == signal.SIGKILL:
+        # later commands must not wait for it too
+        IMMORTAL.update(descendants())
+
+
+def kill(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass  # it has ended, or is another user's
 
 
 def descendants():
@@ -389,30 +511,32 @@ def descendants():
     parents = {}
     for path in Path('/proc').glob('[0-9]*/stat'):
         try:
-            text = path.read_text()
+            text = path.read_bytes()
         except OSError:
             continue  # it has ended
         # the name, in parentheses, may contain anything
         parents[int(path.parent.name)] = int(
-            text.rpartition(')')[2].split()[1]
+            text.rpartition(b')')[2].split()[1]
         )
     found, new = set(), {os.getpid()}
     while new:
         new = {pid for pid, parent in parents.items() if parent in new}
         found |= new
-    return found
+    return found - IMMORTAL
 
 
 def size_of(folder, log):
     """Bytes of what a command has written."""
     files = [log, *folder.rglob('*')]
-    return sum(path.lstat().st_size for path in files)
+    return sum(os.path.lexists(f) and f.lstat().st_size for f in files)
 
 
 def shorten(log):
     """Keep the beginning and the end of a long log, without noise."""
+    if not log.is_file():  # the command has removed it
+        return
     with log.open('rb') as file:
-        if NOISE in file.read(LOG):
+        if log.stat().st_size <= ENDLESS and NOISE in file.read(LOG):
             file.seek(0)
             kept = [line for line in file if not line.startswith(NOISE)]
             log.write_bytes(b''.join(kept))
@@ -425,15 +549,22 @@ def shorten(log):
     log.write_bytes(begin + b'\n[... cut ...]\n' + end)
 
 
-def content(path):
-    """The content of a file: JSON as it is, others as text."""
-    text = path.read_text(errors='replace')
+def content(path, room):
+    """What a file says, JSON as it is, and its bytes in results.json."""
+    try:
+        if path.stat().st_size > room:
+            return TOO_LARGE, 0
+        text = path.read_text(errors='ignore')
+    except OSError as error:
+        return f'cannot be read: {error.strerror}', 0
+    value = text
     if path.suffix == '.json':
         try:
-            return json.loads(text)
-        except ValueError:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
             pass  # cut in the middle
-    return text
+    size = len(json.dumps(value))
+    return (value, size) if size <= room else (TOO_LARGE, 0)
 
 
 def replace(path, text):
@@ -462,10 +593,27 @@ def commit():
     return done.stdout.strip() or None
 
 
+def code():
+    """A digest of the code: there may be no git, or changes beside it."""
+    digest = hashlib.sha256()
+    for folder in (
+        'configs',
+        'mmrep',
+        'mmrep_cli',
+        'projects',
+        'tests',
+        'tools',
+    ):
+        for path in sorted((ROOT / folder).rglob('*.py')):
+            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def versions():
     """Versions of the installed packages."""
     found = {}
-    for name in [*PACKAGES.values(), 'torchvision', 'numpy']:
+    for name in [*PACKAGES.values(), 'torchvision']:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -477,12 +625,11 @@ def say_what_is_missing(wheels):
     """One line, with the command that installs packages without network."""
     missing = [pip for name, pip in PACKAGES.items() if not is_there(name)]
     if missing:
-        print(
+        say(
             f'missing: {", ".join(missing)}; from a folder of wheels: '
             f'{sys.executable} -m pip install --no-index --no-deps --target '
             f'/tmp/site {wheels}/*.whl && '
-            'export PYTHONPATH=/tmp/site:$PYTHONPATH',
-            flush=True,
+            'export PYTHONPATH=/tmp/site:$PYTHONPATH'
         )
 
 
@@ -490,18 +637,81 @@ def is_there(name):
     return util.find_spec(name) is not None
 
 
-def has_cuda():
-    """Whether PyTorch sees a device; in a process, to leave CUDA alone."""
-    code = 'import torch; raise SystemExit(not torch.cuda.is_available())'
-    return not subprocess.run([sys.executable, '-c', code]).returncode
+def find_device():
+    """The device that PyTorch sees, or ''; in a process, as it may hang."""
+    code = (
+        'import torch; torch.zeros(1).cuda(); '
+        'print(torch.cuda.get_device_name())'
+    )
+    with tempfile.TemporaryFile() as file:
+        words = [sys.executable, '-c', code]
+        ended, _ = attempt(Command('', words, FIND, None, {}), file, FIND)
+        file.seek(0)
+        said = file.read().decode(errors='replace').strip().splitlines()
+    if ended == 'done':
+        return said[-1]
+    say(f'PyTorch finds no CUDA device ({ended}): {"".join(said[-1:])}')
+    return ''
+
+
+def answers():
+    """Whether the driver still knows of a device."""
+    words = [sys.executable, '-c', ASK]
+    with open(os.devnull, 'wb') as file:
+        probe = Command('', words, ANSWER, None, {}, grace=0)
+        return attempt(probe, file, ANSWER)[0] == 'done'
+
+
+def say(text):
+    """Print a line, even if nobody reads any more."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, 'w')
+
+
+def lock(folder):
+    """Lock a folder until we end, after a call that is just ending."""
+    file = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + LOCKED
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def guard():
+    """Go on in a child, whose processes end even if one of us is killed."""
+    LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
+    parent = os.getpid()
+    for number in SIGNALS:
+        # even if a shell ignores it, as after '&'
+        signal.signal(number, stop)
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        os.setsid()  # what is sent to our group reaches only the parent
+        LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
+        LIBC.prctl(DEATH_SIGNAL, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: kill([child], number))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    end_all(None, signal.SIGKILL, LOST)
+    sys.exit(status if status >= 0 else 128 - status)
 
 
 def main():
+    start = time.monotonic()
     parser, args = parse_args()
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(args.out, os.O_RDONLY)  # locked until the end
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(args.out)
     except BlockingIOError:
         parser.error(f'another call of gpu_day.py is writing to {args.out}')
     except OSError as error:
@@ -525,17 +735,17 @@ def main():
                 '--toy; call it the same way, or take another --out'
             )
     elif args.resume:
-        print(f'{args.out} is empty: a new run', flush=True)
+        say(f'{args.out} is empty: a new run')
     say_what_is_missing(args.wheels)
-    if is_there('torch') and not (args.toy or has_cuda()):
-        parser.error(
-            'PyTorch finds no CUDA device; --toy runs every step on a CPU'
-        )
-    LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
-    for name in 'SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT':
-        # even if a shell ignores it, as after '&'
-        signal.signal(getattr(signal, name), stop)
-    day = Day(args, record)
+    guard()
+    device = ''
+    if is_there('torch') and not args.toy:
+        device = find_device()
+        if not device:
+            parser.error(
+                'PyTorch finds no CUDA device; --toy runs every step on a CPU'
+            )
+    day = Day(args, record, device, start)
     if day.is_full():
         parser.error(f'{args.out} needs {day.spare / 1e6:.1f} MB of free disk')
     try:
@@ -545,15 +755,18 @@ def main():
             day.write()
     except OSError as error:
         return f'error: cannot write the results: {error}'
-    print((args.out / 'gpu_day.md').read_text().partition('\n## ')[0])
+    say((args.out / 'gpu_day.md').read_text().partition('\n## ')[0])
     return int(day.failed)
 
 
 def stop(number, frame):
     """End with everything that runs, once."""
-    for name in 'SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT':
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-    print('interrupted: --resume continues', file=sys.stderr, flush=True)
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    try:
+        print('interrupted: --resume continues', file=sys.stderr, flush=True)
+    except OSError:
+        pass  # the terminal is closed
     sys.exit(128 + number)
 
 

@@ -5,7 +5,7 @@ import signal
 import sys
 from importlib import util
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 # The steps, and what only a GPU can show about each.
@@ -41,6 +41,8 @@ class Command(NamedTuple):
         warning: Signal at the time limit, after which pytest and Python say
             where they were.
         grace: Seconds between that and SIGKILL.
+        before: Commands for which it leaves something on the machine, so it
+            runs again on another.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Command(NamedTuple):
     folder: Path = ROOT
     warning: int = signal.SIGINT
     grace: float = 5
+    before: Tuple[str, ...] = ()
 
     @property
     def step(self) -> str:
@@ -58,19 +61,13 @@ class Command(NamedTuple):
         return self.name.partition('-')[0]
 
 
-def commands(args, work: Path) -> List[Command]:
-    """All commands of all steps; ``args`` is gpu_day.py's command line."""
-    found = [
-        *facts(args, work),
-        *tests(args, work),
-        *operator(args, work),
-        *fit(args, work),
-        *extension(args, work),
-        *models(args, work),
-        *camvid(args, work),
-    ]
-    assert {c.step for c in found} == set(SHOWS)
-    return found
+def commands(args, work: Path) -> Iterator[Command]:
+    """All commands of all steps; ``args`` is gpu_day.py's command line.
+
+    Each is made when the one before it has ended, and may depend on it.
+    """
+    for step in facts, tests, operator, fit, extension, models, camvid:
+        yield from step(args, work)
 
 
 def command(args, name, seconds, *words, needs=(), without=None, **fields):
@@ -82,12 +79,19 @@ def command(args, name, seconds, *words, needs=(), without=None, **fields):
     environment = {
         'PYTHONPATH': os.pathsep.join(filter(None, path)),
         'PYTHONUNBUFFERED': '1',
+        # whatever the machine's default is, or is not writable
+        'TRITON_CACHE_DIR': str(args.out.resolve() / 'work/cache/triton'),
+        'TORCHINDUCTOR_CACHE_DIR': str(
+            args.out.resolve() / 'work/cache/inductor'
+        ),
         **fields.pop('environment', {}),
     }
     if args.toy:
         environment['CUDA_VISIBLE_DEVICES'] = ''
         environment.setdefault('TRITON_INTERPRET', '1')
         seconds = TOY_SECONDS
+    else:
+        environment['TRITON_INTERPRET'] = '0'
     words = [sys.executable, *map(str, words)]
     return Command(name, words, seconds, without, environment, **fields)
 
@@ -104,6 +108,9 @@ def tests(args, work):
     """The tests that need a GPU."""
     needs = 'triton', 'pytest', 'yapf', 'mmengine', 'mmseg', 'mmdet'
     pytest = '-m', 'pytest', '-v', '--tb=short', '-p', 'no:cacheprovider'
+    if not args.toy and util.find_spec('xdist'):
+        # most of the time kernels compile, or trainings start
+        pytest += '-n', str(min(8, os.cpu_count()))
     # tests that only compile do not need a GPU
     some = '-k', 'nan or strided_bias' if args.toy else 'not compile'
     yield command(
@@ -124,36 +131,46 @@ def operator(args, work):
     }  # fmt: skip
     for section, seconds in sections.items():
         name = f'operator-{section}'
+        others = [f'operator-{s}' for s in sections if s != section]
         yield command(
             args, name, seconds, BENCHMARKS / 'benchmark_op.py',
             *(['--toy'] if args.toy else ['--device', 'cuda']),
             '--sections', section,
             '--seconds', TOY_SECONDS if args.toy else seconds - 15,
             '--out', work / name, needs=['triton'],
+            before=tuple(others) if section == 'compile' else (),
         )  # fmt: skip
 
 
 def fit(args, work):
     """Measurements of random shapes, and coefficients from them."""
     measured = []
+    script = BENCHMARKS / 'fit_op_dispatch.py'
     small = ('--elements', 2.1e6, '--each', 0.01) if args.toy else ()
-    for dtype in ('float32',) if args.toy else (
-        'bfloat16', 'float16', 'float32',
-    ):  # fmt: skip
+    dtypes = ['float32']
+    if not args.toy:
+        dtypes = ['bfloat16', 'float16', 'float32']
+        yield command(
+            args, 'fit-compile', 30, script, 'compile', '--seconds', 22,
+            needs=['triton'], before=tuple(f'fit-{dtype}' for dtype in dtypes),
+        )  # fmt: skip
+    for dtype in dtypes:
         name = f'fit-{dtype}'
         measured.append(work / name / f'op_dispatch_{dtype}.json')
         yield command(
-            args, name, 30, BENCHMARKS / 'fit_op_dispatch.py', 'measure',
+            args, name, 25, script, 'measure',
             '--device', 'cpu' if args.toy else 'cuda', '--dtype', dtype,
-            '--seconds', 1 if args.toy else 18, *small,
+            '--seconds', 1 if args.toy else 12, *small,
             '--out', measured[-1], needs=['triton'],
             # random shapes are too large for the interpreter
             environment={'TRITON_INTERPRET': '0'},
         )  # fmt: skip
+    # what one has measured counts even if another has failed
+    measured = [path for path in measured if path.is_file()]
     yield command(
-        args, 'fit-coefficients', 30, BENCHMARKS / 'fit_op_dispatch.py', 'fit',
+        args, 'fit-coefficients', 15, BENCHMARKS / 'fit_op_dispatch.py', 'fit',
         *measured, '--out', work / 'fit-coefficients/coefficients.txt',
-        needs=['scipy'],
+        needs=['scipy'], without=None if measured else 'no measurements',
     )  # fmt: skip
 
 
@@ -165,8 +182,10 @@ def extension(args, work):
         without = f'no setup.py in {folder}'
     yield command(
         args, 'extension-build', 110, 'setup.py', 'build_ext', '--inplace',
-        without=without, folder=folder or ROOT,
+        without=without, folder=folder or ROOT, before=('extension-times',),
     )  # fmt: skip
+    if not without and not any(folder.rglob('*.so')):
+        without = f'no library in {folder}'
     name = 'extension-times'
     paths = [str(ROOT), str(folder), os.environ.get('PYTHONPATH', '')]
     yield command(
@@ -187,13 +206,13 @@ def models(args, work):
     training = '--mode', 'training', '--switches'
     jobs = [
         # RepLKNet-31B and Swin-B
-        ('31b-inference', 60, LARGE, *inference, *swin,
+        ('31b-inference', 75, LARGE, *inference, *swin,
          '--switches', 'plain', fast, f'{fast}+cuda_graph'),
         ('31b-training', 60, LARGE, *training, 'plain', fast, *swin),
         ('t-inference', 30, SMALL, *inference,
          '--switches', 'plain', fast, f'{fast}+cuda_graph'),
         ('t-training', 30, SMALL, *training, 'plain', fast),
-        ('31b-compiled', 90, LARGE, '--mode', 'inference', 'training',
+        ('31b-compiled', 105, LARGE, '--mode', 'inference', 'training',
          '--form', 'compile', '--switches', fast, f'{fast}+compile'),
     ]  # fmt: skip
     size = '--shape', 512, 512, '--batch-sizes', 4

@@ -5,7 +5,9 @@ python tools/benchmarks/gpu_facts.py facts.json
 
 import argparse
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,13 +33,17 @@ from mmrep.ops import backend_report
 
 # Names of nvidia-smi.
 QUERY = 'name,driver_version,memory.total,clocks.max.sm,power.limit'
+# Variables of the environment begin so.
+VARIABLES = (
+    'CUDA', 'CUDNN', 'NVIDIA', 'NCCL', 'OMP', 'PYTORCH', 'TORCH', 'TRITON',
+)  # fmt: skip
 
 
 def device_facts(index):
     """Everything that PyTorch knows about a device."""
     properties = torch.cuda.get_device_properties(index)
     names = (n for n in dir(properties) if not n.startswith('_'))
-    return {name: str(getattr(properties, name)) for name in names}
+    return {name: str(getattr(properties, name, '')) for name in names}
 
 
 def nvidia_smi(*options):
@@ -45,7 +51,7 @@ def nvidia_smi(*options):
     command = ['nvidia-smi', *options]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=20
+            command, capture_output=True, text=True, timeout=8
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
@@ -58,6 +64,14 @@ def main():
         **facts(),
         'devices': [device_facts(i) for i in range(torch.cuda.device_count())],
         'system': platform.platform(),
+        # what may change a result
+        'environment': {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(VARIABLES)
+        },
+        # for data loaders
+        'shared memory': shutil.disk_usage('/dev/shm').total,
         'nvidia-smi': nvidia_smi(f'--query-gpu={QUERY}', '--format=csv'),
         # other processes, ECC, MIG
         'nvidia-smi table': nvidia_smi(),
