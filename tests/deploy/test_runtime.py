@@ -123,6 +123,12 @@ def test_what_does_not_fit(exported, tmp_path):
     file = ExportedFile(str(path))
     with pytest.raises(UsageError, match=r'input of \(1, 5, 64, 64\)'):
         file.run(torch.zeros(1, 5, 64, 64))
+    graph = onnx.load(str(path))
+    del graph.graph.output[1]
+    onnx.save(graph, f'{tmp_path}/labels.onnx')
+    model = load_exported(load_config(str(config)), f'{tmp_path}/labels.onnx')
+    with pytest.raises(UsageError, match='outputs logits, but has labels; '):
+        model.encode_decode(torch.zeros(1, 3, 64, 64), [{}])
 
 
 SEGMENTS = dict(
@@ -237,7 +243,7 @@ class File:
     def __init__(self, masks):
         self.masks = masks
 
-    def run(self, image):
+    def run(self, image, needed):
         assert image.shape == (1, 3, 20, 30)
         dets = torch.zeros(1, 2, 5)
         dets[0, 0] = torch.tensor([3, 4, 15, 16, 0.9])
@@ -252,9 +258,9 @@ def test_channels_are_swapped_only_in_the_file(swap):
     seen = []
 
     class Seen(File):
-        def run(self, image):
+        def run(self, image, needed):
             seen.append(image[0, :, 0, 0].tolist())
-            return super().run(image)
+            return super().run(image, needed)
 
     preparation = dict(
         type='mmdet.DetDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3

@@ -39,7 +39,9 @@ class ExportedDetector(BaseDetector):
             batch_inputs, batch_data_samples, strict=True
         ):
             height, width = sample.img_shape[:2]
-            outputs = self.file.run(image[None, :, :height, :width])
+            outputs = self.file.run(
+                image[None, :, :height, :width], {'dets', 'labels'}
+            )
             result = self._instances(outputs, sample, rescale)
             results.append(result.to(batch_inputs.device))
         return self.add_pred_to_datasample(batch_data_samples, results)

@@ -3,13 +3,15 @@
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Set
 
 import torch
 from torch import Tensor
 
 from mmrep.deploy.whole.picture import INPUTS
 from mmrep.errors import UsageError, one_line
+
+Outputs = Dict[str, Tensor]
 
 RUNTIMES = ('onnxruntime', 'openvino')
 # What a segmentor or a detector needs.
@@ -119,24 +121,34 @@ class ExportedFile:
             image = image.flip(1)
         return image.cpu().contiguous()
 
-    def run(self, image: Tensor) -> Dict[str, Tensor]:
+    def run(self, image: Tensor, needed: Set[str] = set()) -> Outputs:
         """The outputs, by name, for inputs (N, C, H, W).
 
         Args:
             image (Tensor): Pictures in OpenCV's channel order, 0 to 255, or
                 normalised images if the file takes these.
+            needed (set[str]): Names of outputs that it must have. Defaults to
+                none.
 
         Raises:
-            UsageError: If the file does not take pictures of that size.
+            UsageError: If the file does not take pictures of that size, or
+                lacks an output.
         """
         image = self.fed(image)
         try:
-            return self._session.run(image)
+            found = self._session.run(image)
         except Exception as error:
             raise UsageError(
                 f'{self.path} does not run on an input of '
                 f'{tuple(image.shape)}: {one_line(error)[:200]}'
             ) from error
+        if needed - found.keys():
+            raise UsageError(
+                f'{self.path} must have the outputs '
+                f'{", ".join(sorted(needed))}, but has '
+                f'{", ".join(sorted(found))}; export it again.'
+            )
+        return found
 
 
 def _decisions(path: str, about: Dict[str, str]) -> Dict[str, Any]:

@@ -59,4 +59,5 @@ class ExportedSegmentor(EncoderDecoder):
         self, inputs: Tensor, batch_img_metas: List[dict]
     ) -> Tensor:
         """Pictures (N, C, H, W) to logits (N, K, H, W)."""
-        return self.file.run(inputs)['logits'].to(inputs.device)
+        logits = self.file.run(inputs, {'logits'})['logits']
+        return logits.to(inputs.device)
