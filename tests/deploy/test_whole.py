@@ -14,7 +14,7 @@ import torch
 from sweep import sweep
 from torch import nn
 
-from mmrep.deploy import build_model
+from mmrep.deploy import build_model, to_deploy_form
 from mmrep.deploy.export import export_onnx, export_program
 from mmrep.deploy.runtime import ExportedFile
 from mmrep.deploy.runtime.parts import PARTS, cost_of_parts
@@ -292,6 +292,19 @@ def test_program(make, tmp_path):
     )
     assert done.operators['mmrep.nms_mask.default'] == 2
     assert done.operators['mmrep.roi_align.default'] == 4
+
+
+def test_windows_at_any_shape(tmp_path, monkeypatch):
+    """In a map of one window, the number of windows would become fixed."""
+
+    def export(module, inputs, **options):
+        raise RuntimeError(f'traced with {tuple(inputs[0].shape)}')
+
+    monkeypatch.setattr(torch.export, 'export', export)
+    model = build_model(load_config('upernet_wbmm-tiny_camvid'))
+    module = whole_model(to_deploy_form(model))
+    with pytest.raises(UsageError, match=r'traced with \(2, 3, 256, 256\)'):
+        export_onnx(module, str(tmp_path / 'm.onnx'), (64, 96))
 
 
 def test_a_model_that_finds_nothing(make):
