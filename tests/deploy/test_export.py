@@ -126,7 +126,7 @@ def test_opset_that_the_exporter_does_not_reach(model, tmp_path, monkeypatch):
 
 
 def test_parts(model, cfg):
-    with pytest.raises(UsageError, match='one of backbone, segmentor, got'):
+    with pytest.raises(UsageError, match='must be backbone or segmentor, got'):
         exportable(model, 'head')
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
