@@ -109,7 +109,7 @@ class Interrupts:
             sys.stdout, sys.stderr = map(Unheard, (sys.stdout, sys.stderr))
         if self.signal is None:
             self.signal = number
-            self.logger.warning(
+            text = (
                 f'{signal.Signals(number).name} received: writing a '
                 'checkpoint after this iteration'
                 + (
@@ -118,6 +118,9 @@ class Interrupts:
                     else '.'
                 )
             )
+            # the main thread may be writing a line of the log, and cannot
+            # begin another before; a thread waits until it is finished
+            threading.Thread(target=self.logger.warning, args=[text]).start()
 
 
 class Agreement:

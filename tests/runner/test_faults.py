@@ -1,5 +1,7 @@
 """What happens on bad days; docs/reliability.md lists these tests."""
 
+import io
+import logging
 import os
 import resource
 import shutil
@@ -19,6 +21,7 @@ from mmseg.models import EncoderDecoder
 
 from mmrep.errors import UsageError
 from mmrep.files import WriteError, replaced
+from mmrep.runner.faults import Interrupts
 from mmrep.runner.work_dir import WorkDirLock
 
 from .test_resume import assert_same, state_of
@@ -116,6 +119,34 @@ def test_signal_to_one_of_two(train_two, tmp_path):
     ends = {run.error.partition(' after ')[2] for run in runs}
     assert len(ends) == 1, 'both stop behind the same iteration'
     assert (tmp_path / 'work/last_checkpoint').is_file()
+
+
+def test_signal_while_a_line_is_written():
+    """A stream refuses a second line from the same thread."""
+    written = []
+
+    class Raw(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            written.append(bytes(data))
+            if len(written) == 1:
+                signal.raise_signal(signal.SIGUSR1)
+            return len(data)
+
+    handler = logging.StreamHandler(io.TextIOWrapper(io.BufferedWriter(Raw())))
+    errors = []
+    handler.handleError = errors.append
+    logger = logging.Logger('test_signal')
+    logger.addHandler(handler)
+    with Interrupts(logger) as interrupts:
+        logger.info('a line')
+        assert interrupts.signal == signal.SIGUSR1
+        while len(written) < 2 and not errors:
+            time.sleep(0.01)
+    assert not errors
+    assert written[0] == b'a line\n' and b'SIGUSR1 received' in written[1]
 
 
 def slow_saving():
