@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 DAY = """
 import sys
 sys.path.insert(0, {tools!r})
-import gpu_day
+import gpu_day, gpu_day_processes
 from gpu_day_steps import SHOWS, Command
 
 def commands(args, work):
@@ -35,7 +35,7 @@ gpu_day.commands = commands
 gpu_day.find_device = lambda: {device}
 gpu_day.answers = lambda: True
 gpu_day.REST = 3
-gpu_day.LOST = 2
+gpu_day.LOST = gpu_day_processes.LOST = 2
 {extra}
 sys.exit(gpu_day.main())
 """
@@ -250,7 +250,7 @@ def kill(pid, number, kill=os.kill):
     if not path.exists() or path.read_text() != str(pid):
         kill(pid, number)
 gpu_day.os.kill = kill
-gpu_day.ENDLESS = 1 << 20
+gpu_day.ENDLESS = gpu_day_processes.ENDLESS = 1 << 20
 """
     done = day(tmp_path, codes, extra=extra)
     assert done.returncode == 1 and not done.stderr

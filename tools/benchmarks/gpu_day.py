@@ -22,7 +22,6 @@ named in its first lines of output. The exit status is 1 if a command failed.
 """
 
 import argparse
-import ctypes
 import fcntl
 import hashlib
 import json
@@ -31,93 +30,40 @@ import platform
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-from importlib import metadata, util
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from gpu_day_steps import (  # noqa: E402
-    REST,
-    ROOT,
-    SHOWS,
-    Command,
-    commands,
+from gpu_day_machine import (  # noqa: E402
+    answers,
+    find_device,
+    is_there,
+    say,
+    say_what_is_missing,
+    versions,
 )
+from gpu_day_processes import (  # noqa: E402
+    ENDLESS,
+    LOST,
+    attempt,
+    guard,
+)
+from gpu_day_steps import REST, ROOT, SHOWS, commands  # noqa: E402
 
-# Import name and pip name of the packages that some step needs, and what they
-# need: pip installs a folder of wheels without it.
-PACKAGES = {
-    'torch': 'torch',
-    'triton': 'triton',
-    'scipy': 'scipy',
-    'pytest': 'pytest',
-    'yapf': 'yapf',
-    'cv2': 'opencv-python-headless',
-    'mmengine': 'onedl-mmengine',
-    'mmcv': 'onedl-mmcv',
-    'mmseg': 'onedl-mmsegmentation',
-    'mmdet': 'onedl-mmdetection',
-    'pycocotools': 'pycocotools',
-    'shapely': 'shapely',
-    'terminaltables': 'terminaltables',
-    'ftfy': 'ftfy',
-    'regex': 'regex',
-    'wcwidth': 'wcwidth',
-    'addict': 'addict',
-    'termcolor': 'termcolor',
-    'prettytable': 'prettytable',
-    'platformdirs': 'platformdirs',
-    'matplotlib': 'matplotlib',
-    'rich': 'rich',
-    'yaml': 'pyyaml',
-    'PIL': 'pillow',
-    'numpy': 'numpy',
-    'packaging': 'packaging',
-    'tqdm': 'tqdm',
-    'xdist': 'pytest-xdist',
-}
 # Largest number of bytes of a log that is kept, of one result and of all.
 LOG, RESULT, RESULTS = 1 << 19, 8 << 20, 10 << 20
-# A command that writes a longer log is stopped.
-ENDLESS = 64 << 20
 # Most characters of a command's output in the table's file.
 TAIL = 4000
-# Seconds between a warning and killing what ignores it, and until killing is
-# given up.
-GRACE, LOST = 5, 10
-# prctl(PR_SET_CHILD_SUBREAPER): processes that a command leaves behind stay
-# our children.
-SUBREAPER = 36
-# prctl(PR_SET_PDEATHSIG): a command ends with us, even if we are killed.
-DEATH_SIGNAL = 1
-LIBC = ctypes.CDLL(None)
 # Longest --minutes.
 DAY_MINUTES = 24 * 60
-# Seconds in which PyTorch must find the device, and in which the driver must
-# answer.
-FIND, ANSWER = 100, 20
 # Seconds to wait for a call that is ending.
 LOCKED = 10
 # What a reader needs.
 FILES = 'gpu_day.md', 'gpu_day.json', 'results.json', 'logs.txt'
 TOO_LARGE = 'too large to keep'
-SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
-# What the driver says, without PyTorch, which takes seconds to import.
-ASK = """
-import ctypes, sys
-cuda, count = ctypes.CDLL('libcuda.so.1'), ctypes.c_int()
-sys.exit(
-    bool(cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)))
-    or not count.value
-)
-"""
-# Processes that not even SIGKILL has ended, as in a driver that hangs.
-IMMORTAL = set()
 ENDED = 'done', 'failed', 'crashed', 'cut', 'disk full'
 # Begins the lines that PyTorch's profiler writes whenever it starts or stops.
 NOISE = b'USDT:'
@@ -425,106 +371,6 @@ def needed(command):
     return REST if command.seconds == float('inf') else command.seconds
 
 
-def attempt(command, log, limit, is_full=lambda: False):
-    """Run a command; return how it ended and its status or None."""
-    deadline = time.monotonic() + limit
-    environment = {**os.environ, **command.environment}
-    try:
-        process = subprocess.Popen(
-            command.words,
-            cwd=command.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: LIBC.prctl(DEATH_SIGNAL, signal.SIGKILL),
-        )
-    except OSError as error:
-        return f'failed: {error}', None
-    IMMORTAL.discard(process.pid)
-    ended = None
-    try:
-        while process.poll() is None:
-            if is_full():
-                ended = 'disk full'
-            elif os.fstat(log.fileno()).st_size > ENDLESS:
-                ended = f'failed: over {ENDLESS >> 20} MB of output'
-            elif time.monotonic() > deadline - command.grace:
-                ended = f'cut: {limit:.0f} s are over'
-            if ended:
-                end_all(process, command.warning, command.grace)
-                break
-            time.sleep(0.1)
-    finally:
-        end_all(process, signal.SIGKILL, LOST)
-    status = process.poll()
-    if ended:
-        return ended, None
-    if status == 0:
-        return 'done', 0
-    if status is not None and status < 0:
-        known = {number.value: number.name for number in signal.Signals}
-        return f'crashed: {known.get(-status, f"signal {-status}")}', status
-    return f'failed: status {status}', status
-
-
-def end_all(process, number, seconds):
-    """End everything that a command started, and wait.
-
-    A warning goes to the command alone: a training whose data loader dies
-    writes no checkpoint.
-    """
-    end = time.monotonic() + seconds
-    warns = number != signal.SIGKILL
-    kill({process.pid} if warns else descendants(), number)
-    while time.monotonic() < end:
-        # first the command, because its status counts
-        if process:
-            process.poll()
-        left = descendants()
-        if not left:
-            return
-        for pid in left - {process and process.pid}:
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass  # its parent has not collected it yet
-        if number == signal.SIGKILL:
-            kill(descendants(), number)
-        time.sleep(0.05)
-    if number == signal.SIGKILL:
-        # later commands must not wait for it too
-        IMMORTAL.update(descendants())
-
-
-def kill(pids, number):
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except OSError:
-            pass  # it has ended, or is another user's
-
-
-def descendants():
-    """Descendants of this process, in any session."""
-    parents = {}
-    for path in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            text = path.read_bytes()
-        except OSError:
-            continue  # it has ended
-        # the name, in parentheses, may contain anything
-        parents[int(path.parent.name)] = int(
-            text.rpartition(b')')[2].split()[1]
-        )
-    found, new = set(), {os.getpid()}
-    while new:
-        new = {pid for pid, parent in parents.items() if parent in new}
-        found |= new
-    return found - IMMORTAL
-
-
 def size_of(folder, log):
     """Bytes of what a command has written."""
     files = [log, *folder.rglob('*')]
@@ -610,66 +456,6 @@ def code():
     return digest.hexdigest()[:12]
 
 
-def versions():
-    """Versions of the installed packages."""
-    found = {}
-    for name in [*PACKAGES.values(), 'torchvision']:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            pass
-    return found
-
-
-def say_what_is_missing(wheels):
-    """One line, with the command that installs packages without network."""
-    missing = [pip for name, pip in PACKAGES.items() if not is_there(name)]
-    if missing:
-        say(
-            f'missing: {", ".join(missing)}; from a folder of wheels: '
-            f'{sys.executable} -m pip install --no-index --no-deps --target '
-            f'/tmp/site {wheels}/*.whl && '
-            'export PYTHONPATH=/tmp/site:$PYTHONPATH'
-        )
-
-
-def is_there(name):
-    return util.find_spec(name) is not None
-
-
-def find_device():
-    """The device that PyTorch sees, or ''; in a process, as it may hang."""
-    code = (
-        'import torch; torch.zeros(1).cuda(); '
-        'print(torch.cuda.get_device_name())'
-    )
-    with tempfile.TemporaryFile() as file:
-        words = [sys.executable, '-c', code]
-        ended, _ = attempt(Command('', words, FIND, None, {}), file, FIND)
-        file.seek(0)
-        said = file.read().decode(errors='replace').strip().splitlines()
-    if ended == 'done':
-        return said[-1]
-    say(f'PyTorch finds no CUDA device ({ended}): {"".join(said[-1:])}')
-    return ''
-
-
-def answers():
-    """Whether the driver still knows of a device."""
-    words = [sys.executable, '-c', ASK]
-    with open(os.devnull, 'wb') as file:
-        probe = Command('', words, ANSWER, None, {}, grace=0)
-        return attempt(probe, file, ANSWER)[0] == 'done'
-
-
-def say(text):
-    """Print a line, even if nobody reads any more."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        sys.stdout = open(os.devnull, 'w')
-
-
 def lock(folder):
     """Lock a folder until we end, after a call that is just ending."""
     file = os.open(folder, os.O_RDONLY)
@@ -681,29 +467,6 @@ def lock(folder):
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
-
-
-def guard():
-    """Go on in a child, whose processes end even if one of us is killed."""
-    LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
-    parent = os.getpid()
-    for number in SIGNALS:
-        # even if a shell ignores it, as after '&'
-        signal.signal(number, stop)
-    sys.stdout.flush()
-    child = os.fork()
-    if not child:
-        os.setsid()  # what is sent to our group reaches only the parent
-        LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
-        LIBC.prctl(DEATH_SIGNAL, signal.SIGTERM)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return
-    for number in SIGNALS:
-        signal.signal(number, lambda number, _: kill([child], number))
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    end_all(None, signal.SIGKILL, LOST)
-    sys.exit(status if status >= 0 else 128 - status)
 
 
 def main():
@@ -757,17 +520,6 @@ def main():
         return f'error: cannot write the results: {error}'
     say((args.out / 'gpu_day.md').read_text().partition('\n## ')[0])
     return int(day.failed)
-
-
-def stop(number, frame):
-    """End with everything that runs, once."""
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    try:
-        print('interrupted: --resume continues', file=sys.stderr, flush=True)
-    except OSError:
-        pass  # the terminal is closed
-    sys.exit(128 + number)
 
 
 if __name__ == '__main__':
