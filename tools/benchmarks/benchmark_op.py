@@ -357,9 +357,10 @@ def run_typed(clock, args, shapes):
                     shape, (k, k), dtype, clock, name_kernels=True, limit=300
                 )
             except Exception as error:
-                # such as no memory; what broke the device comes again
                 print(f'{shape}, K={k}, {dtype}: {first_line(error)}')
-                settle(clock)
+                if clock.device == 'cuda':
+                    torch.cuda.synchronize()  # raises if the device is lost
+                    torch.cuda.empty_cache()
                 continue
             bounds = shape, k, dtype, peak, bandwidth
             result.append(
@@ -392,13 +393,6 @@ def run_typed(clock, args, shapes):
     if not result:
         raise RuntimeError('nothing was measured')
     return result
-
-
-def settle(clock):
-    """Free what a failed shape has left; raise if the device is lost."""
-    if clock.device == 'cuda':
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
 
 
 def name_of(dtype):

@@ -115,10 +115,9 @@ def read(path: Path) -> Dict[str, Any]:
         return {**facts(), 'threads': torch.get_num_threads(), 'rows': []}
     try:
         found = json.loads(path.read_text())
-        assert all(row['config'] for row in found['rows'])
-    except (
-        AssertionError, OSError, ValueError, LookupError, TypeError,
-    ) as error:  # fmt: skip
+        if not all(row['config'] for row in found['rows']):
+            raise ValueError('a row has no config')
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(
             f'--out must be new or hold results of this tool, got {path}: '
             f'{one_line(error, kind=True)}'
