@@ -7,8 +7,13 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import WholeDetector
-from mmrep.deploy.whole.doubts import NEAR, near_cut, near_suppression
-from mmrep.deploy.whole.operators import NOTHING, nms_mask
+from mmrep.deploy.whole.doubts import (
+    NEAR,
+    kept_by_nms,
+    near_cut,
+    near_suppression,
+)
+from mmrep.deploy.whole.operators import NOTHING
 
 
 class WholeDenseDetector(WholeDetector):
@@ -147,12 +152,8 @@ def _tied(boxes: Tensor, scores: Tensor, labels: Tensor, cfg: Any) -> Tensor:
     """
     there = scores >= 0
     boxes, scores, labels = boxes[there], scores[there], labels[there]
-    if not len(boxes):
-        return boxes
     if cfg.get('class_agnostic', False):
         labels = torch.zeros_like(labels)
-    shifted = boxes + labels.unsqueeze(1) * (boxes.max() + 1)
     limit = cfg['iou_threshold']
-    kept = nms_mask(shifted[None], scores[None], limit, len(scores))[0]
-    places = kept.nonzero().squeeze(1)
-    return boxes[near_suppression(boxes, scores, labels, places, limit)]
+    kept = kept_by_nms(boxes, scores, labels, limit)
+    return boxes[near_suppression(boxes, scores, labels, kept, limit)]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmrep.deploy.whole.operators import nms_mask
+
 # How near to a threshold a score or an IoU may fall on either side.
 NEAR = 1e-5
 
@@ -27,6 +29,24 @@ def near_cut(scores: Tensor, count: int) -> Tensor:
         return torch.zeros_like(scores, dtype=torch.bool)
     first, last = scores[count] + NEAR, scores[count - 1] - NEAR
     return (scores >= last) & (scores <= first)
+
+
+def kept_by_nms(
+    boxes: Tensor, scores: Tensor, labels: Tensor, limit: float
+) -> Tensor:
+    """Indices, shape (K, ), of what non-maximum suppression keeps.
+
+    Args:
+        boxes (Tensor): Shape (M, 4).
+        scores (Tensor): Shape (M, ).
+        labels (Tensor): Shape (M, ); only boxes of one label compete.
+        limit (float): The IoU threshold.
+    """
+    if not len(boxes):
+        return labels
+    apart = boxes + labels.unsqueeze(1) * (boxes.max() + 1)
+    kept = nms_mask(apart[None], scores[None], limit, len(scores))[0]
+    return kept.nonzero().squeeze(1)
 
 
 def near_suppression(

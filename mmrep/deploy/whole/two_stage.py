@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from mmrep.deploy.whole import boxes as B
 from mmrep.deploy.whole.detections import Found, WholeDetector
-from mmrep.deploy.whole.doubts import near_cut, near_suppression
-from mmrep.deploy.whole.operators import NOTHING, nms_mask, roi_align
+from mmrep.deploy.whole.doubts import kept_by_nms, near_cut, near_suppression
+from mmrep.deploy.whole.operators import NOTHING, roi_align
 from mmrep.deploy.whole.picture import MASKS
 
 
@@ -299,10 +299,7 @@ def _doubtful(levels: List[List[Tensor]], cfg: Any) -> Tensor:
     )
     boxes, scores, ids = (part[scores >= 0] for part in (boxes, scores, ids))
     limit, most = cfg['nms']['iou_threshold'], cfg['max_per_img']
-    kept = nms_mask(
-        (boxes + ids.unsqueeze(1) * (boxes.max() + 1))[None],
-        scores[None], limit, len(scores),
-    )[0].nonzero().squeeze(1)  # fmt: skip
+    kept = kept_by_nms(boxes, scores, ids, limit)
     kept = kept[scores[kept].argsort(descending=True)]
     found.append(boxes[kept][near_cut(scores[kept], most)])
     kept = kept[:most]
